@@ -1,0 +1,37 @@
+# `make quick`: the demonstration. `make test`: the default test suite. Both set up `.venv` first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: quick test check headline slow faults clean
+
+quick: $(INSTALLED)
+	$(BIN)/loopscope run quick --out runs/quick
+
+headline: $(INSTALLED)
+	$(BIN)/loopscope run headline --out runs/headline
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto
+
+slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+faults: $(INSTALLED)
+	$(BIN)/python -m pytest -m faults
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "loopscope needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

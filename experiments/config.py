@@ -1,0 +1,173 @@
+"""One run as data. What enters the run id is science; what does not is `observe`.
+
+`RunConfig` says everything that decides a run's weights. Device, paths, workers, probe and
+evaluation settings do not, and are not hashed.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+from experiments.plugins import OpenUnion
+from generators.task import Task
+from models.config import LoopedConfig
+from models.objectives.last_loop import LastLoop
+from models.objectives.objective import Objective
+from probes.probe import Probe
+
+SCHEMA_VERSION = 1
+
+AnyTask = Annotated[SerializeAsAny[Task], OpenUnion(Task, "generators")]
+AnyModel = Annotated[SerializeAsAny[LoopedConfig], OpenUnion(LoopedConfig, "models")]
+AnyObjective = Annotated[SerializeAsAny[Objective], OpenUnion(Objective, "models.objectives")]
+AnyProbe = Annotated[SerializeAsAny[Probe], OpenUnion(Probe, "probes")]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(Frozen):
+    """A stretch of training. Phases follow each other; each has its own learning-rate schedule."""
+
+    until_step: int | None = Field(None, ge=1, description="last step of the phase, counted from 0")
+    until_exposure: int | None = Field(
+        None, ge=1, description="times each person has been shown when the phase ends"
+    )
+    lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    decay: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
+    final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
+    loops: int | None = Field(None, ge=1, description="None: those of the model")
+    beta: float | None = Field(None, ge=0, description="None: that of the objective")
+    weights: dict[str, float] | None = Field(None, description="of a mixture's components")
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until_step is None) == (self.until_exposure is None):
+            raise ValueError("a phase needs exactly one of until_step and until_exposure")
+        return self
+
+
+class Training(Frozen):
+    """Optimiser (AdamW), batch, precision and phases."""
+
+    batch: int = Field(1024, ge=1, description="documents per step")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    phases: tuple[Phase, ...] = Field(min_length=1)
+
+
+class Observe(Frozen):
+    """What is looked at, and how often; changes no weight and is not hashed."""
+
+    probes: tuple[AnyProbe, ...] | None = Field(
+        None, description="measured at the end; None: every probe that applies to the task"
+    )
+    evaluate_every: int | None = Field(
+        None, ge=1, description="steps between evaluations during training (emergence)"
+    )
+    evaluate_with: tuple[AnyProbe, ...] = ()
+    log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
+
+
+class RunConfig(Frozen):
+    """Everything about one run. `run_id` is a function of the scientific fields alone."""
+
+    task: AnyTask
+    model: AnyModel
+    objective: AnyObjective = LastLoop()
+    training: Training
+    seed: int = Field(0, ge=0)
+    observe: Observe = Observe()
+
+    UNHASHED: ClassVar[frozenset[str]] = frozenset({"observe"})
+
+    @property
+    def max_loops(self) -> int:
+        """The largest number of loops in any phase."""
+        return max(p.loops or self.model.loops for p in self.training.phases)
+
+    def canonical(self) -> Self:
+        """With one loop every exit objective is `last_loop`: the same run, so the same id."""
+        if self.max_loops == 1 and self.objective.uses_gate:
+            return self.model_copy(update={"objective": LastLoop()})
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What is hashed: scientific fields, defaults and union tags included, and versions."""
+        run = self.canonical()
+        fields = run.model_dump(mode="json", exclude=set(self.UNHASHED))
+        for part in ("task", "model", "objective"):
+            fields[part]["version"] = getattr(run, part).version
+        return {**fields, "schema_version": SCHEMA_VERSION}
+
+    @property
+    def run_id(self) -> str:
+        """`<task>-<k>x<n>-<hash12>`."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
+
+    def bound_task(self) -> Task:
+        """The task with this run's seed."""
+        return self.task.bind(self.seed)
+
+
+class Span(Frozen):
+    """Steps and documents of one phase: steps first … last-1, documents start … stop-1."""
+
+    phase: Phase
+    first_step: int
+    last_step: int
+    first_document: int
+    last_document: int
+
+
+def spans(training: Training, items_per_exposure: int | None) -> tuple[Span, ...]:
+    """The phases in steps and documents.
+
+    A phase that ends at an exposure shows every person exactly that often: its last batch is
+    smaller where the documents do not divide.
+
+    Raises:
+        ValueError: exposures for a task that has none, or phases that do not follow each other.
+    """
+    found: list[Span] = []
+    step = document = 0
+    for i, phase in enumerate(training.phases):
+        if phase.until_exposure is not None:
+            if items_per_exposure is None:
+                raise ValueError(
+                    f"training.phases.{i}.until_exposure: this task has no exposures, "
+                    "use until_step"
+                )
+            last_document = phase.until_exposure * items_per_exposure
+            last_step = step + -(-(last_document - document) // training.batch)
+        else:
+            assert phase.until_step is not None
+            last_step = phase.until_step
+            last_document = document + (last_step - step) * training.batch
+        if last_step <= step:
+            raise ValueError(
+                f"training.phases.{i} ends at step {last_step}, "
+                f"not after the one before it, which ends at {step}"
+            )
+        found.append(
+            Span(
+                phase=phase,
+                first_step=step,
+                last_step=last_step,
+                first_document=document,
+                last_document=last_document,
+            )
+        )
+        step, document = last_step, last_document
+    return tuple(found)

@@ -1,0 +1,158 @@
+"""The contract between data and everything else: `Task` and `Batch`.
+
+A task is a frozen configuration that builds its own world. `task.bind(seed)` gives the task its
+run seed; after that `sample` is a pure function of its arguments. Adding a task is adding one
+file to this package (or pointing `kind: path/to/file.py:ClassName` at one).
+
+Legend: B documents in a batch, T tokens.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from generators.streams import Stream, generator
+from generators.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B documents, one per row, right-padded with id 0; nothing attends across rows.
+
+    Attributes:
+        tokens: int32[B, T].
+        loss_mask: bool[B, T]; True where this token is to be predicted from those before it.
+        spans: name -> int32[B, 2], half-open, first occurrence, -1 where absent. `answer` is
+            among them for every task that asks a question.
+        latents: name -> int[B], what a probe looks for and the text does not say.
+        difficulty: int32[B], 0 where the task has none.
+    """
+
+    tokens: np.ndarray
+    loss_mask: np.ndarray
+    spans: dict[str, np.ndarray] = field(default_factory=dict)
+    latents: dict[str, np.ndarray] = field(default_factory=dict)
+    difficulty: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def rows(self, index: np.ndarray) -> "Batch":
+        """The documents at `index` (int[n] or bool[B])."""
+        return Batch(
+            self.tokens[index],
+            self.loss_mask[index],
+            {k: v[index] for k, v in self.spans.items()},
+            {k: v[index] for k, v in self.latents.items()},
+            self.difficulty[index],
+        )
+
+
+class Task(BaseModel, ABC):
+    """What every task offers. Fields are science: they enter the run id, with `version`.
+
+    A subclass declares `kind: Literal["its-name"] = "its-name"` and raises `version` whenever
+    the data it makes for the same fields and seed change.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: ClassVar[int] = 1
+    #: splits that `sample` knows; memorisation tasks have only "train"
+    splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")
+
+    kind: str
+    world_seed: int | None = Field(
+        default=None, ge=0, description="pins the world; None: the run's seed draws it"
+    )
+    _seed: int = PrivateAttr(default=0)
+
+    def bind(self, seed: int) -> Self:
+        """The same task with its run seed, nothing cached from another world."""
+        task = type(self).model_validate(self.model_dump())
+        task._seed = seed
+        return task
+
+    @property
+    def seed(self) -> int:
+        """The run seed (order of documents); 0 before `bind`."""
+        return self._seed
+
+    def world_generator(self) -> np.random.Generator:
+        """The generator that draws the hidden facts."""
+        seed = self._seed if self.world_seed is None else self.world_seed
+        return generator(seed, Stream.WORLD, 0)
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> Vocabulary:
+        """All tokens that can occur."""
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """Tokens of the longest document."""
+
+    @property
+    def difficulties(self) -> tuple[int, ...]:
+        """Difficulties that `sample` accepts; empty where there are none."""
+        return ()
+
+    @property
+    def items_per_exposure(self) -> int | None:
+        """Documents in one exposure of everything stored (N people), None for online tasks."""
+        return None
+
+    @abstractmethod
+    def sample(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        *,
+        split: str = "train",
+        difficulty: int | None = None,
+        index: int | None = None,
+    ) -> Batch:
+        """n documents of a split.
+
+        Args:
+            rng: source of everything random in these documents.
+            difficulty: one of `difficulties`; None draws as in training.
+            index: running number of the first document, for tasks with exposures: document i
+                shows person `permutation[i // N][i % N]`, so each epoch shows everyone once.
+                None draws people uniformly.
+
+        Raises:
+            ValueError: unknown split or difficulty (both named, with what exists).
+        """
+
+    def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
+        """Accuracies reached without the ability, by name, from the actual world."""
+        return {}
+
+    def information_bits(self) -> float | None:
+        """Bits that the training data hold about the world, None where nothing is stored."""
+        return None
+
+    def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
+        """bool[B]: whether the generated answers are right.
+
+        `generated` is int32[B, A], A the longest answer, padded with 0 beyond each answer. The
+        default is exact match with the tokens of `spans["answer"]`.
+        """
+        start, stop = batch.spans["answer"].T
+        columns = np.arange(generated.shape[1])
+        positions = np.minimum(start[:, None] + columns, batch.tokens.shape[1] - 1)
+        wanted = np.take_along_axis(batch.tokens, positions, axis=1)
+        inside = columns < (stop - start)[:, None]
+        return np.where(inside, generated == wanted, True).all(axis=1)
+
+    def check_arguments(self, split: str, difficulty: int | None) -> None:
+        """Raises ValueError for a split or difficulty that this task lacks."""
+        if split not in self.splits:
+            raise ValueError(f"{self.kind} has no split {split!r}; it has {', '.join(self.splits)}")
+        if difficulty is not None and difficulty not in self.difficulties:
+            known = ", ".join(map(str, self.difficulties)) or "none"
+            raise ValueError(f"{self.kind} has no difficulty {difficulty}; it has {known}")

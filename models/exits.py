@@ -1,0 +1,38 @@
+"""The distribution over exits that a gate defines (Ouro, 2510.25741 eq. 3), in log space.
+
+Legend: n loops, … any shape of positions.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def exit_log_probabilities(exit_logits: Tensor) -> Tensor:
+    """log p(t) [n, …] from gate logits [n, …].
+
+    λ_t = sigmoid(logit_t); p(t) = λ_t Π_{j<t}(1-λ_j) for t < n, and p(n) is what survives
+    loop n-1: the last gate is ignored, so that p sums to 1.
+    """
+    log_exit = F.logsigmoid(exit_logits[:-1])
+    log_stay = F.logsigmoid(-exit_logits[:-1]).cumsum(0)
+    survived = torch.cat([torch.zeros_like(exit_logits[:1]), log_stay])  # log S_{t-1}
+    return torch.cat([log_exit + survived[:-1], survived[-1:]])
+
+
+def quantile_exit(exit_log_probability: Tensor, q: float) -> Tensor:
+    """Q-exit: the first loop (1 … n) at which CDF(t) ≥ q, n if none; int64[…].
+
+    q ≥ 1 never exits early, whatever rounding does to the CDF (in fp32 a sigmoid reaches 1).
+
+    Raises:
+        ValueError: q is negative.
+    """
+    if q < 0:
+        raise ValueError(f"an exit threshold q must be 0 or more, got {q}")
+    n = exit_log_probability.shape[0]
+    reached = exit_log_probability.exp().cumsum(0) >= q
+    reached[-1] = True
+    if q >= 1:
+        reached[:-1] = False
+    return reached.to(torch.int64).argmax(0) + 1 if n > 1 else reached[0].to(torch.int64)

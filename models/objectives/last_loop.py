@@ -1,0 +1,31 @@
+"""Cross-entropy of the last loop only: fixed loops, as in k⊗n of 2502.17416."""
+
+from typing import TYPE_CHECKING, Literal
+
+from models.objectives.objective import Loss, Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.outputs import LoopOutputs, Positions
+
+
+class LastLoop(Objective):
+    """CE of the last loop, in nats per predicted token. β is not used."""
+
+    kind: Literal["last_loop"] = "last_loop"
+
+    def loss(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        from torch.nn.functional import cross_entropy
+
+        return Loss(cross_entropy(outputs.logits(at=at).float(), targets))
+
+    def losses_computed(self, loops: int) -> int:
+        return 1

@@ -1,0 +1,55 @@
+"""The contract of a training objective: from the states of all loops to one loss.
+
+Legend: M predicted positions in the batch, n loops.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.outputs import LoopOutputs, Positions
+
+
+@dataclass
+class Loss:
+    """`total` is minimised (nats per predicted token); `logged` are detached scalars for the log."""
+
+    total: "Tensor"
+    logged: dict[str, "Tensor"] = field(default_factory=dict)
+
+
+class Objective(BaseModel, ABC):
+    """A frozen configuration that computes its loss. Its fields and `version` enter the run id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: ClassVar[int] = 1
+    #: the model gets an exit gate, which then counts among its parameters
+    uses_gate: ClassVar[bool] = False
+
+    kind: str
+
+    @abstractmethod
+    def loss(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        """Mean loss over the M predicted positions.
+
+        Args:
+            at: (row, column) of the positions that predict, each int64[M].
+            targets: int64[M], the tokens that follow them.
+            beta: overrides the objective's own β (a training phase may set it).
+        """
+
+    def losses_computed(self, loops: int) -> int:
+        """Loops whose logits the objective needs (for the FLOP count)."""
+        return loops

@@ -1,0 +1,54 @@
+"""What a forward pass returns: the state of every loop; logits and exits on demand.
+
+Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+#: index of the selected positions: (row int64[M], column int64[M])
+Positions = tuple[Tensor, Tensor]
+
+
+@dataclass
+class LoopOutputs:
+    """States after every loop, 1-based like the papers: `state(1)` is the first loop's.
+
+    Attributes:
+        states: n tensors [B, T, D], each after the final norm.
+        captured: hook name -> tensor, for the names asked for in `capture`.
+    """
+
+    states: list[Tensor]
+    read_logits: Callable[[Tensor, int, Positions | None], Tensor]
+    read_exit: Callable[[Tensor], Tensor] | None = None
+    captured: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def n_loops(self) -> int:
+        return len(self.states)
+
+    def state(self, loop: int) -> Tensor:
+        """Normed state [B, T, D] after loop `loop` (1 … n)."""
+        if not 1 <= loop <= self.n_loops:
+            raise ValueError(f"loop {loop} does not exist, this pass ran loops 1 to {self.n_loops}")
+        return self.states[loop - 1]
+
+    def logits(self, loop: int | None = None, at: Positions | None = None) -> Tensor:
+        """Logits of a loop (default: the last), [B, T, V], or [M, V] at selected positions."""
+        loop = self.n_loops if loop is None else loop
+        return self.read_logits(self.state(loop), loop, at)
+
+    def exit_logits(self, at: Positions | None = None) -> Tensor:
+        """Gate logits of every loop, [n, B, T] or [n, M]; λ_t is their sigmoid.
+
+        Raises:
+            ValueError: the model has no gate.
+        """
+        if self.read_exit is None:
+            raise ValueError("this model has no exit gate; its objective does not use one")
+        states = self.states if at is None else [s[at] for s in self.states]
+        return torch.stack([self.read_exit(s) for s in states])

@@ -1,0 +1,85 @@
+"""The contract of a probe: a trained model and its task in, measurements out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from generators.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.looped import LoopedTransformer
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with everything needed to read it: a row of the long results table.
+
+    Attributes:
+        metric: what was measured, with its unit in the name where it has one
+            (`accuracy`, `bits_per_parameter`, `nll_nats`).
+        split, item, difficulty, loop: where; empty or None where it does not apply. `loop` is
+            the loop whose head was read.
+        floor, ceiling: value without the ability, and the largest possible value.
+        low, high: 95 % interval over items (not over seeds).
+        n_items: documents or people behind the number.
+    """
+
+    metric: str
+    value: float
+    n_items: int
+    component: str = ""
+    split: str = ""
+    item: str = ""
+    difficulty: int | None = None
+    loop: int | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model (in eval mode, fp32) with the bound task it was trained on.
+
+    Attributes:
+        parameters: by part, from `model.count_parameters()`.
+        seed: the run's seed, from which the probe draws its documents.
+        device: where the model is.
+    """
+
+    model: "LoopedTransformer"
+    task: Task
+    parameters: dict[str, int]
+    seed: int
+    device: "torch.device"
+
+
+class Probe(BaseModel, ABC):
+    """A frozen configuration that measures. Probe settings never enter the run id.
+
+    A subclass declares `kind: Literal["its-name"] = "its-name"` and raises `version` whenever
+    the same settings would give another number.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: ClassVar[int] = 1
+
+    kind: str
+
+    @classmethod
+    @abstractmethod
+    def applies(cls, task: Task) -> bool:
+        """Whether the probe makes sense for a task; used when a run names no probes."""
+
+    @abstractmethod
+    def measure(self, subject: Subject) -> tuple[Measurement, ...]:
+        """All measurements, in a fixed order; reads nothing but its arguments.
+
+        The same subject gives the same numbers: documents come from
+        `generator(subject.seed, Stream.EVALUATION or Stream.PROBE, …)`.
+        """
