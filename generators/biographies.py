@@ -1,0 +1,297 @@
+"""Biographies with values of known entropy: bioS (Physics of Language Models 3.1 and 3.3).
+
+Legend: B documents, T tokens, N people, A = 6 attributes (in the order of `ATTRIBUTES`).
+"""
+
+from functools import cached_property
+from itertools import permutations
+from math import log2
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
+
+from generators.people import People, draw_people
+from generators.pools import Pools, PoolSize, load_pools
+from generators.sentences import (
+    GENITIVE,
+    NAME_TOKENS,
+    Layout,
+    SentenceTable,
+    lay_out,
+    mentions,
+    template_words,
+)
+from generators.streams import Stream, generator
+from generators.task import Batch, Task
+from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
+from generators.vocabulary import BOS, Vocabulary
+
+NAME = ("first", "middle", "last")
+#: attributes of one token -> their pool
+VALUE_ROLES = {
+    "birth_city": "city",
+    "university": "university",
+    "major": "major",
+    "employer": "company",
+    "company_city": "headquarters",
+}
+#: pools whose entries are tokens `role:entry`
+ROLES = (*NAME, *DATE, *VALUE_ROLES.values())
+EMPLOYER, COMPANY_CITY = ATTRIBUTES.index("employer"), ATTRIBUTES.index("company_city")
+#: uint8[720, 6], all orders of the sentences; the first is the order of `ATTRIBUTES`
+ORDERS = np.array(list(permutations(range(len(ATTRIBUTES)))), np.uint8)
+
+
+def _employer_first(orders: np.ndarray) -> np.ndarray:
+    """Exchanges employer and company city where the city comes first; uniform stays uniform."""
+    places = np.argsort(orders, axis=1)
+    wrong = places[:, EMPLOYER] > places[:, COMPANY_CITY]
+    exchanged = np.arange(len(ATTRIBUTES), dtype=np.uint8)
+    exchanged[[EMPLOYER, COMPANY_CITY]] = COMPANY_CITY, EMPLOYER
+    return np.where(wrong[:, None], exchanged[orders], orders)
+
+
+EMPLOYER_FIRST_ORDERS = _employer_first(ORDERS)
+
+
+class Biographies(Task):
+    """Six sentences about each of N people; what they say is to be remembered.
+
+    Names are unique; every value is drawn uniformly and independently from its pool, except
+    that a company decides its city. The pronoun expresses the gender. Templates and the order
+    of the sentences are redrawn at every exposure unless `versions` fixes them.
+
+    >>> task = Biographies(people=9, permute=False, templates=1).bind(0)
+    >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, index=0)
+    >>> for text in task.vocabulary.decode(batch.tokens[0]).split(" . "):
+    ...     print(text)
+    <bos> Ryan Jenny Huang was born on August 12 1974
+    he was born in Adamsland, NV
+    he studied at Clearbrook Institute of Technology
+    he majored in Political Science
+    he worked for Douglas and Sons
+    he worked in North Madisonside, PA .
+    >>> {name: span[0].tolist() for name, span in batch.spans.items() if "birth" in name}
+    {'birth_date': [7, 10], 'birth_city': [14, 15]}
+
+    Everything after `<bos>` is predicted. Values are one token each; dates and names are three.
+    """
+
+    version: ClassVar[int] = 1
+    splits: ClassVar[tuple[str, ...]] = ("train",)
+
+    kind: Literal["bios"] = "bios"
+    people: int = Field(1000, ge=1)
+    pools: PoolSize = "small"
+    templates: int = Field(4, ge=1, description="first ones of each attribute's file")
+    versions: int | None = Field(
+        None, ge=1, description="fixed texts per person; None: a new text at every exposure"
+    )
+    permute: bool = Field(True, description="sentences in random order")
+    fullname: bool = Field(False, description="the full name in every sentence, no pronouns")
+    employer_first: bool = Field(
+        True, description="the employer comes before its city, which would give it away"
+    )
+    _last_epoch: tuple[int, np.ndarray] = PrivateAttr(default=(-1, np.zeros(0, np.int64)))
+
+    @model_validator(mode="after")
+    def _enough_names_and_templates(self) -> Self:
+        names = load_pools(self.pools).names
+        if self.people > names:
+            larger = " or use pools: full" if self.pools == "small" else ""
+            raise ValueError(
+                f"people {self.people} is more than the {names} full names of the {self.pools} "
+                f"pools; ask for at most {names} people{larger}"
+            )
+        if self.templates > available():
+            raise ValueError(
+                f"templates {self.templates} is more than there are; "
+                f"ask for at most {available()} per attribute"
+            )
+        return self
+
+    @cached_property
+    def values(self) -> Pools:
+        """The pools that names and values are drawn from."""
+        return load_pools(self.pools)
+
+    @cached_property
+    def world(self) -> People:
+        """The hidden facts."""
+        return draw_people(self.world_generator(), self.people, self.values)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        genitive = [GENITIVE] if "whose" in mentions(self.templates) else []
+        return Vocabulary.build(
+            [BOS, *template_words(self.templates), *genitive]
+            + [word for pair in self.pronouns.values() for word in pair]
+            + [f"{role}:{entry}" for role in ROLES for entry in getattr(self.values, role)]
+        )
+
+    @property
+    def pronouns(self) -> dict[str, tuple[str, str]]:
+        """Grammatical form -> the two pronouns of that form, for the forms that occur."""
+        if self.fullname:
+            return {}
+        return {mention: PRONOUNS[mention] for mention in mentions(self.templates)}
+
+    @cached_property
+    def _sentences(self) -> SentenceTable:
+        return SentenceTable.build(self.vocabulary, self.templates)
+
+    @property
+    def context_length(self) -> int:
+        orders = EMPLOYER_FIRST_ORDERS if self.employer_first else ORDERS
+        openers = np.unique(orders[:, 0]) if self.permute else orders[0, :1]
+        return 1 + self._sentences.longest(openers, self.fullname)
+
+    @property
+    def items_per_exposure(self) -> int:
+        """N."""
+        return self.people
+
+    @property
+    def log2_names(self) -> float:
+        """log2 N0, bits of a full name drawn from the pools."""
+        return log2(self.values.names)
+
+    @property
+    def value_bits(self) -> dict[str, float]:
+        """Bits of each independent value of one person; no gender where no pronoun tells it."""
+        bits = self.values.value_bits
+        return {name: b for name, b in bits.items() if name != "gender" or not self.fullname}
+
+    @property
+    def log2_values(self) -> float:
+        """log2 S0, bits of one person's values."""
+        return sum(self.value_bits.values())
+
+    def information_bits(self) -> float:
+        """N·log2(N0/N) + N·log2 S0 (2404.05405, definition 4.3)."""
+        return self.people * (self.log2_names - log2(self.people) + self.log2_values)
+
+    def sample(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        *,
+        split: str = "train",
+        difficulty: int | None = None,
+        index: int | None = None,
+    ) -> Batch:
+        self.check_arguments(split, difficulty)
+        if index is None:
+            return self.write(rng, rng.integers(0, self.people, n))
+        return self.write(rng, self.shown(index, n))
+
+    def shown(self, index: int, n: int) -> np.ndarray:
+        """int64[n], the people in documents index … index+n-1; each epoch shows everyone once."""
+        first, last = index // self.people, (index + n - 1) // self.people
+        order = [self._permutation(epoch) for epoch in range(first, last + 1)]
+        start = index - first * self.people
+        return np.concatenate(order)[start : start + n]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._last_epoch[0] != epoch:
+            rng = generator(self.seed, Stream.ORDER, epoch)
+            self._last_epoch = (epoch, rng.permutation(self.people))
+        return self._last_epoch[1]
+
+    def write(
+        self, rng: np.random.Generator, people: np.ndarray, *, employer_first: bool | None = None
+    ) -> Batch:
+        """One biography for each person number in int64[B].
+
+        Args:
+            employer_first: overrides the field; the capacity probe needs it True.
+        """
+        if employer_first is None:
+            employer_first = self.employer_first
+        which, template = self._texts(rng, people)
+        orders = (EMPLOYER_FIRST_ORDERS if employer_first else ORDERS)[which]
+        in_order = np.take_along_axis(template, orders, axis=1)
+        layout = lay_out(self._sentences, orders, in_order, self.fullname)
+        self._fill(layout, people, self._sentences.date_order[template[:, 0]])
+        latents = {name: fact[people] for name, fact in self.world.facts.items()}
+        return Batch(
+            layout.tokens,
+            layout.inside,
+            self._spans(layout),
+            {"person": people, **latents},
+            np.zeros(len(people), np.int32),
+        )
+
+    def _texts(self, rng: np.random.Generator, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row of ORDERS, int[B], and template of each attribute, int[B, A]."""
+        if self.versions is None:
+            return self._draw_texts(rng, len(people))
+        texts = people * self.versions + rng.integers(0, self.versions, len(people))
+        which, template = self._fixed_texts
+        return which[texts], template[texts]
+
+    def _draw_texts(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        orders = len(ORDERS) if self.permute else 1
+        template = rng.integers(0, self.templates, (n, len(ATTRIBUTES)), np.uint8)
+        return rng.integers(0, orders, n, np.uint16), template
+
+    @cached_property
+    def _fixed_texts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The versions of every person, one person after another."""
+        assert self.versions is not None
+        rng = self.world_generator()
+        draw_people(rng, self.people, self.values)  # the texts are drawn after the facts
+        return self._draw_texts(rng, self.people * self.versions)
+
+    @cached_property
+    def _tokens(self) -> dict[str, np.ndarray]:
+        """Of each person: `name` and `date` int32[N, 3], `values` int32[N, A-1]."""
+        v, pools, world = self.vocabulary, self.values, self.world
+
+        def ids(role: str, index: np.ndarray) -> np.ndarray:
+            return v.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
+
+        values = [ids(role, world.facts[name]) for name, role in VALUE_ROLES.items()]
+        names = [ids(role, world.names[:, i]) for i, role in enumerate(NAME)]
+        dates = [ids(role, world.dates[:, i]) for i, role in enumerate(DATE)]
+        return {
+            "name": np.stack(names, axis=1),
+            "date": np.stack(dates, axis=1),
+            "values": np.stack(values, axis=1),
+        }
+
+    @cached_property
+    def _pronoun_tokens(self) -> np.ndarray:
+        """int32[2, 2]: by form of the mention (who, whose) and gender; 0 where it never occurs."""
+        return np.array(
+            [[self.vocabulary.index.get(word, 0) for word in pair] for pair in PRONOUNS.values()],
+            np.int32,
+        )
+
+    def _fill(self, layout: Layout, people: np.ndarray, date_order: np.ndarray) -> None:
+        """Puts the beginning, mentions and values into their blanks."""
+        tokens, rows = layout.tokens, np.arange(len(people))[:, None]
+        three = np.arange(NAME_TOKENS)
+        tokens[:, 0] = self.vocabulary.id(BOS)
+        named = layout.start if self.fullname else layout.start[:, :1]
+        columns = named[:, :, None] + three
+        tokens[rows[:, :, None], columns] = self._tokens["name"][people][:, None]
+        if not self.fullname:
+            gender = self.world.facts["gender"][people][:, None]
+            tokens[rows, layout.start[:, 1:]] = self._pronoun_tokens[layout.whose[:, 1:], gender]
+        date = np.take_along_axis(self._tokens["date"][people], date_order, axis=1)
+        tokens[rows, layout.value[:, :1] + three] = date
+        tokens[rows, layout.value[:, 1:]] = self._tokens["values"][people]
+
+    def _spans(self, layout: Layout) -> dict[str, np.ndarray]:
+        starts = {name: layout.value[:, a] for a, name in enumerate(ATTRIBUTES)}
+        starts["name"] = layout.start[:, 0]
+        lengths = {"birth_date": len(DATE), "name": NAME_TOKENS}
+        spans = {
+            name: np.stack([start, start + lengths.get(name, 1)], axis=1).astype(np.int32)
+            for name, start in starts.items()
+        }
+        pronoun = np.stack([layout.start[:, 1], layout.start[:, 1] + 1], axis=1)
+        spans["gender"] = (np.full_like(pronoun, -1) if self.fullname else pronoun).astype(np.int32)
+        return spans

@@ -1,0 +1,58 @@
+"""The hidden facts about N people, drawn from the pools.
+
+Legend: N people.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generators.pools import Pools
+
+
+@dataclass(frozen=True)
+class People:
+    """What is true of each person, as indices into the pools.
+
+    Attributes:
+        names: int64[N, 3], first, middle, last; no two people share all three.
+        dates: int64[N, 3], month, day, year of birth.
+        facts: attribute -> int64[N]. `birth_date` numbers the dates by month, day, year;
+            `company_city` is that of the employer; `gender` is 0 for he, 1 for she.
+    """
+
+    names: np.ndarray
+    dates: np.ndarray
+    facts: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def draw_people(rng: np.random.Generator, n: int, pools: Pools) -> People:
+    """n people: different full names, every value uniform and independent.
+
+    Numbers of full names are drawn without replacement, by Floyd's algorithm where n is a small
+    part of them, so that memory grows with n and not with the 1.6e8 names.
+
+    Raises:
+        ValueError: n is more than the names there are (from numpy).
+    """
+    number = rng.choice(pools.names, n, replace=False)
+    sizes = (len(pools.first), len(pools.middle), len(pools.last))
+    date = rng.integers(0, pools.dates, n)
+    date_sizes = (len(pools.month), len(pools.day), len(pools.year))
+    facts = {
+        "birth_date": date,
+        "birth_city": rng.integers(0, len(pools.city), n),
+        "university": rng.integers(0, len(pools.university), n),
+        "major": rng.integers(0, len(pools.major), n),
+        "employer": rng.integers(0, len(pools.company), n),
+    }
+    facts["company_city"] = np.array(pools.company_city)[facts["employer"]]
+    facts["gender"] = rng.integers(0, 2, n)
+    return People(
+        names=np.stack(np.unravel_index(number, sizes), axis=1),
+        dates=np.stack(np.unravel_index(date, date_sizes), axis=1),
+        facts=facts,
+    )

@@ -1,0 +1,138 @@
+"""Templates as arrays: looked up and copied, a batch of documents needs no Python loop.
+
+Legend: A attributes, K templates of each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from generators.templates import ATTRIBUTES, DATE, PRONOUNS, Template, read_templates
+from generators.vocabulary import Vocabulary
+
+#: ends the full name where a sentence starts with `{whose}`
+GENITIVE = "'s"
+#: first index of the arrays: how the sentence mentions the person
+FULL_NAME, PRONOUN = 0, 1
+NAME_TOKENS = 3
+
+
+def chosen_templates(n: int) -> tuple[tuple[Template, ...], ...]:
+    """The first n templates of each attribute."""
+    return tuple(read_templates(attribute)[:n] for attribute in ATTRIBUTES)
+
+
+def mentions(n: int) -> tuple[str, ...]:
+    """Those of `who` and `whose` that occur among the first n templates."""
+    used = {template.mention for group in chosen_templates(n) for template in group}
+    return tuple(mention for mention in PRONOUNS if mention in used)
+
+
+def template_words(n: int) -> Iterator[str]:
+    """Words of the first n templates, with repeats."""
+    for group in chosen_templates(n):
+        for template in group:
+            yield from (*template.before, *template.after)
+
+
+@dataclass(frozen=True)
+class SentenceTable:
+    """Every sentence with blanks for the mention and the value.
+
+    Attributes:
+        words: int32[W], all sentences one after another; 0 at the blanks.
+        start, length: int64[2, A, K], where a sentence lies in `words`.
+        value: int64[2, A, K], tokens of the sentence before its value.
+        whose: int64[A, K], 1 where the pronoun is his or her.
+        date_order: int64[K, 3], which of month, day and year comes first, second, third.
+    """
+
+    words: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    value: np.ndarray
+    whose: np.ndarray
+    date_order: np.ndarray
+
+    @classmethod
+    def build(cls, vocabulary: Vocabulary, n: int) -> "SentenceTable":
+        """The table of the first n templates of each attribute."""
+        groups = chosen_templates(n)
+        shape = (2, len(groups), n)
+        start, length, value = (np.zeros(shape, np.int64) for _ in range(3))
+        words: list[int] = []
+        for at in np.ndindex(shape):
+            template = groups[at[1]][at[2]]
+            mention = [0]
+            if at[0] == FULL_NAME:
+                genitive = [vocabulary.id(GENITIVE)] if template.mention == "whose" else []
+                mention = [0] * NAME_TOKENS + genitive
+            head = mention + [vocabulary.id(word) for word in template.before]
+            tail = [vocabulary.id(word) for word in template.after]
+            sentence = head + [0] * len(template.slots) + tail
+            start[at], length[at], value[at] = len(words), len(sentence), len(head)
+            words += sentence
+        whose = [[template.mention == "whose" for template in group] for group in groups]
+        dates = [[DATE.index(slot) for slot in template.slots] for template in groups[0]]
+        return cls(
+            np.array(words, np.int32), start, length, value, np.array(whose, int), np.array(dates)
+        )
+
+    def longest(self, openers: np.ndarray, fullname: bool) -> int:
+        """Tokens of the longest text of six sentences that starts with one of `openers`."""
+        longest = self.length.max(axis=2)  # [2, A]
+        if fullname:
+            return int(longest[FULL_NAME].sum())
+        extra = (longest[FULL_NAME] - longest[PRONOUN])[openers].max()
+        return int(longest[PRONOUN].sum() + extra)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """B documents of six sentences with their words in place and blanks for the rest.
+
+    Column 0 is left to the token that begins every document.
+
+    Attributes:
+        tokens: int32[B, T], right-padded; T is the longest of these documents.
+        inside: bool[B, T], what belongs to a sentence.
+        start: int64[B, A], first column of each sentence, in order of appearance.
+        value: int64[B, A], first column of each attribute's value, in order of `ATTRIBUTES`.
+        whose: int64[B, A], form of each sentence's mention, in order of appearance.
+    """
+
+    tokens: np.ndarray
+    inside: np.ndarray
+    start: np.ndarray
+    value: np.ndarray
+    whose: np.ndarray
+
+
+def lay_out(
+    table: SentenceTable, orders: np.ndarray, template: np.ndarray, fullname: bool
+) -> Layout:
+    """Places sentences: the first with the full name, the others as `fullname` says.
+
+    Args:
+        orders: int64[B, A], attribute of each sentence in order of appearance.
+        template: int64[B, A], its template.
+    """
+    B, A = orders.shape
+    form = np.full(A, FULL_NAME if fullname else PRONOUN)
+    form[0] = FULL_NAME
+    at = (form, orders, template)
+    length = table.length[at]
+    stop = 1 + length.cumsum(axis=1)
+    start = stop - length
+    flat = length.ravel()
+    # each word's place in the table: a count from the start of its sentence
+    skip = table.start[at].ravel() - (flat.cumsum() - flat)
+    words = table.words[np.arange(flat.sum()) + np.repeat(skip, flat)]
+    inside = np.arange(stop[:, -1].max(initial=1)) < stop[:, -1:]
+    inside[:, 0] = False
+    tokens = np.zeros(inside.shape, np.int32)
+    tokens[inside] = words
+    value = np.empty((B, A), np.int64)
+    np.put_along_axis(value, orders, start + table.value[at], axis=1)
+    return Layout(tokens, inside, start, value, table.whose[orders, template])
