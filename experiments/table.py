@@ -1,0 +1,222 @@
+"""The results as tables for a terminal or a README: a row per arm, seeds summarised.
+
+Every number stands with its floor or ceiling and with its seeds, and every run that is not done
+is named with its reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from experiments.results import load_runs
+from experiments.summary import (
+    DESCRIPTIONS,
+    axis_columns,
+    describe,
+    difficulty_text,
+    last_loop,
+    number,
+    over_seeds,
+    varying,
+    where,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+#: text for one column, from the rows of one cell
+CellText: TypeAlias = "Callable[[pd.DataFrame], str]"
+
+ONE_SEED = "One seed: a demonstration, not a result."
+INTERVAL = "± half the 95 % t interval over seeds."
+SOLVED = "k/n: seeds that reach .95."
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text, ready to be drawn. `notes` stand below."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        head = [self.columns, ("---",) + ("---:",) * (len(self.columns) - 1)]
+        lines = ["| " + " | ".join(row) + " |" for row in [*head, *self.rows]]
+        notes = [" ".join(self.notes)] if self.notes else []
+        return "\n\n".join([f"**{self.title}**", "\n".join(lines), *notes])
+
+    def draw(self, console: "Console") -> None:
+        from rich import box
+        from rich.table import Table as RichTable
+
+        table = RichTable(
+            title=self.title,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            caption=" ".join(self.notes) or None,
+            caption_justify="left",
+        )
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if i else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def tables(runs: "pd.DataFrame") -> list[Table]:
+    """Per grid and part a table for each ability measured, then one of the runs not done."""
+    found: list[Table] = []
+    for (grid, part), rows in runs.groupby(["grid", "part"], sort=False):
+        title = str(part or grid or "runs")
+        done = last_loop(rows[rows["status"] == "done"])
+        for build in (capacity_table, accuracy_table):
+            table = build(title, done)
+            if table is not None:
+                found.append(table)
+    unfinished = unfinished_table(runs)
+    return found if unfinished is None else [*found, unfinished]
+
+
+def print_table(
+    out: Path | str = "runs", grid: str | None = None, console: "Console | None" = None
+) -> None:
+    """Prints the tables of a grid (or of all runs in `out`), readable at 100 columns.
+
+    Raises:
+        LoopscopeError: `out` is no folder of runs or has no such grid.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    found = tables(load_runs(out, grid))
+    for table in found:
+        table.draw(console)
+    if not found:
+        console.print(f"{out} has no runs yet")
+
+
+def markdown_table(out: Path | str = "runs", grid: str | None = None) -> str:
+    """The same tables in Markdown.
+
+    Raises:
+        LoopscopeError: `out` is no folder of runs or has no such grid.
+    """
+    found = tables(load_runs(out, grid))
+    return "\n\n".join(table.markdown() for table in found) or f"{out} has no runs yet"
+
+
+def capacity_table(title: str, done: "pd.DataFrame") -> Table | None:
+    """Bits per parameter: what is stored of names and of values, and the most there is to store."""
+    rows = where(done, metric="bits_per_parameter", item=["name", "value", "total"])
+    if rows.empty:
+        return None
+
+    def of(item: str) -> CellText:
+        return lambda cell: _mean(where(cell, item=item))
+
+    columns: dict[str, CellText] = {
+        "params": lambda cell: number(cell["parameters"].iloc[0]),
+        "embed": lambda cell: f"{cell['embedding_share'].iloc[0]:.0%}",
+        "FLOPs": lambda cell: number(cell["train_flops"].mean()),
+        "exposures": lambda cell: number(cell["exposures"].mean()),
+        "bits/param": of("total"),
+        "names": of("name"),
+        "values": of("value"),
+        "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():.2f}",
+        "R/R_max": _share_of_ceiling,
+    }
+    if rows["converged"].notna().any():
+        columns["converged"] = _converged
+    return _table(f"{title}: bits stored per parameter", rows, columns, (INTERVAL,))
+
+
+def accuracy_table(title: str, done: "pd.DataFrame") -> Table | None:
+    """Accuracy by difficulty on questions held out of training, with its floors.
+
+    A difficulty of which nothing is held out is shown on the questions trained on, and says so.
+    """
+    rows = where(done, metric="accuracy", item="")
+    if rows.empty:
+        return None
+    split = next(s for s in ("test", "validation", *rows["split"]) if s in set(rows["split"]))
+    held_out = rows["split"] == split
+    only_seen = (rows["split"] == "train") & ~rows["difficulty"].isin(rows["difficulty"][held_out])
+    rows = rows[held_out | only_seen].sort_values("difficulty", kind="stable")
+    names = map(difficulty_text, rows["task"], rows["difficulty"])
+    seen = (", seen" if s == "train" else "" for s in rows["split"])
+    rows = rows.assign(question=[name + suffix for name, suffix in zip(names, seen, strict=True)])
+
+    def of(question: str) -> CellText:
+        return lambda cell: _mean(where(cell, question=question), digits=3, solved=True)
+
+    questions = list(dict.fromkeys(rows["question"]))
+    columns: dict[str, CellText] = {
+        "params": lambda cell: number(cell["parameters"].iloc[0]),
+        "FLOPs": lambda cell: number(cell["train_flops"].mean()),
+        "steps": lambda cell: number(cell["step"].mean()),
+        **{question: of(question) for question in questions},
+    }
+    kind = {"test": "held-out", "validation": "validation"}.get(split, split)
+    table = _table(f"{title}: accuracy on {kind} questions", rows, columns, (INTERVAL, SOLVED))
+    floors = ("–" if f != f else f"{f:.3f}" for f in map(_floor(rows), questions))
+    blank = ("",) * (len(table.columns) - 1 - len(questions))
+    return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
+
+
+def unfinished_table(runs: "pd.DataFrame") -> Table | None:
+    """The runs that failed, stopped or never began, and why."""
+    rows = runs[runs["status"] != "done"].drop_duplicates("run_id")
+    if rows.empty:
+        return None
+    columns = ["run_id", "part", "arm", "seed", "status", "step", "reason"]
+    text = rows[columns].astype("object").fillna("").astype("str")
+    title = f"Not done: {len(text)} of {runs['run_id'].nunique()} runs"
+    return Table(title, tuple(columns), tuple(text.itertuples(index=False, name=None)))
+
+
+def _table(
+    title: str, rows: "pd.DataFrame", columns: dict[str, CellText], notes: tuple[str, ...]
+) -> Table:
+    """A row per cell; what tells two cells of one arm apart stands behind the arm's name."""
+    labels = [c for c in axis_columns(rows) if c not in ("seed", "question")]
+    apart = varying(rows, ["arm"], [*labels, *DESCRIPTIONS])
+    lines, seeds = [], set()
+    for (arm, *values), cell in rows.groupby(["arm", *apart], sort=False, dropna=False):
+        name = ", ".join([str(arm), *map(describe, apart, values)])
+        seeds.add(cell["run_id"].nunique())
+        lines.append(
+            (name, str(cell["run_id"].nunique()), *(text(cell) for text in columns.values()))
+        )
+    notes = (ONE_SEED,) if seeds == {1} else notes
+    return Table(title, ("arm", "seeds", *columns), tuple(lines), notes)
+
+
+def _mean(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
+    if rows["value"].isna().all():
+        return "–"
+    row = over_seeds(rows, ["metric"]).iloc[0]
+    text = f"{row['mean']:.{digits}f}"
+    if row["n"] == 1:
+        return text
+    text += f" ±{row['high'] - row['mean']:.{digits}f}"
+    return f"{text} {round(row['solved'] * row['n'])}/{row['n']}" if solved else text
+
+
+def _floor(rows: "pd.DataFrame") -> Callable[[str], float]:
+    return lambda question: where(rows, question=question)["floor"].mean()
+
+
+def _share_of_ceiling(cell: "pd.DataFrame") -> str:
+    total = where(cell, item="total")
+    return f"{(total['value'] / total['ceiling']).mean():.0%}"
+
+
+def _converged(cell: "pd.DataFrame") -> str:
+    known = where(cell, item="total")["converged"].dropna()
+    return "–" if known.empty else "yes" if known.all() else "no"
