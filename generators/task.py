@@ -62,6 +62,8 @@ class Task(BaseModel, ABC):
     version: ClassVar[int] = 1
     #: splits that `sample` knows; memorisation tasks have only "train"
     splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")
+    #: what a difficulty counts, for tables and figures: "hops"
+    difficulty_name: ClassVar[str] = "difficulty"
 
     kind: str
     world_seed: int | None = Field(
@@ -99,6 +101,14 @@ class Task(BaseModel, ABC):
     def difficulties(self) -> tuple[int, ...]:
         """Difficulties that `sample` accepts; empty where there are none."""
         return ()
+
+    def difficulties_of(self, split: str) -> tuple[int, ...]:
+        """Difficulties of a split, where some have nothing held out."""
+        return self.difficulties
+
+    def count(self, split: str, difficulty: int) -> int | None:
+        """Distinct documents of a split and difficulty, None where there is no end of them."""
+        return None
 
     @property
     def items_per_exposure(self) -> int | None:
@@ -153,6 +163,9 @@ class Task(BaseModel, ABC):
         """Raises ValueError for a split or difficulty that this task lacks."""
         if split not in self.splits:
             raise ValueError(f"{self.kind} has no split {split!r}; it has {', '.join(self.splits)}")
-        if difficulty is not None and difficulty not in self.difficulties:
-            known = ", ".join(map(str, self.difficulties)) or "none"
-            raise ValueError(f"{self.kind} has no difficulty {difficulty}; it has {known}")
+        known = self.difficulties_of(split)
+        if difficulty is not None and difficulty not in known:
+            names = ", ".join(map(str, known)) or "none"
+            raise ValueError(
+                f"{self.kind} has no difficulty {difficulty} in its {split} split; it has {names}"
+            )

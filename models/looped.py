@@ -15,6 +15,9 @@ from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
 from models.outputs import LoopOutputs, Positions
 
+#: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
+OUTER_STD = 0.02
+
 #: (hook name, function of the state that returns the state to go on with)
 Intervention = tuple[str, Callable[[Tensor], Tensor]]
 
@@ -114,8 +117,19 @@ class LoopedTransformer(nn.Module):
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
-        """Normal weights of standard deviation D^-1/2 capped at 0.02·√(…)? see LOG; gate at 0."""
-        raise NotImplementedError
+        """Normal: embedding and head 0.02, other matrices 1/√fan-in. Norms one, gate zero.
+
+        A gate at zero starts with λ = ½ in every loop. Drawn on the CPU, so that a seed gives
+        the same weights on every device.
+        """
+        rng = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name.startswith("gate."):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() == 2:
+                outer = name in ("embedding.weight", "head.weight")
+                std = OUTER_STD if outer else parameter.shape[1] ** -0.5
+                nn.init.normal_(parameter, std=std, generator=rng)
 
     def forward(
         self,

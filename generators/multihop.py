@@ -1,0 +1,239 @@
+"""Multi-hop facts without chain of thought: relations over entities, composed k times.
+
+Legend: B documents, T tokens, E entities, R relations, K most hops.
+"""
+
+from functools import cached_property
+from math import lgamma, log, log2
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from generators.hashing import unit_hash
+from generators.task import Batch, Task
+from generators.vocabulary import Vocabulary
+
+#: combinations that are listed in full; above it, held-out ones are found by rejection
+LISTED_COMBINATIONS = 4_000_000
+
+
+class MultiHop(Task):
+    """Facts `r(e)` and questions `rk(… r1(e))`, answered at once.
+
+    The world is one table of R relations over E entities, each a random function or a
+    permutation. A document is `<k> e r1 … rk answer`; only the answer is scored. Every one-hop
+    fact is in training. Of the combinations (e, r1 … rk) with k ≥ 2, a share `held_out` never
+    is: half of it is the validation split, half the test split, chosen by a hash.
+
+    >>> task = MultiHop(entities=8, relations=4, hops=2).bind(0)
+    >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, difficulty=2)
+    >>> print(task.vocabulary.decode(batch.tokens[0])); print(batch.loss_mask[0].astype(int))
+    <2> e6 r0 r3 e5
+    [0 0 0 0 1]
+
+    Permutations have the cleaner floor: without the entity every answer is equally likely,
+    while random functions have a shrinking image that can be guessed from the relations.
+    Follows 2405.15071 and 2505.17923 in spirit, at a size for minutes of training.
+    """
+
+    version: ClassVar[int] = 1
+    difficulty_name: ClassVar[str] = "hops"
+
+    kind: Literal["multihop"] = "multihop"
+    world: Literal["function", "permutation"] = "function"
+    entities: int = Field(32, ge=2)
+    relations: int = Field(16, ge=1)
+    hops: int = Field(3, ge=1, description="most hops in a question")
+    held_out: float = Field(
+        0.1, gt=0, lt=1, description="share of the combinations of 2 and more hops"
+    )
+
+    @model_validator(mode="after")
+    def _something_is_held_out(self) -> Self:
+        smallest = self.entities * self.relations**2
+        if self.hops >= 2 and smallest * self.held_out < 4:
+            raise ValueError(
+                f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
+                "fewer than 4 to test on; raise held_out, entities or relations"
+            )
+        return self
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """int32[R, E]: table[r, e] is r(e)."""
+        rng = self.world_generator()
+        shape = (self.relations, self.entities)
+        if self.world == "permutation":
+            order = np.broadcast_to(np.arange(self.entities, dtype=np.int32), shape)
+            return rng.permuted(order, axis=1)
+        return rng.integers(0, self.entities, shape, dtype=np.int32)
+
+    @cached_property
+    def _salt(self) -> int:
+        """Makes the choice of held-out combinations part of the world."""
+        rng = self.world_generator()
+        return int(rng.bit_generator.random_raw())
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.build(
+            [f"<{k}>" for k in range(1, self.hops + 1)]
+            + [f"e{e}" for e in range(self.entities)]
+            + [f"r{r}" for r in range(self.relations)]
+        )
+
+    @property
+    def context_length(self) -> int:
+        return self.hops + 3
+
+    @property
+    def difficulties(self) -> tuple[int, ...]:
+        """Hops."""
+        return tuple(range(1, self.hops + 1))
+
+    def difficulties_of(self, split: str) -> tuple[int, ...]:
+        """One-hop facts are all in training: there are none to hold out."""
+        return self.difficulties if split == "train" else self.difficulties[1:]
+
+    def combinations(self, hops: int) -> int:
+        """Questions of so many hops, over all splits: E·R^k."""
+        return self.entities * self.relations**hops
+
+    def split_of(self, hops: int, combination: np.ndarray) -> np.ndarray:
+        """0 train, 1 validation, 2 test, for combination numbers int64[n] of one hop count."""
+        if hops == 1:
+            return np.zeros(len(combination), np.int8)
+        u = unit_hash(combination, self._salt + hops)
+        return np.where(u < self.held_out / 2, 2, np.where(u < self.held_out, 1, 0)).astype(np.int8)
+
+    @cached_property
+    def _listed(self) -> dict[tuple[str, int], np.ndarray]:
+        return {}
+
+    def listed(self, split: str, hops: int) -> np.ndarray | None:
+        """All combination numbers of a split, int64[n]; None where there are too many to list."""
+        if self.combinations(hops) > LISTED_COMBINATIONS:
+            return None
+        if (split, hops) not in self._listed:
+            every = np.arange(self.combinations(hops))
+            which = self.split_of(hops, every)
+            for number, name in enumerate(self.splits):
+                self._listed[name, hops] = every[which == number]
+        return self._listed[split, hops]
+
+    def count(self, split: str, difficulty: int) -> int | None:
+        listed = self.listed(split, difficulty)
+        return None if listed is None else len(listed)
+
+    def _draw(self, rng: np.random.Generator, n: int, split: str, hops: int) -> np.ndarray:
+        """n combination numbers; held-out ones without repetition as far as there are enough."""
+        if split == "train":
+            return self._reject(rng, n, split, hops)
+        listed = self.listed(split, hops)
+        if listed is None:
+            return self._reject(rng, n, split, hops)
+        return rng.choice(listed, n, replace=n > len(listed))
+
+    def _reject(self, rng: np.random.Generator, n: int, split: str, hops: int) -> np.ndarray:
+        share = {"train": 1 - self.held_out}.get(split, self.held_out / 2)
+        drawn = np.empty(0, np.int64)
+        while len(drawn) < n:
+            more = int(1.1 * (n - len(drawn)) / share) + 16
+            candidates = rng.integers(0, self.combinations(hops), more)
+            wanted = self.split_of(hops, candidates) == self.splits.index(split)
+            drawn = np.concatenate([drawn, candidates[wanted]])
+        return drawn[:n]
+
+    def sample(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        *,
+        split: str = "train",
+        difficulty: int | None = None,
+        index: int | None = None,
+    ) -> Batch:
+        self.check_arguments(split, difficulty)
+        if difficulty is None:
+            hops = rng.choice(self.difficulties_of(split), n)
+        else:
+            hops = np.full(n, difficulty)
+        combination = np.zeros(n, np.int64)
+        for k in np.unique(hops):
+            rows = hops == k
+            combination[rows] = self._draw(rng, int(rows.sum()), split, int(k))
+        return self.documents(hops, combination)
+
+    def documents(self, hops: np.ndarray, combination: np.ndarray) -> Batch:
+        """The documents of combination numbers: the entity, then the relations, in base R."""
+        n, rows = len(hops), np.arange(len(hops))
+        tokens = np.zeros((n, self.context_length), np.int32)
+        first_entity, first_relation = 1 + self.hops, 1 + self.hops + self.entities
+        entity = (combination % self.entities).astype(np.int32)
+        rest = combination // self.entities
+        tokens[:, 0] = hops
+        tokens[:, 1] = first_entity + entity
+        latents = {"hop.0": entity}
+        for k in range(self.hops):
+            active = k < hops
+            relation = (rest % self.relations).astype(np.int32)
+            rest = rest // self.relations
+            tokens[active, 2 + k] = first_relation + relation[active]
+            entity = np.where(active, self.table[relation, entity], entity)
+            latents[f"relation.{k + 1}"] = np.where(active, relation, -1)
+            latents[f"hop.{k + 1}"] = np.where(active, entity, -1)
+        tokens[rows, hops + 2] = first_entity + entity
+        loss_mask = np.zeros(tokens.shape, bool)
+        loss_mask[rows, hops + 2] = True
+        spans = {
+            "entity": np.broadcast_to(np.array([1, 2], np.int32), (n, 2)),
+            "relations": np.stack([np.full(n, 2), hops + 2], 1).astype(np.int32),
+            "answer": np.stack([hops + 2, hops + 3], 1).astype(np.int32),
+        }
+        return Batch(tokens, loss_mask, spans, latents, hops.astype(np.int32))
+
+    def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
+        """Best guesses that do not use the entity, for questions of `difficulty` hops.
+
+        `relations`: from all relations in order; `last_relation`: from the last one alone;
+        `chance`: 1/E. Over the whole world, in which permutations give exactly 1/E. Without a
+        difficulty: their mean over the split's hop counts.
+        """
+        self.check_arguments(split, difficulty)
+        hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
+        every = [self._floors[k] for k in hops]
+        return {name: float(np.mean([f[name] for f in every])) for name in every[0]}
+
+    @cached_property
+    def _floors(self) -> dict[int, dict[str, float]]:
+        found = {}
+        images = np.arange(self.entities, dtype=np.int32)[None]  # [R^k, E], in blocks of last r
+        for k in self.difficulties:
+            if images.size * self.relations > 50_000_000:  # estimated from a sample of sequences
+                keep = self.world_generator().choice(len(images), 20_000, replace=False)
+                images = images[np.sort(keep)]
+            images = self.table[:, images]  # [R, R^(k-1), E]: the last relation first
+            answers = images.reshape(self.relations, -1)
+            per_last = _largest_share(answers, self.entities)
+            images = images.reshape(-1, self.entities)
+            found[k] = {
+                "relations": _largest_share(images, self.entities),
+                "last_relation": per_last,
+                "chance": 1 / self.entities,
+            }
+        return found
+
+    def information_bits(self) -> float:
+        """Bits in the table: R·E·log2 E for functions, R·log2 E! for permutations."""
+        if self.world == "permutation":
+            return self.relations * lgamma(self.entities + 1) / log(2)
+        return self.relations * self.entities * log2(self.entities)
+
+
+def _largest_share(answers: np.ndarray, values: int) -> float:
+    """Mean over the rows of answers [n, m] of the share of each row's most frequent value."""
+    n, m = answers.shape
+    flat = answers + values * np.arange(n, dtype=np.int64)[:, None]
+    counts = np.bincount(flat.ravel(), minlength=n * values).reshape(n, values)
+    return float(counts.max(1).mean() / m)
