@@ -1,0 +1,124 @@
+"""What a run was computed with, so that a resumed run is the same run or is refused.
+
+Sources are compared file by file. A file that was added is no difference: nothing that the run
+used can have changed without one of its own files changing.
+"""
+
+import hashlib
+import inspect
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import generators
+import models
+from experiments.config import RunConfig
+from experiments.store import RunFolder
+
+#: modules of this package that decide weights
+TRAINING = ("config.py", "train.py", "trainer.py", "optimiser.py")
+VERSIONS = ("torch", "numpy")
+
+
+def _root(package: Any) -> Path:
+    return Path(package.__file__).parent
+
+
+def _hashes(root: Path, files: Iterable[Path]) -> dict[str, str]:
+    return {
+        str(path.relative_to(root.parent)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in sorted(files)
+    }
+
+
+@cache
+def source_hashes() -> dict[str, dict[str, str]]:
+    """Group -> file -> SHA-256 (16 digits) of the code and data that decide weights."""
+    data, code = _root(generators), _root(models)
+    here = Path(__file__).parent
+    return {
+        "generators": _hashes(data, data.rglob("*.py")),
+        "pools": _hashes(data, [p for p in data.rglob("*.txt") if p.is_file()]),
+        "models": _hashes(code, code.rglob("*.py")),
+        "training": _hashes(here, [here / name for name in TRAINING]),
+    }
+
+
+def _plugin_hashes(config: RunConfig) -> dict[str, str]:
+    """Files outside the packages that the run's task, model or objective comes from."""
+    files = {}
+    for part in (config.task, config.model, config.objective):
+        cls = type(part)
+        if cls.__module__.split(".")[0] not in ("generators", "models"):
+            path = Path(inspect.getfile(cls))
+            files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return files
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def environment(config: RunConfig, device: str = "cpu") -> dict[str, Any]:
+    """The content of environment.json; needs no torch."""
+    return {
+        "versions": {"python": sys.version.split()[0]} | {p: _version(p) for p in VERSIONS},
+        "sources": source_hashes() | {"plugins": _plugin_hashes(config)},
+        "machine": {
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "device": device,
+        },
+    }
+
+
+def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two environments that may change weights, one phrase each."""
+    found = []
+    for package in VERSIONS:
+        old, new = then["versions"].get(package), now["versions"].get(package)
+        if old != new:
+            found.append(f"{package} was {old} and is {new}")
+    for group, files in then["sources"].items():
+        for name, digest in files.items():
+            current = now["sources"].get(group, {}).get(name)
+            if current is None:
+                found.append(f"{group}: {name} is gone")
+            elif current != digest:
+                found.append(f"{group}: {name} changed")
+    return found
+
+
+def drift_of(folder: RunFolder, now: dict[str, Any]) -> list[str]:
+    """What changed since the run began; a lost environment.json counts as a change."""
+    then = folder.environment()
+    return ["environment.json is missing"] if then is None else drift(then, now)
+
+
+def drift_message(changes: dict[str, list[str]]) -> str:
+    """What changed, by run, and what can be done about it."""
+    lines = [f"  {run_id}: {'; '.join(found)}" for run_id, found in changes.items()]
+    return (
+        "resuming would mix two versions of the lab in one run:\n"
+        + "\n".join(lines)
+        + "\nrestore the old version, add --allow-drift to go on all the same, "
+        "or remove the run's folder to start it anew"
+    )

@@ -1,0 +1,142 @@
+"""Training one run: a visible loop that can stop anywhere and go on bit for bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from experiments.checkpoint import load_checkpoint
+from experiments.config import SCHEMA_VERSION, RunConfig
+from experiments.environment import drift_message, drift_of, environment
+from experiments.errors import LoopscopeError
+from experiments.measure import chosen_probes, record_probe, rows_of
+from experiments.store import RunFolder, write_json
+from experiments.trainer import Trainer
+
+
+def train(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    device: str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
+    allow_drift: bool = False,
+) -> bool:
+    """Trains a run to its end, from its checkpoint where there is one, and measures it.
+
+    Args:
+        stop: asked after every step and every probe; once true, a checkpoint is written.
+        allow_drift: go on although code or libraries changed since the run began.
+
+    Returns:
+        Whether the run is done; False if it was stopped and can be resumed.
+
+    Raises:
+        Diverged: the loss or the weights are no longer finite; there is no result.
+        LoopscopeError: no such device, or the run began with other code or libraries.
+    """
+    configure(device)
+    folder.freeze(config)
+    trainer = Trainer(config, folder, device)
+    begin(trainer, allow_drift)
+    trainer.report()
+    for span in trainer.spans:
+        while trainer.counters.step < span.last_step:
+            loss = trainer.step(span)
+            trainer.observe(loss, span)
+            if stop():
+                trainer.checkpoint()
+                trainer.report(state="stopped")
+                return False
+    return finish(trainer, stop)
+
+
+def configure(device: str) -> None:
+    """One thread, and the same numbers again on the same device.
+
+    Raises:
+        LoopscopeError: CUDA is asked for and there is none.
+    """
+    torch.set_num_threads(1)
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        raise LoopscopeError(f"device {device} was asked for, but torch finds no CUDA device")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def begin(trainer: Trainer, allow_drift: bool) -> None:
+    """Goes back to the checkpoint, or makes the folder that of a fresh run."""
+    folder = trainer.folder
+    state, _ = load_checkpoint(folder)
+    now = environment(trainer.config, str(trainer.device))
+    if state is None:
+        write_json(folder.path / "environment.json", now)
+        folder.cut_metrics(0)
+        folder.log(f"starts on {trainer.device}")
+        return
+    trainer.restore(state)
+    if state["step"] < trainer.last_step and (changes := drift_of(folder, now)):
+        if not allow_drift:
+            raise LoopscopeError(drift_message({folder.run_id: changes}))
+        folder.log("goes on although " + "; ".join(changes))
+        accepted = (folder.environment() or {}).get("accepted_drift", [])
+        write_json(folder.path / "environment.json", now | {"accepted_drift": accepted + changes})
+    folder.cut_metrics(state["step"])
+    folder.log(f"resumes at step {state['step']} on {trainer.device}")
+
+
+def finish(trainer: Trainer, stop: Callable[[], bool]) -> bool:
+    """Probes the trained model and writes result.json last; False if stopped in between."""
+    folder = trainer.folder
+    trainer.report(doing="measuring")
+    records = []
+    for probe in chosen_probes(trainer.config, trainer.task):
+        records.append(record_probe(folder, probe, trainer.subject, trainer.last_step))
+        if stop():
+            trainer.report(state="stopped")
+            return False
+    folder.write_result(result_of(trainer, records))
+    trainer.report(state="done")
+    folder.previous_checkpoint_path.unlink(missing_ok=True)
+    folder.log("done")
+    return True
+
+
+def result_of(trainer: Trainer, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of result.json: what was trained, what it cost, what was measured."""
+    config, counters = trainer.config, trainer.counters
+    per_exposure = trainer.task.items_per_exposure
+    probe_seconds = sum(r["seconds"] for r in records)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": trainer.folder.run_id,
+        "status": "done",
+        "task": config.task.kind,
+        "k": config.model.core,
+        "n_loops": config.model.loops,
+        "layers": config.model.layers,
+        "width": config.model.width,
+        "label": config.model.label,
+        "objective": config.objective.kind,
+        "parameters": trainer.subject.parameters,
+        "vocabulary": trainer.vocabulary_size,
+        "train_flops": counters.train_flops,
+        "tokens": counters.tokens,
+        "documents": counters.documents,
+        "exposures": counters.documents / per_exposure if per_exposure else None,
+        "steps": counters.step,
+        "seed": config.seed,
+        "lr": config.training.lr,
+        "precision": config.training.precision,
+        "accepted_drift": (trainer.folder.environment() or {}).get("accepted_drift", []),
+        "timings": {
+            "wall_seconds": counters.train_seconds + counters.evaluate_seconds + probe_seconds,
+            "cpu_seconds": counters.cpu_seconds + sum(r["cpu_seconds"] for r in records),
+            "train_seconds": counters.train_seconds,
+            "evaluate_seconds": counters.evaluate_seconds,
+            "probe_seconds": probe_seconds,
+            "tokens_per_second": counters.tokens / max(counters.train_seconds, 1e-9),
+        },
+        "measurements": [row for record in records for row in rows_of(record)],
+    }

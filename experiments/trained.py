@@ -1,0 +1,39 @@
+"""Trained runs as objects: the model and the task it was trained on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.checkpoint import load_checkpoint
+from experiments.errors import LoopscopeError
+from experiments.store import RunFolder, find_run
+from generators.task import Task
+
+if TYPE_CHECKING:
+    from models.looped import LoopedTransformer
+
+
+def load_model(
+    out: Path | str, run_id: str, *, device: str = "cpu"
+) -> tuple["LoopedTransformer", Task]:
+    """The trained model, in eval mode, and the task it was trained on.
+
+    Args:
+        run_id: or the start of one.
+
+    Raises:
+        LoopscopeError: no such run, or it has no weights yet.
+    """
+    return load_trained(find_run(Path(out), run_id), device)[:2]
+
+
+def load_trained(folder: RunFolder, device: str) -> tuple["LoopedTransformer", Task, int]:
+    """As `load_model`, with the step of the checkpoint."""
+    config = folder.config()
+    state, _ = load_checkpoint(folder)
+    if state is None:
+        raise LoopscopeError(f"{folder.path} has no readable checkpoint; run its grid again")
+    task = config.bound_task()
+    gate = config.objective.uses_gate
+    model = config.model.build(len(task.vocabulary), gate=gate, seed=config.seed)
+    model.load_state_dict(state["model"])
+    return model.to(device).eval(), task, state["step"]

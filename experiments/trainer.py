@@ -1,0 +1,249 @@
+"""The state of a training run, one optimiser step, and what is written down about it.
+
+What happens at a step depends on the config and the step number alone: documents come from
+`generator(seed, Stream.TRAIN, step)`, so a checkpoint needs weights, optimiser and counters.
+
+Legend: B documents, T tokens of the longest one, M predicted positions.
+"""
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from experiments.checkpoint import save_checkpoint
+from experiments.config import RunConfig, Span, spans
+from experiments.errors import LoopscopeError
+from experiments.measure import measure, subject_of
+from experiments.optimiser import build_optimiser, learning_rate
+from experiments.store import RunFolder, Status
+from generators.streams import Stream, generator
+from generators.task import Batch
+from models.counts import forward_flops
+from models.objectives.objective import Loss
+from models.outputs import Positions
+
+#: seconds between two writes of status.json
+HEARTBEAT = 1.0
+#: a backward pass costs about two forward passes
+FORWARD_AND_BACKWARD = 3
+
+
+class Diverged(LoopscopeError):
+    """The loss or the weights are no longer finite."""
+
+
+@dataclass
+class Counters:
+    """What a run has used up; times leave out work that was lost in a crash.
+
+    Attributes:
+        step: optimiser steps done.
+        tokens: without padding.
+        train_flops: forward and backward, heads included.
+        train_seconds, evaluate_seconds: wall time.
+        cpu_seconds: process time of both; with one thread what an idle machine would take.
+    """
+
+    step: int = 0
+    documents: int = 0
+    tokens: int = 0
+    train_flops: int = 0
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions, Tensor]:
+    """What the model reads and what it is to predict.
+
+    Returns:
+        inputs int64[B, T-1], positions that predict (two int64[M]), targets int64[M].
+    """
+    longest = int((batch.tokens != 0).any(axis=0).nonzero()[0].max()) + 1
+    tokens = torch.from_numpy(batch.tokens[:, :longest].astype("int64"))
+    predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))
+    row, column = predicted.nonzero(as_tuple=True)
+    targets = tokens[row, column + 1]
+    at = (row.to(device), column.to(device))
+    return tokens[:, :-1].to(device), at, targets.to(device)
+
+
+class Trainer:
+    """The state of one training run and its steps."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, device: str) -> None:
+        self.config = config.canonical()
+        self.folder = folder
+        self.device = torch.device(device)
+        self.objective = self.config.objective
+        self.task = self.config.bound_task()
+        self.vocabulary_size = len(self.task.vocabulary)
+        self.model = self.config.model.build(
+            self.vocabulary_size, gate=self.objective.uses_gate, seed=config.seed
+        ).to(self.device)
+        self.optimiser = build_optimiser(self.model, config.training)
+        self.spans = spans(config.training, self.task.items_per_exposure)
+        self.last_step = self.spans[-1].last_step
+        self.subject = subject_of(self.config, self.model, self.task, self.device)
+        self.counters = Counters()
+        #: losses since the last look: they stay on the device, looking waits for it
+        self.window: list[Tensor] = []
+        self.loss: float | None = None
+        self.checkpoint_step = 0
+        self._checkpoint_time = self._status_time = time.monotonic()
+        self._status_counters = Counters()
+        self._clocks = time.perf_counter(), time.process_time()
+
+    def restore(self, state: dict) -> None:
+        """Goes back to a checkpoint."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.counters = Counters(**state["counters"])
+        self.checkpoint_step = self.counters.step
+        self._status_counters = Counters(**state["counters"])
+
+    def step(self, span: Span) -> Loss:
+        """One optimiser step."""
+        training, step = self.config.training, self.counters.step
+        first = span.first_document + (step - span.first_step) * training.batch
+        n = min(training.batch, span.last_document - first)
+        rng = generator(self.config.seed, Stream.TRAIN, step)
+        batch = self.task.sample(rng, n, index=first)
+        inputs, at, targets = model_inputs(batch, self.device)
+        loops = span.phase.loops or self.config.model.loops
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(span, training, step)
+        with self._precision():
+            outputs = self.model(inputs, loops)
+            loss = self.objective.loss(outputs, at, targets, beta=span.phase.beta)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        if training.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
+        self.optimiser.step()
+        self.window.append(loss.total.detach())
+        self._count(batch, inputs, len(targets), loops)
+        return loss
+
+    def _precision(self) -> AbstractContextManager:
+        half = self.config.training.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+    def _count(self, batch: Batch, inputs: Tensor, predicted: int, loops: int) -> None:
+        counters = self.counters
+        counters.step += 1
+        counters.documents += len(batch)
+        counters.tokens += int((batch.tokens != 0).sum())
+        counters.train_flops += FORWARD_AND_BACKWARD * forward_flops(
+            self.config.model,
+            self.vocabulary_size,
+            documents=inputs.shape[0],
+            context=inputs.shape[1],
+            predicted=predicted,
+            n_loops=loops,
+            losses=self.objective.losses_computed(loops),
+            gate=self.objective.uses_gate,
+        )
+
+    def check_finite(self) -> None:
+        """Looks at the losses since the last look.
+
+        Raises:
+            Diverged: with the first step whose loss is not.
+        """
+        if not self.window:
+            return None
+        losses = torch.stack(self.window).cpu()
+        self.window.clear()
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            i = int(bad[0])
+            step = self.counters.step - len(losses) + i + 1
+            raise Diverged(f"loss is {float(losses[i])} at step {step} of {self.last_step}")
+        self.loss = float(losses[-1])
+
+    def tick(self, train: bool = True) -> None:
+        """Books the time since the last tick as training or evaluation."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        name = "train_seconds" if train else "evaluate_seconds"
+        setattr(self.counters, name, getattr(self.counters, name) + wall - self._clocks[0])
+        self.counters.cpu_seconds += cpu - self._clocks[1]
+        self._clocks = wall, cpu
+
+    def log(self, loss: Loss, span: Span) -> None:
+        """One line of metrics.jsonl."""
+        self.check_finite()
+        self.tick()
+        line = {
+            "step": self.counters.step,
+            "loss": self.loss,
+            "lr": learning_rate(span, self.config.training, self.counters.step - 1),
+            "tokens": self.counters.tokens,
+            "seconds": self.counters.train_seconds,
+        }
+        self.folder.append_metrics(line | {k: float(v) for k, v in loss.logged.items()})
+
+    def evaluate(self) -> None:
+        """One line of metrics.jsonl with the measurements of `observe.evaluate_with`."""
+        self.tick()
+        rows = measure(self.subject, self.config.observe.evaluate_with)
+        self.folder.append_metrics(
+            {"step": self.counters.step, "measurements": [asdict(row) for row in rows]}
+        )
+        self.tick(train=False)
+
+    def observe(self, loss: Loss, span: Span) -> None:
+        """Whatever is due after this step."""
+        observe, step = self.config.observe, self.counters.step
+        last = step == self.last_step
+        if last or step % observe.log_every == 0:
+            self.log(loss, span)
+        every = observe.evaluate_every
+        if every is not None and observe.evaluate_with and (last or step % every == 0):
+            self.evaluate()
+        now = time.monotonic()
+        if last or now - self._checkpoint_time >= observe.checkpoint_seconds:
+            self.checkpoint()
+        if now - self._status_time >= HEARTBEAT:
+            self.report()
+
+    def checkpoint(self) -> None:
+        """Saves the state, which is checked to be finite first."""
+        if self.checkpoint_step == self.counters.step:
+            return
+        self.check_finite()
+        for name, parameter in self.model.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise Diverged(f"{name} is not finite after step {self.counters.step}")
+        self.tick()
+        self.folder.sync_metrics()
+        state = {
+            "step": self.counters.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "counters": asdict(self.counters),
+        }
+        save_checkpoint(self.folder, state)
+        self.checkpoint_step = self.counters.step
+        self._checkpoint_time = time.monotonic()
+
+    def report(self, **changes: str) -> None:
+        """Writes status.json, with speeds since it was last written."""
+        now, counters, before = time.monotonic(), self.counters, self._status_counters
+        elapsed = max(now - self._status_time, 1e-9)
+        rate = (counters.step - before.step) / elapsed
+        status = Status(
+            state="running",
+            step=counters.step,
+            last_step=self.last_step,
+            loss=float(self.window[-1]) if self.window else self.loss,
+            tokens_per_second=(counters.tokens - before.tokens) / elapsed if rate else None,
+            seconds_left=(self.last_step - counters.step) / rate if rate else None,
+            checkpoint_step=self.checkpoint_step,
+            device=str(self.device),
+        )
+        self.folder.write_status(status.model_copy(update=changes))
+        self._status_time, self._status_counters = now, Counters(**asdict(counters))
