@@ -73,7 +73,7 @@ class Biographies(Task):
     he worked for Douglas and Sons
     he worked in North Madisonside, PA .
     >>> {name: span[0].tolist() for name, span in batch.spans.items() if "birth" in name}
-    {'birth_date': [7, 10], 'birth_city': [14, 15]}
+    {'birth_date': [7, 10], 'birth_city': [15, 16]}
 
     Everything after `<bos>` is predicted. Values are one token each; dates and names are three.
     """
