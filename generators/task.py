@@ -157,7 +157,7 @@ class Task(BaseModel, ABC):
         positions = np.minimum(start[:, None] + columns, batch.tokens.shape[1] - 1)
         wanted = np.take_along_axis(batch.tokens, positions, axis=1)
         inside = columns < (stop - start)[:, None]
-        return np.where(inside, generated == wanted, True).all(axis=1)
+        return np.all((generated == wanted) | ~inside, axis=1)
 
     def check_arguments(self, split: str, difficulty: int | None) -> None:
         """Raises ValueError for a split or difficulty that this task lacks."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loss:
-    """`total` is minimised (nats per predicted token); `logged` are detached scalars for the log."""
+    """`total` (nats per predicted token) is minimised; `logged` are detached scalars."""
 
     total: "Tensor"
     logged: dict[str, "Tensor"] = field(default_factory=dict)

@@ -1,0 +1,129 @@
+"""Manipulation accuracy: does the model give the right answer, at once, in greedy decoding?
+
+Legend: B documents, T tokens, A tokens of the longest answer.
+"""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from generators.streams import Stream, generator
+from generators.task import Batch, Task
+from probes.probe import Measurement, Probe, Subject
+from probes.statistics import wilson_interval
+
+if TYPE_CHECKING:
+    from models.looped import LoopedTransformer
+
+#: documents per forward pass
+CHUNK = 2048
+
+
+def greedy_answers(model: "LoopedTransformer", batch: Batch, loop: int | None = None) -> np.ndarray:
+    """The model's own answers, int32[B, A], padded with 0 beyond each document's answer length.
+
+    Everything before `spans["answer"]` is the prompt; each answer token is the most likely one
+    after the prompt and the tokens generated so far. `loop` reads the head after that loop
+    (default: the last).
+    """
+    import torch
+
+    device = next(model.parameters()).device
+    start, stop = torch.from_numpy(batch.spans["answer"]).long().T.to(device)
+    tokens = torch.from_numpy(batch.tokens).long().to(device)
+    rows = torch.arange(len(tokens), device=device)
+    longest = int((stop - start).max())
+    columns = torch.arange(tokens.shape[1], device=device)
+    tokens = torch.where(columns < start[:, None], tokens, 0)  # nothing of the answer is seen
+    generated = torch.zeros(len(tokens), longest, dtype=torch.int32, device=device)
+    for step in range(longest):
+        unfinished = start + step < stop
+        at = (start + step).clamp(max=tokens.shape[1] - 1)
+        read = int(at.max())
+        with torch.no_grad():
+            outputs = model(tokens[:, :read], n_loops=loop)
+            best = outputs.logits(at=(rows, at - 1)).argmax(-1)
+        best = torch.where(unfinished, best, 0)
+        generated[:, step] = best.int()
+        tokens[rows, at] = torch.where(unfinished, best, tokens[rows, at])
+    return generated.cpu().numpy()
+
+
+class Accuracy(Probe):
+    """Share of right answers per split and difficulty, with a Wilson interval over items.
+
+    The floor is the task's highest one: what can be reached without the ability.
+    """
+
+    version: ClassVar[int] = 1
+
+    kind: Literal["accuracy"] = "accuracy"
+    items: int = Field(2048, ge=1, description="most documents per split and difficulty")
+    splits: tuple[str, ...] | None = Field(None, description="None: all of the task's")
+    difficulties: tuple[int, ...] | None = Field(None, description="None: all of each split's")
+    loops: Literal["last", "all"] = Field("last", description="loops at which the head is read")
+
+    @classmethod
+    def applies(cls, task: Task) -> bool:
+        return "answer" in task.sample(generator(0, Stream.PROBE), 1).spans
+
+    def measure(self, subject: Subject) -> tuple[Measurement, ...]:
+        """One `accuracy` per split, difficulty and loop.
+
+        Raises:
+            ValueError: a split or difficulty that the task lacks.
+        """
+        rows = []
+        for split in self.splits or subject.task.splits:
+            subject.task.check_arguments(split, None)
+            for difficulty in self._difficulties(subject.task, split):
+                batch = self._documents(subject, split, difficulty)
+                last = subject.model.config.loops
+                for loop in range(1, last + 1) if self.loops == "all" else (last,):
+                    rows.append(self._row(subject, batch, split, difficulty, loop))
+        return tuple(rows)
+
+    def _difficulties(self, task: Task, split: str) -> tuple[int | None, ...]:
+        known = task.difficulties_of(split)
+        if self.difficulties is None:
+            return known or (None,)
+        for difficulty in self.difficulties:
+            if difficulty not in task.difficulties:
+                task.check_arguments(split, difficulty)
+        return tuple(d for d in self.difficulties if d in known)
+
+    def _documents(self, subject: Subject, split: str, difficulty: int | None) -> Batch:
+        """The same documents at every call: one generator per split and difficulty."""
+        task = subject.task
+        n = self.items
+        if difficulty is not None and (count := task.count(split, difficulty)) is not None:
+            n = min(n, count)
+        step = 1 + 1000 * task.splits.index(split) + (difficulty or 0)
+        rng = generator(subject.seed, Stream.EVALUATION, step)
+        return task.sample(rng, n, split=split, difficulty=difficulty)
+
+    def _row(
+        self, subject: Subject, batch: Batch, split: str, difficulty: int | None, loop: int
+    ) -> Measurement:
+        chunks = [
+            batch.rows(np.arange(i, min(i + CHUNK, len(batch))))
+            for i in range(0, len(batch), CHUNK)
+        ]
+        right = np.concatenate(
+            [subject.task.is_correct(c, greedy_answers(subject.model, c, loop)) for c in chunks]
+        )
+        low, high = wilson_interval(int(right.sum()), len(right))
+        floors = subject.task.floors(difficulty, split)
+        return Measurement(
+            metric="accuracy",
+            value=float(right.mean()),
+            n_items=len(right),
+            split=split,
+            difficulty=difficulty,
+            loop=loop,
+            floor=max(floors.values()) if floors else None,
+            ceiling=1.0,
+            low=low,
+            high=high,
+        )

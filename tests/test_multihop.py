@@ -1,0 +1,167 @@
+"""Multi-hop facts against enumeration."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from generators.multihop import MultiHop
+from generators.streams import Stream, generator
+
+
+def questions(task, batch):
+    """Documents as (entity, relations…, answer) numbers, read off the tokens alone."""
+    first_entity, first_relation = 1 + task.hops, 1 + task.hops + task.entities
+    found = []
+    for row in batch.tokens:
+        hops = int(row[0])
+        relations = tuple(int(t) - first_relation for t in row[2 : 2 + hops])
+        found.append((int(row[1]) - first_entity, relations, int(row[2 + hops]) - first_entity))
+    return found
+
+
+def answer(task, entity, relations):
+    for relation in relations:
+        entity = int(task.table[relation, entity])
+    return entity
+
+
+tasks = st.builds(
+    MultiHop,
+    entities=st.integers(4, 12),
+    relations=st.integers(3, 6),
+    hops=st.integers(2, 3),
+    world=st.sampled_from(["function", "permutation"]),
+    held_out=st.floats(0.2, 0.5),
+)
+
+
+@given(tasks, st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_answers_and_bridges_follow_the_world(task, seed):
+    task = task.bind(seed)
+    batch = task.sample(generator(seed, Stream.TRAIN), 64)
+    for i, (entity, relations, found) in enumerate(questions(task, batch)):
+        assert found == answer(task, entity, relations)
+        assert batch.latents["hop.1"][i] == answer(task, entity, relations[:1])
+        assert batch.loss_mask[i].sum() == 1
+        start, stop = batch.spans["answer"][i]
+        assert batch.loss_mask[i, start] and stop == start + 1 == len(relations) + 3
+        assert (batch.tokens[i, stop:] == 0).all()
+
+
+@given(tasks, st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_splits_are_disjoint_and_complete(task, seed):
+    task = task.bind(seed)
+    for hops in task.difficulties[1:]:
+        parts = [set(task.listed(split, hops).tolist()) for split in task.splits]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == task.combinations(hops)
+        for number in (1, 2):
+            share = len(parts[number]) / task.combinations(hops)
+            n = task.combinations(hops)
+            expected, sigma = task.held_out / 2, (task.held_out / 2 / n) ** 0.5
+            assert abs(share - expected) < 5 * sigma
+
+
+def test_no_held_out_question_is_ever_trained_on():
+    task = MultiHop(entities=6, relations=4, hops=3, held_out=0.3).bind(3)
+    train = set()
+    for step in range(50):
+        train |= set(questions(task, task.sample(generator(3, Stream.TRAIN, step), 500)))
+    held_out = set()
+    for split, hops in itertools.product(("validation", "test"), (2, 3)):
+        n = task.count(split, hops)
+        batch = task.sample(generator(3, Stream.EVALUATION), n, split=split, difficulty=hops)
+        found = set(questions(task, batch))
+        assert len(found) == n  # without repetition
+        assert not found & held_out
+        held_out |= found
+    assert not train & held_out
+    # positive control: training has seen all the rest
+    assert len(train | held_out) == 6 * (4 + 4**2 + 4**3)
+
+
+def test_rejection_draws_from_the_same_splits(monkeypatch):
+    task = MultiHop(entities=6, relations=4, hops=2, held_out=0.3).bind(3)
+    listed = {s: set(task.listed(s, 2).tolist()) for s in task.splits}
+    monkeypatch.setattr("generators.multihop.LISTED_COMBINATIONS", 0)
+    for split in task.splits:
+        drawn = task._draw(generator(0, Stream.EVALUATION), 2000, split, 2)
+        assert set(drawn.tolist()) == listed[split]
+
+
+def test_one_hop_facts_are_all_in_training():
+    task = MultiHop(entities=6, relations=4, hops=2, held_out=0.3).bind(0)
+    assert task.count("train", 1) == 24 and task.difficulties_of("test") == (2,)
+    with pytest.raises(ValueError, match="no difficulty 1 in its test split; it has 2"):
+        task.sample(generator(0, Stream.EVALUATION), 4, split="test", difficulty=1)
+
+
+def brute_force_floors(task, hops):
+    by_sequence, by_last = [], {}
+    for relations in itertools.product(range(task.relations), repeat=hops):
+        answers = [answer(task, e, relations) for e in range(task.entities)]
+        by_sequence.append(max(np.bincount(answers)) / task.entities)
+        by_last.setdefault(relations[-1], []).extend(answers)
+    by_last = [max(np.bincount(a)) / len(a) for a in by_last.values()]
+    return np.mean(by_sequence), np.mean(by_last)
+
+
+@pytest.mark.parametrize("world", ["function", "permutation"])
+def test_floors_by_enumeration(world):
+    task = MultiHop(entities=7, relations=3, hops=3, world=world).bind(5)
+    for hops in (1, 2, 3):
+        floors = task.floors(hops, "train")
+        by_sequence, by_last = brute_force_floors(task, hops)
+        assert floors["relations"] == pytest.approx(by_sequence)
+        assert floors["last_relation"] == pytest.approx(by_last)
+        if world == "permutation":
+            assert floors == pytest.approx(dict.fromkeys(floors, 1 / 7))
+    assert MultiHop().bind(0).floors(3)["relations"] == pytest.approx(0.2, abs=0.03)
+
+
+def test_permutations_are_permutations_and_functions_are_not():
+    task = MultiHop(entities=16, relations=8, world="permutation").bind(0)
+    assert (np.sort(task.table, 1) == np.arange(16)).all()
+    functions = MultiHop(entities=16, relations=8).bind(0)
+    assert any(len(set(row.tolist())) < 16 for row in functions.table)
+    assert functions.information_bits() == 8 * 16 * 4
+    assert task.information_bits() == pytest.approx(8 * np.log2(np.arange(1, 17)).sum())
+
+
+def test_hops_are_drawn_in_equal_parts():
+    batch = MultiHop(hops=3).bind(0).sample(generator(0, Stream.TRAIN), 30_000)
+    counts = np.bincount(batch.difficulty)[1:]
+    assert ((counts - 10_000) ** 2 / 10_000).sum() < 13.8  # chi-square, 2 degrees, p = 0.001
+
+
+def test_worlds_differ_by_seed_unless_pinned():
+    assert (MultiHop().bind(0).table != MultiHop().bind(1).table).any()
+    pinned = MultiHop(world_seed=7)
+    assert (pinned.bind(0).table == pinned.bind(1).table).all()
+
+
+def test_another_process_makes_the_same_bytes():
+    code = (
+        "import hashlib; from generators.multihop import MultiHop;"
+        "from generators.streams import generator, Stream;"
+        "b = MultiHop().bind(4).sample(generator(4, Stream.TRAIN, 9), 512);"
+        "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
+    assert runs[0].stdout.strip()[:16] == "6c7222942c59c7fa"
+
+
+def test_too_little_to_hold_out_is_refused():
+    with pytest.raises(ValueError, match="18 two-hop combinations"):
+        MultiHop(entities=2, relations=3, hops=2, held_out=0.1)
