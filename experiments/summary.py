@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
-from probes.statistics import fraction_solved, summarise
+from probes.statistics import Summary, fraction_solved, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +60,11 @@ def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
         )
     columns = [*by, "mean", "low", "high", "n", "solved", "floor", "ceiling"]
     return pd.DataFrame(found, columns=list(dict.fromkeys(columns)))
+
+
+def summary_of(values: "pd.Series") -> Summary:
+    """Mean and t interval of the values that are there."""
+    return summarise(values.dropna().tolist())
 
 
 def axis_columns(runs: "pd.DataFrame") -> list[str]:

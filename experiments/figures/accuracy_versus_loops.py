@@ -1,0 +1,39 @@
+"""Held-out accuracy against the number of loops, by difficulty, with the floor of each world."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.figures.figure import Figure, series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Picture
+
+
+class AccuracyVersusLoops(Figure):
+    """One panel per part; colour is the difficulty, the line what else differs (stored layers)."""
+
+    kind: Literal["accuracy_versus_loops"] = "accuracy_versus_loops"
+    split: str = "test"
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        from experiments.results import load_runs
+        from experiments.summary import difficulty_text, last_loop
+
+        runs = last_loop(load_runs(out, grid))
+        rows = self.select(
+            runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
+        ).sort_values("difficulty", kind="stable")
+        return rows.assign(
+            panel=rows["part"].where(rows["part"] != "", rows["task"]),
+            hue=list(map(difficulty_text, rows["task"], rows["difficulty"])),
+            series=series(rows, ["part", "n_loops"], ["k"]),
+        )
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from experiments.figures.versus import plot_versus_loops
+
+        return plot_versus_loops(data, "accuracy", title=self.title, bounded=True)

@@ -1,0 +1,94 @@
+"""A metric over training by arm, and the step at which it emerges."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.figures.figure import Figure, series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+
+class LearningCurves(Figure):
+    """One panel per part and difficulty, a line per run, a ring where it first reaches `level`.
+
+    Skills of composition appear in one jump: final scores alone hide when.
+    """
+
+    kind: Literal["learning_curves"] = "learning_curves"
+    metric: str = "accuracy"
+    split: str = "test"
+    item: str = ""
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+    level: float | None = Field(0.9, description="that counts as emerged; None: no rings")
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        import pandas as pd
+
+        from experiments.results import emergence_step, load_curves
+        from experiments.summary import difficulty_text, last_loop
+
+        rows = self.select(
+            last_loop(load_curves(out, grid)),
+            metric=self.metric,
+            item=self.item,
+            split=self.split,
+            difficulty=self.difficulty,
+        )
+        names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
+        hard = rows["difficulty"].notna().any()
+        panel = [f"{p or t}, {difficulty_text(t, d)}" if hard else p or t for p, t, d in names]
+        told = series(rows, ["part", "arm", "step"], [])
+        arm = [", ".join(filter(None, both)) for both in zip(rows["arm"], told, strict=True)]
+        rows = rows.assign(panel=panel, series=arm)
+        if self.level is None:
+            return rows.assign(emerged=None)
+        level = self.level
+        curves = rows.groupby(["panel", "series", "run_id"], sort=False)
+        steps = [
+            {"panel": p, "series": s, "run_id": r, "emerged": emergence_step(curve, level)}
+            for (p, s, r), curve in curves
+        ]
+        return rows.merge(pd.DataFrame(steps), on=["panel", "series", "run_id"])
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from experiments.figures.drawing import FLOOR, GREY, legend, look, panels
+
+        looks = look(data["series"])
+        names = list(dict.fromkeys(data["panel"]))
+        picture, grid = panels(names, columns=min(3, data["difficulty"].nunique() or 3))
+        for axes, name in zip(grid, names, strict=True):
+            rows = data[data["panel"] == name]
+            for (text, _), curve in rows.groupby(["series", "run_id"], sort=False):
+                _plot_curve(axes, curve.drop_duplicates("step"), looks[text][0])
+            if rows["floor"].notna().any():
+                axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
+            if self.metric == "accuracy":
+                axes.set_ylim(-0.03, 1.05)
+            axes.set_xlabel("step")
+        grid[0].set_ylabel(_label(self.metric))
+        if self.title:
+            picture.suptitle(self.title, fontsize=10.5)
+        lines = [(text, {"color": colour}) for text, (colour, _) in looks.items()]
+        floor = [("floor", {"color": GREY, **FLOOR})] if data["floor"].notna().any() else []
+        ring = {"color": GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
+        rings = [(f"reaches {self.level:g}", ring)] if data["emerged"].notna().any() else []
+        legend(picture, [*lines, *floor, *rings])
+        return picture
+
+
+def _plot_curve(axes: "Axes", curve: "pd.DataFrame", colour: str) -> None:
+    curve = curve.sort_values("step")
+    axes.plot(curve["step"], curve["value"], color=colour, linewidth=1.1)
+    emerged = curve["emerged"].iloc[0]
+    if emerged == emerged and emerged is not None:
+        at = curve[curve["step"] == emerged]
+        axes.scatter(at["step"], at["value"], s=26, facecolor="white", edgecolor=colour, zorder=3)
+
+
+def _label(metric: str) -> str:
+    return "training loss (nats per token)" if metric == "loss" else metric.replace("_", " ")

@@ -1,0 +1,133 @@
+"""Knowledge against its use: bits per parameter on x, held-out accuracy on y, per architecture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from experiments.errors import LoopscopeError
+from experiments.figures.figure import Figure, Parts, series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Picture
+
+#: what makes two models of different tasks the same architecture
+ARCHITECTURE = ["k", "n_loops", "layers", "width"]
+
+
+class Plane(Figure):
+    """One panel per world and difficulty; a point per architecture, joined in order of loops.
+
+    `part` names the parts with questions, `capacity_part` those with stored facts. Runs meet by
+    architecture and seed; their worlds and learning rates differ.
+    """
+
+    kind: Literal["plane"] = "plane"
+    capacity_part: Parts = Field(None, description="None: all that measure capacity")
+    capacity_where: dict[str, Any] = Field({}, description="filter of the capacity rows")
+    split: str = "test"
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: each part's hardest")
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        from experiments.results import load_runs
+        from experiments.summary import last_loop
+
+        runs = last_loop(load_runs(out, grid))
+        stored = self._capacity(runs)
+        accuracy = self._accuracy(runs)
+        both = stored.merge(accuracy, on=[*ARCHITECTURE, "seed"], how="outer")
+        matched = both.groupby(ARCHITECTURE)[["bits_per_parameter", "accuracy"]].transform("count")
+        both = both[(matched > 0).all(axis=1)]
+        if both.empty:
+            have = [sorted(set(part["arm"])) for part in (stored, accuracy)]
+            raise LoopscopeError(
+                "figure plane: no architecture (layers, loops, width) has both bits per parameter "
+                f"and accuracy; capacity has {', '.join(have[0])}, accuracy {', '.join(have[1])}"
+            )
+        return both.drop(columns=["arm_x", "arm_y"], errors="ignore")
+
+    def _capacity(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+        figure = self.model_copy(update={"part": self.capacity_part, "where": self.capacity_where})
+        rows = figure.select(runs, metric="bits_per_parameter", item="total")
+        rows = rows.drop_duplicates("run_id")
+        rows = rows.assign(series=series(rows, ["part", *ARCHITECTURE], []))
+        return rows.rename(columns={"value": "bits_per_parameter"})[
+            [*ARCHITECTURE, "seed", "arm", "series", "bits_per_parameter", "ceiling"]
+        ]
+
+    def _accuracy(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+        from experiments.summary import difficulty_text
+
+        rows = self.select(
+            runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
+        )
+        if self.difficulty is None:
+            hardest = rows.groupby("part")["difficulty"].transform("max")
+            rows = rows[(rows["difficulty"] == hardest).fillna(True)]
+        rows = rows.drop_duplicates(["run_id", "part", "difficulty"])
+        told = series(rows, ["part", "difficulty", *ARCHITECTURE], [])
+        names = zip(rows["part"], rows["task"], rows["difficulty"], told, strict=True)
+        panel = [
+            ", ".join(filter(None, [p or t, difficulty_text(t, d), s])) for p, t, d, s in names
+        ]
+        return rows.assign(panel=panel).rename(columns={"value": "accuracy"})[
+            [*ARCHITECTURE, "seed", "arm", "panel", "accuracy", "floor"]
+        ]
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from experiments.figures.drawing import FLOOR, GREY, legend, look, panels, seeds_note
+
+        looks = look(data["series"].dropna())
+        names = list(dict.fromkeys(data["panel"].dropna()))
+        picture, grid = panels(names)
+        for axes, name in zip(grid, names, strict=True):
+            rows = data[data["panel"] == name]
+            for text, (colour, marker) in looks.items():
+                _plot_series(axes, rows[rows["series"] == text], colour, marker)
+            axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
+            axes.set_ylim(-0.03, 1.08)
+            axes.margins(x=0.15)
+            axes.set_xlabel("bits per parameter")
+        grid[0].set_ylabel("held-out accuracy")
+        entries: list[tuple[str, dict[str, Any]]] = [
+            (text, {"color": colour, "marker": marker, "linestyle": ""})
+            for text, (colour, marker) in looks.items()
+            if len(looks) > 1
+        ]
+        if self.title:
+            picture.suptitle(self.title, fontsize=10.5)
+        legend(picture, [*entries, ("floor", {"color": GREY, **FLOOR})])
+        seeds_note(picture, data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique())
+        return picture
+
+
+def _plot_series(axes: "Axes", rows: "pd.DataFrame", colour: str, marker: str) -> None:
+    """Means with a cross of t intervals and the name k⊗n; seeds faint; lines join equal k."""
+    from experiments.summary import summary_of
+
+    for _, family in rows.groupby(["k", "layers", "width"], sort=False):
+        means = []
+        for (k, loops), cell in family.groupby(["k", "n_loops"]):
+            x, y = summary_of(cell["bits_per_parameter"]), summary_of(cell["accuracy"])
+            means.append((x.mean, y.mean))
+            if x.n > 1 or y.n > 1:
+                axes.scatter(
+                    cell["bits_per_parameter"], cell["accuracy"], s=14, color=colour, alpha=0.35,
+                    linewidths=0,
+                )  # fmt: skip
+            axes.errorbar(
+                x.mean,
+                y.mean,
+                xerr=x.half_width,
+                yerr=y.half_width,
+                color=colour,
+                marker=marker,
+                markersize=5,
+                elinewidth=1.0,
+            )
+            axes.annotate(
+                f"{k}⊗{loops}", (x.mean, y.mean), (5, 4), textcoords="offset points", fontsize=8
+            )
+        axes.plot(*zip(*means, strict=True), color=colour, linewidth=0.8, alpha=0.6, zorder=1)
