@@ -8,9 +8,9 @@ import hashlib
 import json
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from experiments.plugins import OpenUnion
+from experiments.plugins import IDENTITY, OpenUnion
 from generators.task import Task
 from models.config import LoopedConfig
 from models.objectives.last_loop import LastLoop
@@ -19,10 +19,10 @@ from probes.probe import Probe
 
 SCHEMA_VERSION = 1
 
-AnyTask = Annotated[SerializeAsAny[Task], OpenUnion(Task, "generators")]
-AnyModel = Annotated[SerializeAsAny[LoopedConfig], OpenUnion(LoopedConfig, "models")]
-AnyObjective = Annotated[SerializeAsAny[Objective], OpenUnion(Objective, "models.objectives")]
-AnyProbe = Annotated[SerializeAsAny[Probe], OpenUnion(Probe, "probes")]
+AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
+AnyModel = Annotated[LoopedConfig, OpenUnion(LoopedConfig, "models")]
+AnyObjective = Annotated[Objective, OpenUnion(Objective, "models.objectives")]
+AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
 
 
 class Frozen(BaseModel):
@@ -96,17 +96,24 @@ class RunConfig(Frozen):
         return max(p.loops or self.model.loops for p in self.training.phases)
 
     def canonical(self) -> Self:
-        """With one loop every exit objective is `last_loop`: the same run, so the same id."""
-        if self.max_loops == 1 and self.objective.uses_gate:
-            return self.model_copy(update={"objective": LastLoop()})
-        return self
+        """With one loop every exit objective is `last_loop`: the same run, so the same id.
+
+        Neither does a phase's β make a difference to an objective that has none.
+        """
+        objective = self.objective
+        if self.max_loops == 1 and objective.uses_gate:
+            objective = LastLoop()
+        training = self.training
+        if "beta" not in type(objective).model_fields:
+            phases = tuple(p.model_copy(update={"beta": None}) for p in training.phases)
+            training = training.model_copy(update={"phases": phases})
+        return self.model_copy(update={"objective": objective, "training": training})
 
     def identity(self) -> dict[str, Any]:
         """What is hashed: scientific fields, defaults and union tags included, and versions."""
-        run = self.canonical()
-        fields = run.model_dump(mode="json", exclude=set(self.UNHASHED))
-        for part in ("task", "model", "objective"):
-            fields[part]["version"] = getattr(run, part).version
+        fields = self.canonical().model_dump(
+            mode="json", exclude=set(self.UNHASHED), context=IDENTITY
+        )
         return {**fields, "schema_version": SCHEMA_VERSION}
 
     @property
