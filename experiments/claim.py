@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -35,6 +36,18 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Orders those who find the same stale claim; some network file systems have no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -66,10 +79,7 @@ class Claim:
         """The claim, or None while another process holds it."""
         owner = {"machine": this_machine(), "pid": os.getpid(), "since": time.time()}
         claim = cls(path, json.dumps(owner))
-        # the lock orders those who find the same stale claim; creating is atomic without it too
-        with path.with_name(f".{path.name}.lock").open("w") as lock:
-            with contextlib.suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(path.parent):
             if cls.is_held(path):
                 return None
             path.unlink(missing_ok=True)

@@ -138,6 +138,8 @@ class LocalExecutor:
             Whether it was interrupted; every run can then be resumed.
         """
         self.queue.extend(folders)
+        if not self.queue:
+            return False
         self.slots = [Slot(device) for device in self.devices[: len(self.queue)]]
         interrupts = Interrupts()
         with interrupts.watched():

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import RunConfig
+from experiments.files import write_json
 from experiments.plugins import choices
-from experiments.store import RunFolder, write_json
+from experiments.store import RunFolder
 from generators.task import Task
 from probes.probe import Measurement, Probe, Subject
 

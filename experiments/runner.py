@@ -1,6 +1,6 @@
 """Running a grid: what is missing is done, what is done is left alone, nothing is lost."""
 
-from contextlib import nullcontext
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from experiments.errors import LoopscopeError
 from experiments.executor import LocalExecutor
 from experiments.progress import Progress
 from experiments.store import RunFolder, prepare_output, record_grid
-from experiments.worker import Outcome
 from models.counts import block_flops
 
 if TYPE_CHECKING:
@@ -35,14 +34,12 @@ class GridOutcome:
         done: with a result, whenever it was made.
         failed: tried, now or before, and given up.
         resumable: neither.
-        ran: how many ended in this call.
     """
 
     done: tuple[str, ...]
     failed: tuple[Failure, ...]
     resumable: tuple[str, ...]
     interrupted: bool
-    ran: int
 
     @property
     def exit_status(self) -> int:
@@ -72,7 +69,8 @@ def run_grid(
         LoopscopeError: the folder cannot be used, or a run to resume began with other code.
     """
     folders, configs = _unique_runs(grid, Path(out), shard)
-    devices = worker_devices(workers) if workers is not None else None
+    if workers is not None and workers < 1:
+        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
     prepare_output(Path(out))
     states = {folder: folder.state() for folder in folders}
     skipped = {"done"} if retry_failed else {"done", "failed"}
@@ -83,25 +81,23 @@ def run_grid(
     for folder in todo:
         folder.freeze(configs[folder])
     todo.sort(key=lambda folder: -_estimated_flops(configs[folder]))
+    given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
+    if given_up and progress:
+        print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
+    executor = LocalExecutor(worker_devices(workers) if todo else (), allow_drift)
+    display = Progress(
+        grid.title or grid.name, len(folders), len(folders) - len(todo) - given_up, given_up
+    )
+    return _outcome(folders, _execute(executor, todo, display if progress else None))
 
-    ran: list[Outcome] = []
-    interrupted = False
-    if todo:
-        done = sum(state == "done" for state in states.values())
-        failed = len(folders) - len(todo) - done
-        display = Progress(grid.title or grid.name, len(folders), done, failed)
 
-        def finished(outcome: Outcome) -> None:
-            ran.append(outcome)
-            if progress:
-                display.finished(outcome)
-
-        executor = LocalExecutor(devices or worker_devices(), allow_drift, finished)
-        if progress:
-            executor.look = display.look
-        with display if progress else nullcontext():
-            interrupted = executor.run(todo)
-    return _outcome(folders, interrupted, len(ran))
+def _execute(executor: LocalExecutor, todo: list[RunFolder], display: Progress | None) -> bool:
+    """Whether it was interrupted."""
+    if display is None or not todo:
+        return executor.run(todo)
+    executor.finished, executor.look = display.finished, display.look
+    with display:
+        return executor.run(todo)
 
 
 def _unique_runs(
@@ -147,7 +143,7 @@ def _estimated_flops(config: RunConfig) -> float:
     return documents * calls * block_flops(model, 0)
 
 
-def _outcome(folders: list[RunFolder], interrupted: bool, ran: int) -> GridOutcome:
+def _outcome(folders: list[RunFolder], interrupted: bool) -> GridOutcome:
     states = {folder: folder.state() for folder in folders}
     failed = []
     for folder, state in states.items():
@@ -159,5 +155,4 @@ def _outcome(folders: list[RunFolder], interrupted: bool, ran: int) -> GridOutco
         failed=tuple(failed),
         resumable=tuple(f.run_id for f, s in states.items() if s not in ("done", "failed")),
         interrupted=interrupted,
-        ran=ran,
     )

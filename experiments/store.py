@@ -15,10 +15,9 @@ JSON files are replaced as a whole, so a reader never sees half of one. A file t
 read is set aside as `*.corrupt` by `repair` and made again.
 """
 
-import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,38 +27,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from experiments.claim import Claim
 from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.errors import LoopscopeError
+from experiments.files import append_line, read_json, read_lines, write_json
 
 State = Literal["missing", "resumable", "running", "failed", "done"]
 
 OUTPUT_FILE = "loopscope.json"
-
-
-def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
-    """Replaces `path` as a whole; after a crash it holds either the old or the new text.
-
-    Args:
-        durable: wait for the disk, so that this holds after a power failure too.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The mapping in a file; None where the file is missing or holds none."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
 
 
 class Status(BaseModel):
@@ -106,6 +78,10 @@ class RunFolder:
     @property
     def previous_checkpoint_path(self) -> Path:
         return self.path / "checkpoint.previous.pt"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
 
     @property
     def claim_path(self) -> Path:
@@ -209,43 +185,16 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in order; a torn line and what follows it are left out."""
-        return [line for line, _ in self._metric_lines()]
+        return [line for line, _ in read_lines(self.metrics_path)]
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-    def sync_metrics(self) -> None:
-        """Forces metrics.jsonl to the disk, so that no checkpoint is ahead of it."""
-        path = self.path / "metrics.jsonl"
-        if path.exists():
-            with path.open("a") as file:
-                os.fsync(file.fileno())
+        append_line(self.metrics_path, line)
 
     def cut_metrics(self, step: int) -> None:
         """Drops the lines after `step`, which a resumed run writes again."""
-        path = self.path / "metrics.jsonl"
-        end = 0
-        for line, stop in self._metric_lines():
-            if line["step"] > step:
-                break
-            end = stop
-        if path.exists():
-            os.truncate(path, end)
-
-    def _metric_lines(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """(line, byte offset of its end) up to the first line that is torn."""
-        path = self.path / "metrics.jsonl"
-        offset = 0
-        for raw in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-            offset += len(raw)
-            try:
-                line = json.loads(raw)
-            except ValueError:
-                return
-            if not raw.endswith(b"\n") or not isinstance(line, dict) or "step" not in line:
-                return
-            yield line, offset
+        ends = [end for line, end in read_lines(self.metrics_path) if line.get("step", 0) <= step]
+        if self.metrics_path.exists():
+            os.truncate(self.metrics_path, max(ends, default=0))
 
 
 def check_output(out: Path) -> None:

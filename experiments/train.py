@@ -9,8 +9,9 @@ from experiments.checkpoint import load_checkpoint
 from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
+from experiments.files import write_json
 from experiments.measure import chosen_probes, record_probe, rows_of
-from experiments.store import RunFolder, write_json
+from experiments.store import RunFolder
 from experiments.trainer import Trainer
 
 

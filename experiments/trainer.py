@@ -16,6 +16,7 @@ from torch import Tensor
 from experiments.checkpoint import save_checkpoint
 from experiments.config import RunConfig, Span, spans
 from experiments.errors import LoopscopeError
+from experiments.files import sync
 from experiments.measure import measure, subject_of
 from experiments.optimiser import build_optimiser, learning_rate
 from experiments.store import RunFolder, Status
@@ -219,7 +220,7 @@ class Trainer:
             if not bool(parameter.isfinite().all()):
                 raise Diverged(f"{name} is not finite after step {self.counters.step}")
         self.tick()
-        self.folder.sync_metrics()
+        sync(self.folder.metrics_path)
         state = {
             "step": self.counters.step,
             "model": self.model.state_dict(),
