@@ -51,17 +51,20 @@ def style() -> Iterator[None]:
 
 
 def panels(
-    titles: Sequence[str], *, columns: int = 3, sharey: bool = True, height: float = 2.9
+    titles: Sequence[str], x: str, y: str, *, columns: int = 3
 ) -> tuple["Picture", list["Axes"]]:
-    """A picture with one axes per title, at most `columns` in a row."""
+    """A picture with one axes per title, at most `columns` in a row, on one y axis called `y`."""
     from matplotlib.figure import Figure
 
     wide = min(columns, len(titles))
     high = ceil(len(titles) / wide)
-    picture = Figure(figsize=(max(3.6, 3.0 * wide) + 1.3, height * high), layout="constrained")
-    grid = picture.subplots(high, wide, squeeze=False, sharey=sharey).ravel().tolist()
+    picture = Figure(figsize=(3.0 * wide + 1.5, 2.9 * high), layout="constrained")
+    grid = picture.subplots(high, wide, squeeze=False, sharey=True).ravel().tolist()
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(title)
+        axes.set_xlabel(x)
+    for axes in grid[::wide]:
+        axes.set_ylabel(y)
     for axes in grid[len(titles) :]:
         axes.remove()
     return picture, grid[: len(titles)]

@@ -1,7 +1,7 @@
 """A metric over training by arm, and the step at which it emerges."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -60,34 +60,55 @@ class LearningCurves(Figure):
 
         looks = look(data["series"])
         names = list(dict.fromkeys(data["panel"]))
-        picture, grid = panels(names, columns=min(3, data["difficulty"].nunique() or 3))
+        picture, grid = panels(
+            names, "step", _label(self.metric), columns=min(3, data["difficulty"].nunique() or 3)
+        )
         for axes, name in zip(grid, names, strict=True):
             rows = data[data["panel"] == name]
             for (text, _), curve in rows.groupby(["series", "run_id"], sort=False):
-                _plot_curve(axes, curve.drop_duplicates("step"), looks[text][0])
+                _plot_curve(axes, curve.drop_duplicates("step"), *looks[text])
             if rows["floor"].notna().any():
                 axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
             if self.metric == "accuracy":
                 axes.set_ylim(-0.03, 1.05)
-            axes.set_xlabel("step")
-        grid[0].set_ylabel(_label(self.metric))
         if self.title:
             picture.suptitle(self.title, fontsize=10.5)
-        lines = [(text, {"color": colour}) for text, (colour, _) in looks.items()]
-        floor = [("floor", {"color": GREY, **FLOOR})] if data["floor"].notna().any() else []
-        ring = {"color": GREY, "marker": "o", "markerfacecolor": "white", "linestyle": ""}
-        rings = [(f"reaches {self.level:g}", ring)] if data["emerged"].notna().any() else []
-        legend(picture, [*lines, *floor, *rings])
+        legend(picture, self._entries(data, looks))
         return picture
 
+    def _entries(
+        self, data: "pd.DataFrame", looks: dict[Any, tuple[str, str]]
+    ) -> list[tuple[str, dict[str, Any]]]:
+        from experiments.figures.drawing import FLOOR, GREY
 
-def _plot_curve(axes: "Axes", curve: "pd.DataFrame", colour: str) -> None:
+        entries: list[tuple[str, dict[str, Any]]] = [
+            (text, {"color": colour, "marker": marker, "markersize": 3})
+            for text, (colour, marker) in looks.items()
+        ]
+        if data["floor"].notna().any():
+            entries.append(("floor", {"color": GREY, **FLOOR}))
+        if data["emerged"].notna().any():
+            ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "linestyle": ""}
+            entries.append((f"reaches {self.level:g}", {"color": GREY, **ring}))
+        return entries
+
+
+def _plot_curve(axes: "Axes", curve: "pd.DataFrame", colour: str, marker: str) -> None:
     curve = curve.sort_values("step")
-    axes.plot(curve["step"], curve["value"], color=colour, linewidth=1.1)
+    every = max(1, len(curve) // 12)
+    axes.plot(
+        curve["step"],
+        curve["value"],
+        color=colour,
+        marker=marker,
+        markersize=3,
+        markevery=every,
+        linewidth=1.1,
+    )
     emerged = curve["emerged"].iloc[0]
     if emerged == emerged and emerged is not None:
         at = curve[curve["step"] == emerged]
-        axes.scatter(at["step"], at["value"], s=26, facecolor="white", edgecolor=colour, zorder=3)
+        axes.scatter(at["step"], at["value"], s=60, facecolor="none", edgecolor=colour)
 
 
 def _label(metric: str) -> str:

@@ -46,7 +46,8 @@ class Plane(Figure):
                 "figure plane: no architecture (layers, loops, width) has both bits per parameter "
                 f"and accuracy; capacity has {', '.join(have[0])}, accuracy {', '.join(have[1])}"
             )
-        return both.drop(columns=["arm_x", "arm_y"], errors="ignore")
+        both["arm"] = both["arm_x"].combine_first(both["arm_y"])
+        return both.drop(columns=["arm_x", "arm_y"])
 
     def _capacity(self, runs: "pd.DataFrame") -> "pd.DataFrame":
         figure = self.model_copy(update={"part": self.capacity_part, "where": self.capacity_where})
@@ -81,7 +82,7 @@ class Plane(Figure):
 
         looks = look(data["series"].dropna())
         names = list(dict.fromkeys(data["panel"].dropna()))
-        picture, grid = panels(names)
+        picture, grid = panels(names, "bits per parameter", "held-out accuracy")
         for axes, name in zip(grid, names, strict=True):
             rows = data[data["panel"] == name]
             for text, (colour, marker) in looks.items():
@@ -89,8 +90,6 @@ class Plane(Figure):
             axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
             axes.set_ylim(-0.03, 1.08)
             axes.margins(x=0.15)
-            axes.set_xlabel("bits per parameter")
-        grid[0].set_ylabel("held-out accuracy")
         entries: list[tuple[str, dict[str, Any]]] = [
             (text, {"color": colour, "marker": marker, "linestyle": ""})
             for text, (colour, marker) in looks.items()
@@ -109,7 +108,7 @@ def _plot_series(axes: "Axes", rows: "pd.DataFrame", colour: str, marker: str) -
 
     for _, family in rows.groupby(["k", "layers", "width"], sort=False):
         means = []
-        for (k, loops), cell in family.groupby(["k", "n_loops"]):
+        for _, cell in family.groupby("n_loops"):
             x, y = summary_of(cell["bits_per_parameter"]), summary_of(cell["accuracy"])
             means.append((x.mean, y.mean))
             if x.n > 1 or y.n > 1:
@@ -128,6 +127,11 @@ def _plot_series(axes: "Axes", rows: "pd.DataFrame", colour: str, marker: str) -
                 elinewidth=1.0,
             )
             axes.annotate(
-                f"{k}⊗{loops}", (x.mean, y.mean), (5, 4), textcoords="offset points", fontsize=8
+                cell["arm"].iloc[0],
+                (x.mean, y.mean),
+                (-5, 4),
+                textcoords="offset points",
+                fontsize=8,
+                ha="right",
             )
         axes.plot(*zip(*means, strict=True), color=colour, linewidth=0.8, alpha=0.6, zorder=1)

@@ -31,7 +31,7 @@ def plot_versus_loops(
     """
     looks, lines = look(data["hue"]), _lines(data["series"])
     names = list(dict.fromkeys(data["panel"]))
-    picture, grid = panels(names)
+    picture, grid = panels(names, "loops", label)
     for axes, name in zip(grid, names, strict=True):
         rows = data[data["panel"] == name]
         _plot_panel(axes, rows, looks, lines)
@@ -40,8 +40,6 @@ def plot_versus_loops(
         else:
             _ceiling(axes, rows)
         loops_axis(axes, data["n_loops"])
-        axes.set_xlabel("loops")
-    grid[0].set_ylabel(label)
     if title:
         picture.suptitle(title, fontsize=10.5)
     legend(picture, _entries(looks, lines, bounded))
