@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from generators.biographies import Biographies
+from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from models.config import LoopedConfig
 from models.outputs import LoopOutputs, Positions
@@ -19,7 +20,6 @@ from probes.capacity import Capacity, bootstrap_means, stored_bits
 from probes.probe import Measurement, Subject
 
 P = 12_345
-ROLES = {"birth_city": "city", "employer": "company", "company_city": "headquarters"}
 VALUES = ("birth_date", "birth_city", "university", "major", "employer", "gender")
 
 
@@ -221,8 +221,7 @@ def test_renderings_put_the_name_first_and_the_employer_before_its_city() -> Non
 
 def test_sums_ceilings_and_intervals() -> None:
     task = Biographies(people=150).bind(1)
-    config = LoopedConfig(width=16, loops=3)
-    model = config.build(len(task.vocabulary), gate=False, seed=1)
+    model = LoopedConfig(width=16, loops=3).build(len(task.vocabulary), gate=False, seed=1)
     rows = Capacity(loops="all").measure(subject(model, task))
     assert rows == Capacity(loops="all").measure(subject(model, task))  # the same numbers again
     assert {row.loop for row in rows} == {1, 2, 3}
@@ -261,15 +260,12 @@ def test_a_sample_of_the_people_stands_for_all() -> None:
 
 def test_when_every_name_is_taken_names_have_no_ratio() -> None:
     task = Biographies(people=32**3).bind(0)
-    probe = Capacity(people=50)
-    rows = probe.measure(subject(Fake(uniform_over_vocabulary(task)), task))
+    rows = Capacity(people=50).measure(subject(Fake(uniform_over_vocabulary(task)), task))
     assert by_item(rows, "bits")["name"].ceiling == 0
     assert "name" not in by_item(rows, "capacity_ratio")
 
 
 def test_only_biographies_have_a_capacity() -> None:
-    from generators.multihop import MultiHop
-
     facts = MultiHop(entities=8, relations=4, hops=2).bind(0)
     assert Capacity.applies(Biographies()) and not Capacity.applies(facts)
     wrong = replace(subject(None, Biographies()), task=facts)
