@@ -73,9 +73,15 @@ class Observe(Frozen):
     evaluate_every: int | None = Field(
         None, ge=1, description="steps between evaluations during training (emergence)"
     )
-    evaluate_with: tuple[AnyProbe, ...] = ()
+    evaluate_with: tuple[AnyProbe, ...] = Field((), description="probes of those evaluations")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
+
+    @model_validator(mode="after")
+    def _when_and_with_what(self) -> Self:
+        if (self.evaluate_every is None) != (not self.evaluate_with):
+            raise ValueError("evaluate_every and evaluate_with are given together or not at all")
+        return self
 
 
 class RunConfig(Frozen):
@@ -138,6 +144,15 @@ class Span(Frozen):
     last_document: int
 
 
+class PhaseError(ValueError):
+    """A phase that cannot be; `location` is where in a config."""
+
+    def __init__(self, location: tuple[str, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(location)}: {message}")
+        self.location = location
+        self.message = message
+
+
 def spans(training: Training, items_per_exposure: int | None) -> tuple[Span, ...]:
     """The phases in steps and documents.
 
@@ -145,16 +160,16 @@ def spans(training: Training, items_per_exposure: int | None) -> tuple[Span, ...
     smaller where the documents do not divide.
 
     Raises:
-        ValueError: exposures for a task that has none, or phases that do not follow each other.
+        PhaseError: exposures for a task that has none, or phases that do not follow each other.
     """
     found: list[Span] = []
     step = document = 0
     for i, phase in enumerate(training.phases):
         if phase.until_exposure is not None:
             if items_per_exposure is None:
-                raise ValueError(
-                    f"training.phases.{i}.until_exposure: this task has no exposures, "
-                    "use until_step"
+                raise PhaseError(
+                    ("training", "phases", str(i), "until_exposure"),
+                    "this task has no exposures; use until_step",
                 )
             last_document = phase.until_exposure * items_per_exposure
             last_step = step + -(-(last_document - document) // training.batch)
@@ -163,9 +178,9 @@ def spans(training: Training, items_per_exposure: int | None) -> tuple[Span, ...
             last_step = phase.until_step
             last_document = document + (last_step - step) * training.batch
         if last_step <= step:
-            raise ValueError(
-                f"training.phases.{i} ends at step {last_step}, "
-                f"not after the one before it, which ends at {step}"
+            raise PhaseError(
+                ("training", "phases", str(i)),
+                f"ends at step {last_step}, not after the one before it, which ends at {step}",
             )
         found.append(
             Span(

@@ -43,12 +43,11 @@ class Marks:
     values: dict[Location, Mark] = field(default_factory=dict)
 
     def find(self, location: Location, *, key: bool = False) -> Mark:
-        """The mark of a location or of the nearest thing around it."""
-        if key and location in self.keys:
-            return self.keys[location]
-        while location and location not in self.values:
+        """The mark of a location, or of the nearest thing around it that has one."""
+        marks = self.keys if key else self.values
+        while location and location not in marks:
             location = location[:-1]
-        return self.values[location]
+        return marks.get(location, self.values[()])
 
 
 class Problem(NamedTuple):

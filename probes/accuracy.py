@@ -68,6 +68,12 @@ class Accuracy(Probe):
     def applies(cls, task: Task) -> bool:
         return "answer" in task.sample(generator(0, Stream.PROBE), 1).spans
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        for split in self.splits or task.splits:
+            task.check_arguments(split, None)
+            self._difficulties(task, split)
+
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """One `accuracy` per split, difficulty and loop.
 
@@ -75,8 +81,8 @@ class Accuracy(Probe):
             ValueError: a split or difficulty that the task lacks.
         """
         rows = []
+        self.check(subject.task)
         for split in self.splits or subject.task.splits:
-            subject.task.check_arguments(split, None)
             for difficulty in self._difficulties(subject.task, split):
                 batch = self._documents(subject, split, difficulty)
                 last = subject.model.config.loops

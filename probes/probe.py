@@ -76,6 +76,15 @@ class Probe(BaseModel, ABC):
     def applies(cls, task: Task) -> bool:
         """Whether the probe makes sense for a task; used when a run names no probes."""
 
+    def check(self, task: Task) -> None:
+        """Whether these settings fit a task, asked before anything is trained.
+
+        Raises:
+            ValueError: what does not fit, and what would.
+        """
+        if not self.applies(task):
+            raise ValueError(f"probe {self.kind} does not apply to task {task.kind}")
+
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """All measurements, in a fixed order; reads nothing but its arguments.
