@@ -63,7 +63,10 @@ class Table:
             caption_justify="left",
         )
         for i, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if i else "left", overflow="fold")
+            # only text may wrap: a broken number cannot be read
+            wraps = i == 0 or column == "reason"
+            justify = "right" if i and column != "reason" else "left"
+            table.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         console.print(table)
@@ -118,14 +121,14 @@ def capacity_table(title: str, done: "pd.DataFrame") -> Table | None:
         return None
 
     def of(item: str) -> CellText:
-        return lambda cell: _mean(where(cell, item=item))
+        return lambda cell: f"{where(cell, item=item)['value'].mean():.2f}"
 
     columns: dict[str, CellText] = {
         "params": lambda cell: number(cell["parameters"].iloc[0]),
         "embed": lambda cell: f"{cell['embedding_share'].iloc[0]:.0%}",
         "FLOPs": lambda cell: number(cell["train_flops"].mean()),
         "exposures": lambda cell: number(cell["exposures"].mean()),
-        "bits/param": of("total"),
+        "bits/param": lambda cell: _mean(where(cell, item="total")),
         "names": of("name"),
         "values": of("value"),
         "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():.2f}",
@@ -133,7 +136,7 @@ def capacity_table(title: str, done: "pd.DataFrame") -> Table | None:
     }
     if rows["converged"].notna().any():
         columns["converged"] = _converged
-    return _table(f"{title}: bits stored per parameter", rows, columns, (INTERVAL,))
+    return _table(f"{title}: bits stored per parameter", rows, "exposures", columns, (INTERVAL,))
 
 
 def accuracy_table(title: str, done: "pd.DataFrame") -> Table | None:
@@ -163,7 +166,8 @@ def accuracy_table(title: str, done: "pd.DataFrame") -> Table | None:
         **{question: of(question) for question in questions},
     }
     kind = {"test": "held-out", "validation": "validation"}.get(split, split)
-    table = _table(f"{title}: accuracy on {kind} questions", rows, columns, (INTERVAL, SOLVED))
+    title = f"{title}: accuracy on {kind} questions"
+    table = _table(title, rows, "step", columns, (INTERVAL, SOLVED))
     floors = ("–" if f != f else f"{f:.3f}" for f in map(_floor(rows), questions))
     blank = ("",) * (len(table.columns) - 1 - len(questions))
     return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
@@ -181,18 +185,22 @@ def unfinished_table(runs: "pd.DataFrame") -> Table | None:
 
 
 def _table(
-    title: str, rows: "pd.DataFrame", columns: dict[str, CellText], notes: tuple[str, ...]
+    title: str,
+    rows: "pd.DataFrame",
+    length: str,
+    columns: dict[str, CellText],
+    notes: tuple[str, ...],
 ) -> Table:
-    """A row per cell; what tells two cells of one arm apart stands behind the arm's name."""
+    """A row per arm and `length` of training; what else differs stands behind the arm's name."""
     labels = [c for c in axis_columns(rows) if c not in ("seed", "question")]
-    apart = varying(rows, ["arm"], [*labels, *DESCRIPTIONS])
+    apart = varying(rows, ["arm", length], ["width", *labels, *DESCRIPTIONS])
     lines, seeds = [], set()
-    for (arm, *values), cell in rows.groupby(["arm", *apart], sort=False, dropna=False):
+    by = ["arm", *apart, length]
+    for (arm, *values, _), cell in rows.groupby(by, sort=False, dropna=False):
         name = ", ".join([str(arm), *map(describe, apart, values)])
-        seeds.add(cell["run_id"].nunique())
-        lines.append(
-            (name, str(cell["run_id"].nunique()), *(text(cell) for text in columns.values()))
-        )
+        n = cell["run_id"].nunique()
+        seeds.add(n)
+        lines.append((name, str(n), *(text(cell) for text in columns.values())))
     notes = (ONE_SEED,) if seeds == {1} else notes
     return Table(title, ("arm", "seeds", *columns), tuple(lines), notes)
 

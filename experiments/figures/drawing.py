@@ -58,7 +58,7 @@ def panels(
 
     wide = min(columns, len(titles))
     high = ceil(len(titles) / wide)
-    picture = Figure(figsize=(3.0 * wide + 1.5, 2.9 * high), layout="constrained")
+    picture = Figure(figsize=(3.0 * wide + 0.5, 2.9 * high), layout="constrained")
     grid = picture.subplots(high, wide, squeeze=False, sharey=True).ravel().tolist()
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(title)
@@ -135,12 +135,14 @@ def loops_axis(axes: "Axes", values: Iterable[float]) -> None:
 
 
 def legend(picture: "Picture", entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """(text, line properties) beside the panels; nothing where there is nothing to tell apart."""
+    """(text, line properties) beside the panels, in room added for it."""
     from matplotlib.lines import Line2D
 
     if entries:
         handles = [Line2D([], [], label=text, **look) for text, look in entries]
         picture.legend(handles=handles, loc="outside right upper")
+        longest = max(len(text) for text, _ in entries)
+        picture.set_figwidth(picture.get_figwidth() + 0.6 + 0.065 * longest)
 
 
 def seeds_note(picture: "Picture", seeds: Iterable[int]) -> None:

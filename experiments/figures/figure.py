@@ -78,7 +78,7 @@ def series(rows: "pd.DataFrame", given: Sequence[str], first: Sequence[str]) -> 
     own, so they would cut every line into points.
     """
     labels = [c for c in axis_columns(rows) if c != "seed" and not c.endswith("lr")]
-    among = [*first, "width", "objective", *labels, "exposures", "step", "arm"]
+    among = [*first, "width", "objective", "exposures", "step", *labels, "arm"]
     chosen = varying(rows, given, [c for c in dict.fromkeys(among) if c not in given])
     told = zip(*(rows[c] for c in chosen), strict=True) if chosen else ((),) * len(rows)
     return [", ".join(map(describe, chosen, values)) for values in told]

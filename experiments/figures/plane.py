@@ -41,10 +41,9 @@ class Plane(Figure):
         matched = both.groupby(ARCHITECTURE)[["bits_per_parameter", "accuracy"]].transform("count")
         both = both[(matched > 0).all(axis=1)]
         if both.empty:
-            have = [sorted(set(part["arm"])) for part in (stored, accuracy)]
             raise LoopscopeError(
-                "figure plane: no architecture (layers, loops, width) has both bits per parameter "
-                f"and accuracy; capacity has {', '.join(have[0])}, accuracy {', '.join(have[1])}"
+                "figure plane: no architecture has both bits per parameter and accuracy; "
+                f"capacity has {_architectures(stored)}; accuracy has {_architectures(accuracy)}"
             )
         both["arm"] = both["arm_x"].combine_first(both["arm_y"])
         return both.drop(columns=["arm_x", "arm_y"])
@@ -80,21 +79,23 @@ class Plane(Figure):
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from experiments.figures.drawing import FLOOR, GREY, legend, look, panels, seeds_note
 
-        looks = look(data["series"].dropna())
+        looks = look(data.sort_values(ARCHITECTURE)["arm"])
+        filled = {text: i == 0 for i, text in enumerate(dict.fromkeys(data["series"].dropna()))}
         names = list(dict.fromkeys(data["panel"].dropna()))
         picture, grid = panels(names, "bits per parameter", "held-out accuracy")
         for axes, name in zip(grid, names, strict=True):
             rows = data[data["panel"] == name]
-            for text, (colour, marker) in looks.items():
-                _plot_series(axes, rows[rows["series"] == text], colour, marker)
+            for text in filled:
+                _plot_series(axes, rows[rows["series"] == text], looks, filled[text])
             axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
             axes.set_ylim(-0.03, 1.08)
-            axes.margins(x=0.15)
         entries: list[tuple[str, dict[str, Any]]] = [
-            (text, {"color": colour, "marker": marker, "linestyle": ""})
-            for text, (colour, marker) in looks.items()
-            if len(looks) > 1
+            (arm, {"color": colour, "marker": marker, "linestyle": ""})
+            for arm, (colour, marker) in looks.items()
         ]
+        for text, full in filled.items() if len(filled) > 1 else ():
+            face = {"markerfacecolor": GREY if full else "white"}
+            entries.append((text, {"color": GREY, "marker": "o", "linestyle": "", **face}))
         if self.title:
             picture.suptitle(self.title, fontsize=10.5)
         legend(picture, [*entries, ("floor", {"color": GREY, **FLOOR})])
@@ -102,20 +103,27 @@ class Plane(Figure):
         return picture
 
 
-def _plot_series(axes: "Axes", rows: "pd.DataFrame", colour: str, marker: str) -> None:
-    """Means with a cross of t intervals and the name k⊗n; seeds faint; lines join equal k."""
+def _architectures(rows: "pd.DataFrame") -> str:
+    unique = rows[["arm", "width"]].drop_duplicates()
+    return ", ".join(f"{arm} of width {width}" for arm, width in unique.itertuples(index=False))
+
+
+def _plot_series(
+    axes: "Axes", rows: "pd.DataFrame", looks: dict[Any, tuple[str, str]], filled: bool
+) -> None:
+    """Means with a cross of t intervals, seeds faint; a grey line joins equal layers by loops."""
+    from experiments.figures.drawing import GREY
     from experiments.summary import summary_of
 
     for _, family in rows.groupby(["k", "layers", "width"], sort=False):
         means = []
         for _, cell in family.groupby("n_loops"):
+            colour, marker = looks[cell["arm"].iloc[0]]
             x, y = summary_of(cell["bits_per_parameter"]), summary_of(cell["accuracy"])
             means.append((x.mean, y.mean))
-            if x.n > 1 or y.n > 1:
-                axes.scatter(
-                    cell["bits_per_parameter"], cell["accuracy"], s=14, color=colour, alpha=0.35,
-                    linewidths=0,
-                )  # fmt: skip
+            if max(x.n, y.n) > 1:
+                points = cell["bits_per_parameter"], cell["accuracy"]
+                axes.scatter(*points, s=14, color=colour, alpha=0.35, linewidths=0)
             axes.errorbar(
                 x.mean,
                 y.mean,
@@ -123,15 +131,8 @@ def _plot_series(axes: "Axes", rows: "pd.DataFrame", colour: str, marker: str) -
                 yerr=y.half_width,
                 color=colour,
                 marker=marker,
-                markersize=5,
-                elinewidth=1.0,
+                markersize=6,
+                markerfacecolor=colour if filled else "white",
+                elinewidth=0.9,
             )
-            axes.annotate(
-                cell["arm"].iloc[0],
-                (x.mean, y.mean),
-                (-5, 4),
-                textcoords="offset points",
-                fontsize=8,
-                ha="right",
-            )
-        axes.plot(*zip(*means, strict=True), color=colour, linewidth=0.8, alpha=0.6, zorder=1)
+        axes.plot(*zip(*means, strict=True), color=GREY, linewidth=0.8, zorder=1)
