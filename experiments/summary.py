@@ -107,8 +107,8 @@ def number(value: Any) -> str:
         return str(value)
     size = float(value)
     for unit, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(size) >= unit:
-            return f"{size / unit:.3g}{name}"
+        if float(f"{abs(size):.3g}") >= unit:
+            return f"{float(f'{size:.3g}') / unit:g}{name}"
     return f"{size:.4g}"
 
 
