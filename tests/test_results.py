@@ -17,9 +17,10 @@ from experiments.table import ONE_SEED, markdown_table, print_table, tables
 from models.config import LoopedConfig
 
 #: the columns that the design promises, in its order
-PROMISED = """run_id grid task component split item difficulty loop metric value floor ceiling low high
-n_items k n_loops layers width objective parameters train_flops seed lr exposures step status
-converged""".split()
+PROMISED = ["run_id", "grid", "task", "component", "split", "item", "difficulty", "loop", "metric"]
+PROMISED += ["value", "floor", "ceiling", "low", "high", "n_items", "k", "n_loops", "layers"]
+PROMISED += ["width", "objective", "parameters", "train_flops", "seed", "lr", "exposures", "step"]
+PROMISED += ["status", "converged"]
 
 
 @pytest.fixture
