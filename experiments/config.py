@@ -6,16 +6,20 @@ evaluation settings do not, and are not hashed.
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from experiments.plugins import IDENTITY, OpenUnion
+from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
 from models.objectives.last_loop import LastLoop
 from models.objectives.objective import Objective
 from probes.probe import Probe
+
+if TYPE_CHECKING:
+    from models.looped import LoopedTransformer
 
 SCHEMA_VERSION = 1
 
@@ -94,8 +98,6 @@ class RunConfig(Frozen):
     seed: int = Field(0, ge=0)
     observe: Observe = Observe()
 
-    UNHASHED: ClassVar[frozenset[str]] = frozenset({"observe"})
-
     @property
     def max_loops(self) -> int:
         """The largest number of loops in any phase."""
@@ -116,11 +118,22 @@ class RunConfig(Frozen):
         return self.model_copy(update={"objective": objective, "training": training})
 
     def identity(self) -> dict[str, Any]:
-        """What is hashed: scientific fields, defaults and union tags included, and versions."""
-        fields = self.canonical().model_dump(
-            mode="json", exclude=set(self.UNHASHED), context=IDENTITY
+        """What is hashed: kind, version and every field that differs from its default.
+
+        Fields at their default are left out, so that a field added later changes no id; a
+        default that changes is a new `version` (or schema version), which a test watches.
+        """
+        run = self.canonical()
+        parts = run.model_dump(
+            mode="json", include={"task", "model", "objective"}, context=IDENTITY
         )
-        return {**fields, "schema_version": SCHEMA_VERSION}
+        training = run.training.model_dump(mode="json", exclude_defaults=True)
+        return {
+            **parts,
+            "training": training,
+            "seed": self.seed,
+            "schema_version": SCHEMA_VERSION,
+        }
 
     @property
     def run_id(self) -> str:
@@ -132,6 +145,12 @@ class RunConfig(Frozen):
     def bound_task(self) -> Task:
         """The task with this run's seed."""
         return self.task.bind(self.seed)
+
+    def build_model(self, task: Task) -> "LoopedTransformer":
+        """The untrained model for a bound task: weights from the run's own INIT stream."""
+        weights_seed = int(generator(self.seed, Stream.INIT).integers(2**63))
+        gate = self.canonical().objective.uses_gate
+        return self.model.build(len(task.vocabulary), gate=gate, seed=weights_seed)
 
 
 class Span(Frozen):

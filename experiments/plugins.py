@@ -194,9 +194,10 @@ class OpenUnion:
     def dump(value: BaseModel, info: Any) -> dict[str, Any]:
         """Fields and kind, from which the object can be made again wherever it came from."""
         cls = type(value)
-        fields = value.model_dump(mode=info.mode, context=info.context)
         if info.context == IDENTITY:
-            return {**fields, "version": getattr(cls, "version", None)}
+            fields = value.model_dump(mode=info.mode, context=IDENTITY, exclude_defaults=True)
+            return {**fields, "kind": kind_of(cls), "version": getattr(cls, "version", None)}
+        fields = value.model_dump(mode=info.mode, context=info.context)
         return {**fields, "kind": path_of(cls) or kind_of(cls)}
 
     def __get_pydantic_core_schema__(

@@ -33,7 +33,6 @@ def load_trained(folder: RunFolder, device: str) -> tuple["LoopedTransformer", T
     if state is None:
         raise LoopscopeError(f"{folder.path} has no readable checkpoint; run its grid again")
     task = config.bound_task()
-    gate = config.objective.uses_gate
-    model = config.model.build(len(task.vocabulary), gate=gate, seed=config.seed)
+    model = config.build_model(task)
     model.load_state_dict(state["model"])
     return model.to(device).eval(), task, state["step"]

@@ -82,9 +82,7 @@ class Trainer:
         self.objective = self.config.objective
         self.task = self.config.bound_task()
         self.vocabulary_size = len(self.task.vocabulary)
-        self.model = self.config.model.build(
-            self.vocabulary_size, gate=self.objective.uses_gate, seed=config.seed
-        ).to(self.device)
+        self.model = self.config.build_model(self.task).to(self.device)
         self.optimiser = build_optimiser(self.model, config.training)
         self.spans = spans(config.training, self.task.items_per_exposure)
         self.last_step = self.spans[-1].last_step
