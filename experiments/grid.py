@@ -24,7 +24,7 @@ from experiments.errors import LoopscopeError
 from experiments.expansion import Combination, GridFile, expand
 from experiments.loading import ConfigError, Location, Mark, Marks, Problem, load_yaml
 from experiments.overrides import command_line_changes, find_mark, holds, with_value
-from experiments.plugins import nearest
+from experiments.plugins import nearest, path_of
 from experiments.validation import validate
 
 SHIPPED = Path(__file__).parent / "grids"
@@ -114,7 +114,11 @@ def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
     if found:
         raise ConfigError(found)
     assert file.name is not None
-    return Grid(file.name, file.title, tuple(data.get("figures", ())), tuple(points))
+    figures = tuple(
+        {**fields, "kind": path_of(type(figure)) or figure.kind}
+        for fields, figure in zip(data.get("figures", ()), file.figures, strict=True)
+    )
+    return Grid(file.name, file.title, figures, tuple(points))
 
 
 def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Problem]]:

@@ -1,0 +1,280 @@
+"""The command `loopscope`. Everything heavy is imported by the command that needs it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    from experiments.grid import Grid
+
+app = typer.Typer(
+    help="What does a transformer gain when it runs the same layers several times?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="a shipped grid, or a YAML file")]
+Out = Annotated[Path, typer.Option(help="folder of the runs")]
+OutArgument = Annotated[Path, typer.Argument(metavar="[OUT]", help="folder of the runs")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=V", help="a value for every run; repeatable")
+]
+RUNS = Path("runs")
+
+
+@app.command()
+def run(
+    grid: GridName,
+    out: Out = RUNS,
+    workers: Annotated[int | None, typer.Option(help="processes; default: one a core or GPU")] = (
+        None
+    ),
+    overrides: Overrides = [],  # noqa: B006 typer copies it
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="the I-th of N shares")] = None,
+    allow_drift: Annotated[
+        bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try again what failed before")
+    ] = False,
+) -> None:
+    """Train and measure what a grid lacks, then print its table and draw its figures."""
+    from experiments.grid import load_grid
+    from experiments.runner import run_grid
+    from experiments.store import check_output
+
+    share = _parse_shard(shard)
+    loaded = load_grid(grid, overrides)
+    check_output(out)
+    before = _state_of_figures(loaded, out)
+    outcome = run_grid(
+        loaded,
+        out,
+        workers=workers,
+        shard=share,
+        allow_drift=allow_drift,
+        retry_failed=retry_failed,
+    )
+    if outcome.interrupted:
+        left = len(outcome.resumable)
+        typer.echo(f"stopped; the same command goes on with the {left} runs left", err=True)
+        raise typer.Exit(130)
+    _report(loaded, out, before)
+    raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Raises LoopscopeError unless `text` is I/N with 1 ≤ I ≤ N."""
+    if text is None:
+        return None
+    first, _, second = text.partition("/")
+    try:
+        i, n = int(first), int(second)
+    except ValueError:
+        i, n = 0, 0
+    if not 1 <= i <= n:
+        raise LoopscopeError(
+            f"--shard {text}: needs I/N with I from 1 to N, such as 1/3, 2/3 and 3/3"
+        )
+    return i, n
+
+
+def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
+    """What the figures of a grid depend on: its finished runs and the record of it."""
+    from experiments.files import read_json
+    from experiments.store import RunFolder
+
+    done = tuple(run_id for run_id in grid.runs if RunFolder(out / run_id).state() == "done")
+    return done, read_json(out / "grids" / f"{grid.name}.json")
+
+
+def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
+    """The table, and the figures where there is anything new to draw."""
+    from experiments.table import print_table
+
+    print_table(out, grid.name)
+    after = _state_of_figures(grid, out)
+    drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
+    if after == before and len(drawn) >= len(grid.figures):
+        return
+    if len(after[0]) < len(grid.runs):
+        typer.echo(f"`loopscope figure {grid.name}` draws figures once all runs are done", err=True)
+        return
+    _draw(grid.figures, out, grid.name, None)
+
+
+def _draw(
+    figures: tuple[dict[str, Any], ...] | list[dict[str, Any]],
+    out: Path,
+    grid: str | None,
+    folder: Path | None,
+) -> None:
+    from experiments.figures import draw
+
+    for figure in figures:
+        for path in draw(**figure, out=out, grid=grid, folder=folder):
+            if path.suffix == ".png":
+                typer.echo(path)
+
+
+@app.command()
+def plan(
+    grid: GridName,
+    out: Out = RUNS,
+    overrides: Overrides = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show the runs of a grid, what they cost and which are done; write nothing."""
+    import json
+
+    from experiments import plan as planning
+    from experiments.grid import load_grid
+    from experiments.store import check_output
+
+    loaded = load_grid(grid, overrides)
+    check_output(out)
+    planned = planning.plan(loaded, out)
+    if as_json:
+        data = planning.as_json(loaded, out, planned)
+        typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
+    else:
+        typer.echo(planning.as_text(loaded, planned))
+
+
+@app.command()
+def status(out: OutArgument = RUNS) -> None:
+    """Show how far every run in a folder is."""
+    from experiments.plan import status_text
+
+    typer.echo(status_text(out))
+
+
+@app.command()
+def table(
+    out: OutArgument = RUNS,
+    grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="for a README")] = False,
+) -> None:
+    """Print the results as tables, with floors, seeds and what failed."""
+    from experiments.table import markdown_table, print_table
+
+    if markdown:
+        typer.echo(markdown_table(out, grid))
+    else:
+        print_table(out, grid)
+
+
+@app.command()
+def figure(
+    grid: GridName,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIGURE]...", help="names or kinds; all if none")
+    ] = None,
+    out: Out = RUNS,
+    folder: Annotated[Path | None, typer.Option(help="default: OUT/figures")] = None,
+) -> None:
+    """Draw the figures that a grid file describes, from the results in a folder."""
+    from experiments.grid import load_grid
+
+    loaded = load_grid(grid)
+    wanted = list(loaded.figures)
+    if names:
+        wanted = []
+        for name in names:
+            known = [f for f in loaded.figures if name in (f.get("name"), f["kind"])]
+            wanted += known or [{"kind": name}]
+    if not wanted:
+        raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
+    _draw(wanted, out, loaded.name, folder)
+
+
+@app.command()
+def probe(
+    out: OutArgument = RUNS,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="ids or starts; all if none")
+    ] = None,
+    probes: Annotated[
+        list[str],
+        typer.Option("--probe", metavar="PROBE", help="kind, or YAML such as {kind: accuracy}"),
+    ] = [],  # noqa: B006
+) -> None:
+    """Measure finished runs again, without training."""
+    from experiments.remeasure import measure_again
+    from experiments.sample import probe_of
+
+    chosen = tuple(map(probe_of, probes)) or None
+    for run_id in measure_again(out, runs or None, chosen):
+        typer.echo(run_id)
+
+
+@app.command()
+def sample(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="a kind of task, a file.py:Class or a grid")
+    ],
+    n: Annotated[int, typer.Option("--n", "-n", help="documents")] = 3,
+    difficulty: Annotated[int | None, typer.Option(help="default: as in training")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "train",
+    seed: Annotated[int | None, typer.Option(help="of world and documents")] = None,
+    part: Annotated[str | None, typer.Option(help="of a grid; default: each")] = None,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Print a few documents of a task as a person would want to read them."""
+    from experiments.sample import describe, tasks_of
+
+    texts = [
+        describe(title, bound, n=n, split=split, difficulty=difficulty)
+        for title, bound in tasks_of(task, overrides, part=part, seed=seed).items()
+    ]
+    typer.echo("\n\n\n".join(texts))
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")],
+    second: Annotated[str, typer.Argument(metavar="RUN")],
+    out: Out = RUNS,
+) -> None:
+    """Show in which fields two runs differ."""
+    from experiments.compare import differences, run_folder
+    from experiments.plan import aligned
+
+    one, two = run_folder(first, out), run_folder(second, out)
+    rows = differences(one.path, two.path)
+    head = ("field", one.run_id, two.run_id)
+    typer.echo(aligned([head, *rows]) if rows else "the same configuration")
+
+
+@app.command()
+def schema(
+    of: Annotated[Literal["grid", "run"], typer.Argument(help="what to describe")] = "grid",
+) -> None:
+    """Print the JSON schema of a grid file or of a run."""
+    import json
+
+    from experiments.compare import grid_schema, run_schema
+
+    found = grid_schema() if of == "grid" else run_schema()
+    typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: what a person can mend is a message and exit status 2, not a traceback."""
+    try:
+        app(prog_name="loopscope")
+    except LoopscopeError as error:
+        typer.echo(error, err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
