@@ -117,12 +117,14 @@ class LocalExecutor:
         devices: one worker for each.
         finished: told of every run that ended, in the order of ending.
         look: called about four times a second with the runs being worked on.
+        tell: given a sentence when a worker died, and when the executor is stopping.
     """
 
     devices: Sequence[str]
     allow_drift: bool = False
     finished: Callable[[Outcome], None] = lambda outcome: None
     look: Callable[[list[RunFolder]], None] = lambda running: None
+    tell: Callable[[str], None] = lambda message: None
 
     slots: list[Slot] = field(default_factory=list, init=False)
     queue: deque[RunFolder] = field(default_factory=deque, init=False)
@@ -223,7 +225,9 @@ class LocalExecutor:
         self.deaths[folder.run_id] = count, checkpoint
         how = _describe(status)
         if count <= RETRIES:
-            folder.log(f"its worker died ({how}); trying again from step {checkpoint}")
+            message = f"its worker died ({how}); trying again from step {checkpoint}"
+            folder.log(message)
+            self.tell(f"{folder.run_id}: {message}")
             self.queue.appendleft(folder)
             return
         reason = (
@@ -236,6 +240,8 @@ class LocalExecutor:
     def _stop(self, interrupts: Interrupts) -> None:
         """Lets running workers write their checkpoints; a second Ctrl-C does not wait."""
         self.stopping = True
+        if self._busy():
+            self.tell("stopping: runs write their checkpoints; once more to stop at once")
         for slot in self._busy():
             slot.signal(signal.SIGTERM)
         deadline = time.monotonic() + GRACE

@@ -60,13 +60,17 @@ class Progress:
         """One line for a run that ended."""
         self.counts[outcome.ended] += 1
         for note in outcome.notes:
-            self.console.print(Text(note, style="yellow"), soft_wrap=True)
+            self.tell(note)
         line = Text(f"{self.counts['done'] + self.counts['failed']}/{self.total} ")
         line.append(outcome.ended, style=MARKS[outcome.ended])
         line.append(f" {outcome.run_id}")
         if outcome.reason:
             line.append(f": {outcome.reason}")
         self.console.print(line, soft_wrap=True)
+
+    def tell(self, message: str) -> None:
+        """One line that a person should know of."""
+        self.console.print(Text(message, style="yellow"), soft_wrap=True)
 
     def look(self, running: list[RunFolder]) -> None:
         """Redraws the table."""

@@ -95,7 +95,7 @@ def _execute(executor: LocalExecutor, todo: list[RunFolder], display: Progress |
     """Whether it was interrupted."""
     if display is None or not todo:
         return executor.run(todo)
-    executor.finished, executor.look = display.finished, display.look
+    executor.finished, executor.look, executor.tell = display.finished, display.look, display.tell
     with display:
         return executor.run(todo)
 
