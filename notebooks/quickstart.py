@@ -1,0 +1,120 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Quickstart: what does a model gain from running its layers several times?
+#
+# You will learn to
+#
+# 1. load a folder of results and read its table: every number with its floor and its seeds,
+# 2. draw the three figures of the question: stored knowledge, its use, and both at once,
+# 3. ask a question of your own of the long table,
+# 4. open a trained model and watch its answer form, loop by loop.
+#
+# It needs results: `make quick` makes them in minutes. Another folder can be named with the
+# environment variable `LOOPSCOPE_RUNS`.
+
+# %%
+import os
+from pathlib import Path
+
+import pandas as pd
+import torch
+from IPython.display import Image, display
+
+from experiments.figures import draw
+from experiments.results import load_runs
+from experiments.summary import last_loop
+from experiments.table import print_table
+from experiments.trained import load_model
+from generators.streams import Stream, generator
+
+OUT = Path(os.environ.get("LOOPSCOPE_RUNS", "../runs/quick"))
+
+# %% [markdown]
+# ## 1. The table
+#
+# A model k⊗n has k layers that run n times: 1⊗4 computes as much as four layers and stores one.
+# *Capacity* is how many bits of a made-up encyclopaedia a parameter holds. *Accuracy* is measured
+# on combinations of facts that were never asked in training; the last row is the accuracy that
+# guessing without the ability reaches.
+
+# %%
+print_table(OUT)
+
+# %% [markdown]
+# ## 2. Three figures
+#
+# Loops add computation and no parameters. If they do not move the first figure and do move the
+# second, they buy the use of knowledge rather than its storage. The third shows both at once:
+# up is better use, right is more knowledge.
+
+# %%
+for kind in ("capacity_versus_loops", "accuracy_versus_loops", "plane"):
+    png, *_ = draw(kind, OUT)
+    display(Image(str(png), width=640))
+
+# %% [markdown]
+# ## 3. A question of your own
+#
+# Everything measured is one long table, a row per run and number. For example: does a model that
+# fails on held-out questions fail on those it was trained on too, or has it memorised them?
+
+# %%
+runs = last_loop(load_runs(OUT))
+accuracy = runs[runs["metric"] == "accuracy"]
+by_split = accuracy.pivot_table(
+    index=["part", "difficulty", "arm"], columns="split", values="value", observed=True
+)
+by_split = by_split.dropna(subset=["test"])
+by_split["memorised only"] = by_split["train"] - by_split["test"]
+by_split.round(2)
+
+# %% [markdown]
+# A large difference in the last column is knowledge by heart that the model cannot combine.
+#
+# ## 4. One question by hand
+#
+# Any finished run can be opened again. We take the model with the most loops and a question with
+# the most hops that it has never seen, and read its answer after every loop.
+
+# %%
+deepest = accuracy[accuracy["split"] == "test"].sort_values(["n_loops", "difficulty"]).iloc[-1]
+model, task = load_model(OUT, deepest["run_id"])
+hops = int(deepest["difficulty"])
+batch = task.sample(generator(1, Stream.EVALUATION), 1, split="test", difficulty=hops)
+start, stop = batch.spans["answer"][0]
+question, answer = batch.tokens[:, :start], batch.tokens[0, start:stop]
+print(f"{deepest['arm']}, {deepest['part']}")
+print("question:", task.vocabulary.decode(question[0]))
+print("answer:  ", task.vocabulary.decode(answer))
+
+# %%
+with torch.no_grad():
+    outputs = model(torch.from_numpy(question).long())
+rows = []
+for loop in range(1, outputs.n_loops + 1):
+    probability = outputs.logits(loop)[0, -1].softmax(-1)
+    best = int(probability.argmax())
+    rows.append(
+        {
+            "loop": loop,
+            "says": task.vocabulary.text(best),
+            "with probability": float(probability[best]),
+            "probability of the answer": float(probability[int(answer[0])]),
+        }
+    )
+pd.DataFrame(rows).set_index("loop").round(3)
+
+# %% [markdown]
+# The head was trained on the last loop only, so what it reads earlier is a hint, not an answer.
+#
+# From here: write a grid of your own (`experiments/grids` has examples), see what it would cost
+# with `loopscope plan`, run it with `loopscope run`, and point this notebook at its folder.
