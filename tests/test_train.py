@@ -153,7 +153,7 @@ def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
     """Full logits, masked afterwards, and the default AdamW: nothing shared but the model."""
     run = config(training=TRAINING.model_copy(update={"phases": (Phase(until_step=5),)}))
     task = run.bound_task()
-    model = run.model.build(len(task.vocabulary), gate=False, seed=run.seed)
+    model = run.build_model(task)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
     optimiser = torch.optim.AdamW(
