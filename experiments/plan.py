@@ -158,7 +158,7 @@ def as_text(grid: Grid, planned: list[Planned]) -> str:
     total = totals(planned)
     status = ", ".join(f"{n} {name}" for name, n in total["status"].items())
     return (
-        f"{grid.name}: {grid.title}\n\n{aligned(lines)}\n\n"
+        f"{': '.join(filter(None, (grid.name, grid.title)))}\n\n{aligned(lines)}\n\n"
         f"{total['points']} points, {total['runs']} runs ({status}), "
         f"{number(total['tokens'])} tokens, {number(total['train_flops'])} FLOPs, "
         f"of which {number(total['train_flops_left'])} are still to do"
