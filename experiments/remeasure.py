@@ -6,6 +6,7 @@ from experiments.errors import LoopscopeError
 from experiments.measure import chosen_probes, merge_rows, record_probe, subject_of
 from experiments.store import check_output, find_run, run_folders
 from experiments.trained import load_trained
+from generators.task import Task
 from probes.probe import Probe
 
 
@@ -38,6 +39,7 @@ def measure_again(
         folders = [folder for folder in run_folders(out) if folder.result() is not None]
     else:
         folders = [find_run(out, run_id) for run_id in run_ids]
+    measured = []
     for folder in folders:
         result = folder.result()
         if result is None:
@@ -45,11 +47,26 @@ def measure_again(
         config = folder.config()
         model, task, step = load_trained(folder, device)
         subject = subject_of(config, model, task, torch.device(device))
-        chosen = chosen_probes(config, task) if probes is None else probes
         records = [
             record_probe(folder, probe, subject, step)
-            for probe in chosen
-            if type(probe).applies(task)
+            for probe in _fitting(chosen_probes(config, task) if probes is None else probes, task)
         ]
-        folder.write_result(merge_rows(result, records))
-    return [folder.run_id for folder in folders]
+        if records:
+            folder.write_result(merge_rows(result, records))
+            measured.append(folder.run_id)
+    return measured
+
+
+def _fitting(probes: tuple[Probe, ...], task: Task) -> list[Probe]:
+    """The probes that apply to a task.
+
+    Raises:
+        LoopscopeError: one applies, but not with its settings.
+    """
+    fitting = [probe for probe in probes if type(probe).applies(task)]
+    for probe in fitting:
+        try:
+            probe.check(task)
+        except ValueError as error:
+            raise LoopscopeError(str(error)) from error
+    return fitting

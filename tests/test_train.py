@@ -31,6 +31,7 @@ from models.objectives.entropy import Entropy
 from models.objectives.last_loop import LastLoop
 from models.objectives.objective import Loss
 from probes.accuracy import Accuracy
+from probes.capacity import Capacity
 
 STEPS = 40
 TRAINING = Training(batch=32, lr=4e-3, phases=(Phase(until_step=STEPS, warmup=5, decay="sqrt"),))
@@ -579,6 +580,15 @@ def test_measuring_again_needs_a_result(tmp_path: Path) -> None:
     assert measure_again(tmp_path) == []
     with pytest.raises(LoopscopeError, match="has no result yet"):
         measure_again(tmp_path, [folder.run_id])
+
+
+def test_measuring_again_with_what_does_not_fit(tmp_path: Path) -> None:
+    folder = trained(tmp_path, config())
+    before = folder.result()
+    assert measure_again(tmp_path, None, (Capacity(),)) == [], "capacity is for biographies"
+    with pytest.raises(LoopscopeError, match="no difficulty 9"):
+        measure_again(tmp_path, None, (Accuracy(difficulties=(9,)),))
+    assert folder.result() == before
 
 
 def test_status_is_readable_at_the_end(straight: RunFolder) -> None:
