@@ -7,9 +7,10 @@ is named with its reason.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
-from experiments.results import load_runs
+from experiments.results import emergence_step, load_curves, load_runs
 from experiments.summary import (
     DESCRIPTIONS,
     axis_columns,
@@ -32,6 +33,8 @@ CellText: TypeAlias = "Callable[[pd.DataFrame], str]"
 ONE_SEED = "One seed: a demonstration, not a result."
 INTERVAL = "± half the 95 % t interval over seeds."
 SOLVED = "k/n: seeds that reach .95."
+#: accuracy during training at which a skill counts as there
+EMERGED = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,6 @@ class Table:
             title_style="bold",
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
-            caption=" ".join(self.notes) or None,
-            caption_justify="left",
         )
         for i, column in enumerate(self.columns):
             # only text may wrap: a broken number cannot be read
@@ -70,20 +71,24 @@ class Table:
         for row in self.rows:
             table.add_row(*row)
         console.print(table)
+        if self.notes:  # not the caption, which would wrap at the width of the table
+            console.print(" ".join(self.notes), style="italic dim", end="\n\n")
 
 
-def tables(runs: "pd.DataFrame") -> list[Table]:
-    """Per grid and part a table for each ability measured, then one of the runs not done."""
-    found: list[Table] = []
+def tables(runs: "pd.DataFrame", curves: "pd.DataFrame") -> list[Table]:
+    """Per grid and part a table for each ability measured, then one of the runs not done.
+
+    Args:
+        runs, curves: from `load_runs` and `load_curves`.
+    """
+    found: list[Table | None] = []
     for (grid, part), rows in runs.groupby(["grid", "part"], sort=False):
         title = str(part or grid or "runs")
         done = last_loop(rows[rows["status"] == "done"])
-        for build in (capacity_table, accuracy_table):
-            table = build(title, done)
-            if table is not None:
-                found.append(table)
-    unfinished = unfinished_table(runs)
-    return found if unfinished is None else [*found, unfinished]
+        trained = curves[(curves["grid"] == grid) & (curves["part"] == part)]
+        found += [capacity_table(title, done), accuracy_table(title, done)]
+        found.append(emergence_table(title, last_loop(trained)))
+    return [table for table in [*found, unfinished_table(runs)] if table is not None]
 
 
 def print_table(
@@ -97,7 +102,7 @@ def print_table(
     from rich.console import Console
 
     console = console or Console()
-    found = tables(load_runs(out, grid))
+    found = tables(load_runs(out, grid), load_curves(out, grid))
     for table in found:
         table.draw(console)
     if not found:
@@ -110,7 +115,7 @@ def markdown_table(out: Path | str = "runs", grid: str | None = None) -> str:
     Raises:
         LoopscopeError: `out` is no folder of runs or has no such grid.
     """
-    found = tables(load_runs(out, grid))
+    found = tables(load_runs(out, grid), load_curves(out, grid))
     return "\n\n".join(table.markdown() for table in found) or f"{out} has no runs yet"
 
 
@@ -171,6 +176,40 @@ def accuracy_table(title: str, done: "pd.DataFrame") -> Table | None:
     floors = ("–" if f != f else f"{f:.3f}" for f in map(_floor(rows), questions))
     blank = ("",) * (len(table.columns) - 1 - len(questions))
     return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
+
+
+def emergence_table(title: str, trained: "pd.DataFrame") -> Table | None:
+    """The first evaluated step at which the held-out accuracy of each difficulty reaches .9.
+
+    The median of the seeds that get there, and how many do. Skills of composition appear in one
+    jump, which a final score does not show.
+    """
+    rows = where(trained, metric="accuracy", item="", split="test")
+    rows = rows[rows["difficulty"].notna()].sort_values("difficulty", kind="stable")
+    if rows.empty:
+        return None
+    rows = rows.assign(question=list(map(difficulty_text, rows["task"], rows["difficulty"])))
+
+    def of(question: str) -> CellText:
+        def text(cell: "pd.DataFrame") -> str:
+            curves = where(cell, question=question).groupby("run_id")
+            steps = [emergence_step(c.assign(step=c["at"]), EMERGED) for _, c in curves]
+            reached = [step for step in steps if step is not None]
+            share = f"{len(reached)}/{len(steps)}"
+            return f"{number(median(reached))} {share}" if reached else f"never {share}"
+
+        return text
+
+    columns: dict[str, CellText] = {q: of(q) for q in dict.fromkeys(rows["question"])}
+    last = rows.groupby("run_id")["step"].transform("max")
+    note = f"Median step of the seeds that reach {EMERGED:g}, and how many do."
+    return _table(
+        f"{title}: step at which held-out accuracy reaches {EMERGED:g}",
+        rows.assign(step=last, at=rows["step"]).sort_values("n_loops", kind="stable"),
+        "step",
+        columns,
+        (note,),
+    )
 
 
 def unfinished_table(runs: "pd.DataFrame") -> Table | None:

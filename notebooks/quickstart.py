@@ -2,6 +2,11 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -74,7 +79,7 @@ by_split = accuracy.pivot_table(
     index=["part", "difficulty", "arm"], columns="split", values="value", observed=True
 )
 by_split = by_split.dropna(subset=["test"])
-by_split["memorised only"] = by_split["train"] - by_split["test"]
+by_split["train - test"] = by_split["train"] - by_split["test"]
 by_split.round(2)
 
 # %% [markdown]
@@ -97,20 +102,20 @@ print("question:", task.vocabulary.decode(question[0]))
 print("answer:  ", task.vocabulary.decode(answer))
 
 # %%
+rows = []
 with torch.no_grad():
     outputs = model(torch.from_numpy(question).long())
-rows = []
-for loop in range(1, outputs.n_loops + 1):
-    probability = outputs.logits(loop)[0, -1].softmax(-1)
-    best = int(probability.argmax())
-    rows.append(
-        {
-            "loop": loop,
-            "says": task.vocabulary.text(best),
-            "with probability": float(probability[best]),
-            "probability of the answer": float(probability[int(answer[0])]),
-        }
-    )
+    for loop in range(1, outputs.n_loops + 1):
+        probability = outputs.logits(loop)[0, -1].softmax(-1)
+        best = int(probability.argmax())
+        rows.append(
+            {
+                "loop": loop,
+                "says": task.vocabulary.text(best),
+                "with probability": float(probability[best]),
+                "probability of the answer": float(probability[int(answer[0])]),
+            }
+        )
 pd.DataFrame(rows).set_index("loop").round(3)
 
 # %% [markdown]

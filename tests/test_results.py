@@ -206,11 +206,13 @@ def printed(out: Path, grid: str) -> str:
 def test_tables_say_value_floor_seeds_and_interval(out: Path) -> None:
     text = printed(out, "toy")
     assert max(map(len, text.splitlines())) <= 100
-    by_title = {t.title: t for t in tables(load_runs(out, "toy"))}
+    by_title = {t.title: t for t in tables(load_runs(out, "toy"), load_curves(out, "toy"))}
     assert list(by_title) == [
         "capacity: bits stored per parameter",
         "functions: accuracy on held-out questions",
+        "functions: step at which held-out accuracy reaches 0.9",
         "permutations: accuracy on held-out questions",
+        "permutations: step at which held-out accuracy reaches 0.9",
     ]
     functions = by_title["functions: accuracy on held-out questions"]
     assert functions.columns[-3:] == ("1 hop, seen", "2 hops", "3 hops")
@@ -225,9 +227,17 @@ def test_tables_say_value_floor_seeds_and_interval(out: Path) -> None:
     assert ONE_SEED not in text
 
 
+def test_emergence_is_told_with_how_many_seeds_reach_it(out: Path) -> None:
+    found = tables(load_runs(out, "toy"), load_curves(out, "toy"))
+    (table,) = (t for t in found if t.title.startswith("functions: step"))
+    assert table.columns == ("arm", "seeds", "2 hops", "3 hops")
+    assert table.rows[-1] == ("1⊗4", "2", "1k 2/2", "never 0/2")
+    assert table.rows[0] == ("1⊗1", "2", "never 0/2", "never 0/2")
+
+
 def test_one_seed_is_called_a_demonstration(tmp_path: Path) -> None:
     text = printed(write_toy(tmp_path / "runs", seeds=1), "toy")
-    assert text.count(ONE_SEED) == 3 and "±" not in text
+    assert text.count(ONE_SEED) == 5 and "±" not in text
 
 
 def test_failed_runs_are_listed_with_their_reason(out: Path) -> None:
@@ -241,7 +251,7 @@ def test_failed_runs_are_listed_with_their_reason(out: Path) -> None:
 
 def test_markdown_has_the_same_cells(out: Path) -> None:
     text = markdown_table(out, "toy")
-    for table in tables(load_runs(out, "toy")):
+    for table in tables(load_runs(out, "toy"), load_curves(out, "toy")):
         assert f"**{table.title}**" in text
         for row in table.rows:
             assert "| " + " | ".join(row) + " |" in text
@@ -255,7 +265,7 @@ def test_two_exposures_get_two_rows(tmp_path: Path) -> None:
             run["model"]["width"] = width
             name = f"{exposures}-{width}"
             write_run(tmp_path, name, run, bits(1, exposures / 100), exposures=exposures)
-    (table,) = tables(load_runs(tmp_path))
+    (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
     shown = {(row[0], row[5], row[6]) for row in table.rows}
     assert shown == {
         (f"1⊗1, width {w}", str(e), f"{e / 100:.2f}") for e in (100, 200) for w in (32, 48)
@@ -266,5 +276,5 @@ def test_validation_is_shown_where_nothing_else_was_measured(tmp_path: Path) -> 
     prepare_output(tmp_path)
     rows = [{**r, "split": "validation"} for r in accuracies(2, {2: 0.8}, 0.1)]
     write_run(tmp_path, "a", config("multihop", 2, 0), rows)
-    (table,) = tables(load_runs(tmp_path))
+    (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
     assert "validation questions" in table.title and table.rows[0][-1] == "0.800"

@@ -52,7 +52,7 @@ class Plane(Figure):
         figure = self.model_copy(update={"part": self.capacity_part, "where": self.capacity_where})
         rows = figure.select(runs, metric="bits_per_parameter", item="total")
         rows = rows.drop_duplicates("run_id")
-        rows = rows.assign(series=series(rows, ["part", *ARCHITECTURE], []))
+        rows = rows.assign(series=series(rows, ARCHITECTURE, []))
         return rows.rename(columns={"value": "bits_per_parameter"})[
             [*ARCHITECTURE, "seed", "arm", "series", "bits_per_parameter", "ceiling"]
         ]
