@@ -48,12 +48,13 @@ class Table:
 
     def markdown(self) -> str:
         head = [self.columns, ("---",) + ("---:",) * (len(self.columns) - 1)]
-        lines = ["| " + " | ".join(row) + " |" for row in [*head, *self.rows]]
+        lines = [f"| {' | '.join(map(_one_line, row))} |" for row in [*head, *self.rows]]
         notes = [" ".join(self.notes)] if self.notes else []
         return "\n\n".join([f"**{self.title}**", "\n".join(lines), *notes])
 
     def draw(self, console: "Console") -> None:
         from rich import box
+        from rich.markup import escape
         from rich.table import Table as RichTable
 
         table = RichTable(
@@ -69,10 +70,15 @@ class Table:
             justify = "right" if i and column != "reason" else "left"
             table.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))  # a reason may say [Errno 28]
         console.print(table)
         if self.notes:  # not the caption, which would wrap at the width of the table
             console.print(" ".join(self.notes), style="italic dim", end="\n\n")
+
+
+def _one_line(text: str) -> str:
+    """As it may stand in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def tables(runs: "pd.DataFrame", curves: "pd.DataFrame") -> list[Table]:
@@ -126,7 +132,7 @@ def capacity_table(title: str, done: "pd.DataFrame") -> Table | None:
         return None
 
     def of(item: str) -> CellText:
-        return lambda cell: f"{where(cell, item=item)['value'].mean():.2f}"
+        return lambda cell: f"{where(cell, item=item)['value'].mean():z.2f}"
 
     columns: dict[str, CellText] = {
         "params": lambda cell: number(cell["parameters"].iloc[0]),
@@ -136,7 +142,7 @@ def capacity_table(title: str, done: "pd.DataFrame") -> Table | None:
         "bits/param": lambda cell: _mean(where(cell, item="total")),
         "names": of("name"),
         "values": of("value"),
-        "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():.2f}",
+        "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():z.2f}",
         "R/R_max": _share_of_ceiling,
     }
     if rows["converged"].notna().any():
@@ -248,7 +254,7 @@ def _mean(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
     if rows["value"].isna().all():
         return "–"
     row = over_seeds(rows, ["metric"]).iloc[0]
-    text = f"{row['mean']:.{digits}f}"
+    text = f"{row['mean']:z.{digits}f}"
     if row["n"] == 1:
         return text
     text += f" ±{row['high'] - row['mean']:.{digits}f}"

@@ -140,10 +140,14 @@ def test_plane_without_a_common_architecture_says_what_there_is(tmp_path: Path) 
 
 def test_plane_keeps_exposures_apart_and_can_choose(tmp_path: Path) -> None:
     prepare_output(tmp_path)
+    points = [{"run_id": "m", "part": "questions", "labels": {}}]
     for exposures in (100, 200):
         run = config("bios", 2, 0, phases=[{"until_exposure": exposures}])
-        write_run(tmp_path, f"c{exposures}", run, bits(2, exposures / 100), exposures=exposures)
+        name = f"c{exposures}"
+        points.append({"run_id": name, "part": name, "labels": {}})
+        write_run(tmp_path, name, run, bits(2, exposures / 100), exposures=exposures)
     write_run(tmp_path, "m", config("multihop", 2, 0), accuracies(2, {2: 0.5}, 0.1))
+    record_grid(tmp_path, "parts", title="", figures=[], points=points)
     both = Plane().data(tmp_path, None)
     assert dict(zip(both["series"], both["bits_per_parameter"], strict=True)) == {
         "100 exposures": 1.0,

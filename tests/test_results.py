@@ -11,7 +11,7 @@ from synthetic_results import LOOPS, accuracies, bits, config, write_run, write_
 from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results import COLUMNS, emergence_step, load_curves, load_runs
-from experiments.store import prepare_output, record_grid
+from experiments.store import RunFolder, prepare_output, record_grid
 from experiments.summary import last_loop, number, over_seeds, varying, where
 from experiments.table import ONE_SEED, markdown_table, print_table, tables
 from models.config import LoopedConfig
@@ -242,10 +242,11 @@ def test_one_seed_is_called_a_demonstration(tmp_path: Path) -> None:
 
 def test_failed_runs_are_listed_with_their_reason(out: Path) -> None:
     (out / "functions-1x1-0" / "result.json").unlink()
-    write = load_runs(out, "toy")
-    assert "functions-1x1-0" in set(write[write["status"] != "done"]["run_id"])
+    RunFolder(out / "functions-1x1-0").fail("[Errno 28] no space\n| at step 3")
     text = printed(out, "toy")
     assert "Not done: 1 of 18 runs" in text and "functions-1x1-0" in text
+    assert "[Errno 28] no space" in text, "brackets are not taken for markup"
+    assert "| [Errno 28] no space \\| at step 3 |" in markdown_table(out, "toy")
     assert "Not done" not in printed(write_toy(out.parent / "whole", seeds=1), "toy")
 
 
