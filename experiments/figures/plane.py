@@ -89,6 +89,8 @@ class Plane(Figure):
                 _plot_series(axes, rows[rows["series"] == text], looks, filled[text])
             axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
             axes.set_ylim(-0.03, 1.08)
+            # from zero, so that a small difference of capacity looks small
+            axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         entries: list[tuple[str, dict[str, Any]]] = [
             (arm, {"color": colour, "marker": marker, "linestyle": ""})
             for arm, (colour, marker) in looks.items()
