@@ -151,8 +151,8 @@ def parse_yaml(text: str, source: str) -> tuple[Any, Marks]:
     Raises:
         ConfigError: no YAML, several documents, or duplicate keys (all of them).
     """
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None, Marks(values={(): Mark(source, 1, 1)})
@@ -163,10 +163,9 @@ def parse_yaml(text: str, source: str) -> tuple[Any, Marks]:
     except (yaml.YAMLError, ValueError) as error:
         place = getattr(error, "problem_mark", None)
         mark = Mark(source, place.line + 1, place.column + 1) if place else Mark(source)
-        what = getattr(error, "problem", None) or str(error)
+        named = (getattr(error, name, None) for name in ("problem", "reason"))
+        what = next(filter(None, named), str(error))
         raise ConfigError([Problem(mark, (), f"is not valid YAML: {what}")]) from error
-    finally:
-        loader.dispose()
     if reader.problems:
         raise ConfigError(reader.problems)
     return data, reader.marks

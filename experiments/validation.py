@@ -45,6 +45,8 @@ def validate(
             if details["type"] == "too_short" and wrong_items:
                 continue
             message, key = _message(cls, data, details, folders)
+            if at[-1:] == ("[key]",):  # how pydantic says that a key itself is wrong
+                at, key = at[:-1], True
             problems.append(Problem(find(at, key), prefix + at, message))
         raise ConfigError(problems) from error
 
