@@ -37,6 +37,13 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm (1910.07467) in the precision of its weight, under autocast too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention with rotary positions, no biases."""
 
@@ -82,7 +89,7 @@ class Block(nn.Module):
         sandwich = config.norm == "sandwich"
 
         def norm(wanted: bool) -> nn.Module:
-            return nn.RMSNorm(config.width, eps=config.norm_eps) if wanted else nn.Identity()
+            return RMSNorm(config.width, eps=config.norm_eps) if wanted else nn.Identity()
 
         self.attention_norm = norm(True)
         self.attention = Attention(config)
@@ -109,7 +116,7 @@ class LoopedTransformer(nn.Module):
         self.prelude = nn.ModuleList(Block(config) for _ in range(config.prelude))
         self.core = nn.ModuleList(Block(config) for _ in range(config.core))
         self.coda = nn.ModuleList(Block(config) for _ in range(config.coda))
-        self.final_norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.final_norm = RMSNorm(config.width, eps=config.norm_eps)
         self.head = nn.Linear(config.width, vocabulary_size, bias=False)
         if config.tied:
             self.head.weight = self.embedding.weight
