@@ -1,0 +1,381 @@
+"""The command: exit statuses, messages without tracebacks, nothing half-made, nothing imported."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from experiments import cli
+from experiments.grid import load_grid
+from experiments.plan import cost, plan, totals
+
+TOY = """\
+title: toy
+baseline:
+  task: {kind: multihop, entities: 8, relations: 4, hops: 2}
+  model: {width: 16, heads: 2}
+  training: {batch: 32, phases: [{until_step: 12}]}
+axes:
+  objective: [{kind: last_loop}, {kind: entropy}]
+  model.loops: [1, 2]
+figures: [{kind: accuracy_versus_loops}]
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    path = tmp_path / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Exit status of `loopscope …`, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["loopscope", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return exit.value.code or 0  # pyrefly: ignore
+
+
+# --- what is imported ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["plan", "quick"], ["plan", "quick", "--json"], ["sample", "bios"]],
+    ids=lambda a: " ".join(a),
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from experiments import cli
+sys.argv = ["loopscope", *{arguments!r}]
+try:
+    cli.main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+heavy = {{"torch", "pandas", "seaborn", "matplotlib", "sklearn", "pyarrow"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "quik"], "there is no grid 'quik' (did you mean 'quick'?)"),
+        (["plan", "quik"], "did you mean 'quick'?"),
+        (["run", "none.yaml"], "there is no file none.yaml"),
+        (["run", "toy.yaml", "--shard", "4/3"], "--shard 4/3: needs I/N with I from 1 to N"),
+        (["run", "toy.yaml", "--shard", "0/3"], "--shard 0/3: needs I/N"),
+        (["run", "toy.yaml", "--shard", "half"], "--shard half: needs I/N"),
+        (["run", "toy.yaml", "--workers", "0"], "--workers needs 1 or more, got 0"),
+        (["run", "toy.yaml", "--set", "seed"], "--set needs path=value"),
+        (["run", "toy.yaml", "--set", "sed=1"], "--set sed=1: sed: unknown key (did you mean"),
+        (["run", "toy.yaml", "--set", "seed=x"], "--set seed=x: seed: should be a valid integer"),
+        (["run", "toy.yaml", "--set", "model.heads=3"], "heads must divide width"),
+        (["run", "bad.yaml"], "bad.yaml:4:11: model.widht: unknown key (did you mean 'width'?)"),
+        (["run", "bad.yaml"], "bad.yaml:3:32: task.hops: should be a valid integer, got 'many'"),
+        (["run", "twice.yaml"], "twice.yaml:2:1: title: is already given in line 1"),
+        (["run", "empty.yaml"], "empty.yaml:1:1: is empty"),
+        (["run", "toy.yaml", "--out", "bad.yaml"], "bad.yaml is a file; --out needs a folder"),
+        (["run", "toy.yaml", "--out", "old"], "schema version 999, this loopscope writes"),
+        (["plan", "toy.yaml", "--out", "old"], "schema version 999, this loopscope writes"),
+        (["status", "absent"], "absent is no folder"),
+        (["table", "absent"], "absent is no folder"),
+        (["figure", "toy.yaml", "--out", "absent"], "absent is no folder"),
+        (["figure", "toy.yaml", "plain"], "did you mean 'plane'?"),
+        (["probe", "absent", "--probe", "acuracy"], "--probe acuracy: probe: unknown kind"),
+        (["probe", "absent", "--probe", "{kind: accuracy, item: 1}"], "did you mean 'items'?"),
+        (["diff", "a", "b", "--out", "absent"], "has no run a"),
+        (["sample", "multihops"], "kinds of task are bios, multihop"),
+        (["sample", "multihop", "--difficulty", "9"], "multihop has no difficulty 9 in its train"),
+        (["sample", "multihop", "--split", "tset"], "multihop has no split 'tset'"),
+        (["sample", "multihop", "--set", "hop=3"], "task.hop: unknown key (did you mean 'hops'?)"),
+        (["sample", "multihop", "--set", "hops.x=3"], "hops"),
+        (["sample", "multihop", "--seed", "-1"], "must be 0 or more"),
+        (["sample", "multihop", "-n", "0"], "--n needs 1 or more, got 0"),
+        (["sample", "toy.yaml", "--part", "a"], "has no part 'a'; it has no parts"),
+        (["sample", "bios", "--set", "people=999999999"], "is more than the"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_a_message_and_status_2(
+    arguments: list[str],
+    says: str,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = toy.parent
+    bad = TOY.replace("width: 16", "widht: 16").replace("hops: 2", "hops: many")
+    bad = bad.replace("kind: multihop, entities: 8, relations: 4, ", "kind: multihop, ")
+    (folder / "bad.yaml").write_text(bad)
+    (folder / "twice.yaml").write_text("title: a\n" + TOY)
+    (folder / "empty.yaml").write_text("")
+    (folder / "old").mkdir()
+    (folder / "old" / "loopscope.json").write_text('{"schema_version": 999}')
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(folder)
+    assert command(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert "Traceback" not in captured.err + captured.out
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_all_problems_of_a_file_are_shown(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.write_text(
+        TOY.replace("width", "widht").replace("batch", "batsch").replace("title", "titel")
+    )
+    assert command(monkeypatch, "plan", toy) == 2
+    assert "did you mean 'title'?" in capsys.readouterr().err
+    toy.write_text(TOY.replace("width", "widht").replace("batch", "batsch"))
+    assert command(monkeypatch, "plan", toy) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_not_writable(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked = toy.parent / "locked"
+    locked.mkdir(mode=0o500)
+    assert command(monkeypatch, "run", toy, "--out", locked / "runs") == 2
+    assert "not writable" in capsys.readouterr().err
+
+
+def test_a_folder_said_not_to_be_writable(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For those who test as root, to whom every folder is writable."""
+    monkeypatch.setattr("os.access", lambda *arguments: False)
+    assert command(monkeypatch, "run", toy, "--out", toy.parent / "runs") == 2
+    assert f"{toy.parent} is not writable" in capsys.readouterr().err
+    assert list(toy.parent.iterdir()) == [toy]
+
+
+def test_unknown_options_are_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "run", "quick", "--worker", "2") == 2
+    assert "--workers" in capsys.readouterr().err
+
+
+# --- exit statuses of run --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("failed", "interrupted", "status"), [((), True, 130), (("x",), False, 1)])
+def test_the_exit_status_says_how_it_ended(
+    failed: tuple[str, ...],
+    interrupted: bool,
+    status: int,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = SimpleNamespace(failed=failed, interrupted=interrupted, resumable=("a", "b"))
+    monkeypatch.setattr("experiments.runner.run_grid", lambda *a, **k: outcome)
+    monkeypatch.setattr("experiments.table.print_table", lambda *a, **k: None)
+    assert command(monkeypatch, "run", toy, "--out", toy.parent / "runs") == status
+
+
+def test_ctrl_c_outside_of_training_is_130(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.grid.load_grid", interrupt)
+    assert command(monkeypatch, "plan", toy) == 130
+
+
+def test_options_reach_the_runner(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def run_grid(grid: Any, out: Path, **options: Any) -> SimpleNamespace:
+        seen.update(options, out=out, seeds={p.config.seed for p in grid.points})
+        return SimpleNamespace(failed=(), interrupted=True, resumable=())
+
+    monkeypatch.setattr("experiments.runner.run_grid", run_grid)
+    options = ["--workers", 3, "--shard", "2/3", "--allow-drift", "--retry-failed"]
+    out = toy.parent / "runs"
+    command(monkeypatch, "run", toy, "--out", out, "--set", "seed=4", *options)
+    assert seen == {
+        "out": out,
+        "seeds": {4},
+        "workers": 3,
+        "shard": (2, 3),
+        "allow_drift": True,
+        "retry_failed": True,
+    }
+
+
+# --- a grid from end to end ------------------------------------------------------------------
+
+
+def test_a_grid_is_run_once_and_shown(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = toy.parent / "runs"
+    where = ["--out", out]
+    assert command(monkeypatch, "run", toy, *where, "--workers", 1) == 0
+    printed = capfd.readouterr().out
+    assert "1⊗2, entropy" in printed and "floor" in printed
+    picture = out / "figures" / "toy-accuracy_versus_loops.png"
+    assert picture.name in printed.replace("\n", "")
+    assert picture.exists()
+
+    planned = json_of(monkeypatch, capfd, "plan", toy, *where, "--json")
+    assert planned["totals"]["status"] == {"done": 3}
+    assert planned["totals"]["train_flops_left"] == 0
+    for run in planned["runs"]:
+        result = json.loads((out / run["run_id"] / "result.json").read_text())
+        assert run["cost"]["parameters"] == result["parameters"]
+        assert run["cost"]["train_flops"] == pytest.approx(result["train_flops"], rel=0.01)
+        assert run["cost"]["tokens"] == pytest.approx(result["tokens"], rel=0.05)
+        assert run["cost"]["steps"] == result["steps"]
+
+    drawn = picture.stat().st_mtime_ns
+    assert command(monkeypatch, "run", toy, *where, "--workers", 1) == 0
+    assert picture.stat().st_mtime_ns == drawn
+    capfd.readouterr()
+
+    assert command(monkeypatch, "status", out) == 0
+    assert "3 done" in capfd.readouterr().out
+    assert command(monkeypatch, "table", out, "--grid", "toy", "--markdown") == 0
+    assert capfd.readouterr().out.startswith("**toy: accuracy")
+    assert command(monkeypatch, "figure", toy, "learning_curves", *where) == 2
+    assert "learning_curves" in capfd.readouterr().err
+    assert command(monkeypatch, "figure", toy, *where, "--folder", toy.parent / "pictures") == 0
+    assert (toy.parent / "pictures" / picture.name).exists()
+    capfd.readouterr()
+
+    two = planned["runs"][1]["run_id"], planned["runs"][3]["run_id"]
+    assert command(monkeypatch, "diff", *two, *where) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["field", "objective.kind", "objective.beta"]
+    assert command(monkeypatch, "diff", out / two[0], two[0], *where) == 0
+    assert capfd.readouterr().out.strip() == "the same configuration"
+    probe = "{kind: accuracy, items: 3}"
+    assert command(monkeypatch, "probe", out, two[0], "--probe", probe) == 0
+    assert capfd.readouterr().out.split() == [two[0]]
+
+
+def json_of(
+    monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], *arguments: object
+) -> Any:
+    assert command(monkeypatch, *arguments) == 0
+    return json.loads(capture.readouterr().out)
+
+
+# --- plan ------------------------------------------------------------------------------------
+
+
+def test_plan_writes_nothing(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(toy.parent)
+    planned = json_of(monkeypatch, capsys, "plan", toy, "--json")
+    assert [run["status"] for run in planned["runs"]] == ["missing"] * 4
+    assert planned["runs"][3]["labels"] == {"objective": "entropy", "model.loops": "2"}
+    assert command(monkeypatch, "plan", toy) == 0
+    assert "4 points, 3 runs (3 missing)" in capsys.readouterr().out
+    assert list(toy.parent.iterdir()) == [toy]
+
+
+def test_costs_are_those_of_the_definitions(toy: Path) -> None:
+    """Against a count by hand: 16 wide, 1 layer, 2 loops, 14 words, 5 tokens a document."""
+    config = load_grid(toy).points[1].config
+    found = cost(config)
+    words, width, hidden, read = 14, 16, 42, 4
+    layer = 4 * width**2 + 3 * width * hidden + 4 * width
+    assert found.parameters["total"] == layer + 2 * words * width + width
+    block = 2 * (4 * width**2 + 3 * width * hidden) + 4 * read * width
+    documents = 12 * 32
+    forward = documents * (read * 2 * block + 2 * width * (words + 1))
+    assert found.train_flops == 3 * forward
+    assert (found.steps, found.documents) == (12, documents)
+    assert 4 * documents < found.tokens < 5 * documents
+
+
+def test_totals_count_a_run_once(toy: Path) -> None:
+    points = plan(load_grid(toy), toy.parent / "runs")
+    assert points[0].run_id == points[2].run_id
+    total = totals(points)
+    assert (total["points"], total["runs"]) == (4, 3)
+    unique = {p.run_id: p.cost.train_flops for p in points}
+    assert total["train_flops"] == sum(unique.values()) == total["train_flops_left"]
+
+
+# --- sample and schema -----------------------------------------------------------------------
+
+
+def test_samples_show_what_is_scored(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["-n", 2, "--difficulty", 2, "--split", "test", "--set", "entities=9", "--seed", 1]
+    assert command(monkeypatch, "sample", "multihop", *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    documents = [i for i, line in enumerate(lines) if line.startswith("  <2>")]
+    assert len(documents) == 2
+    for i in documents:
+        answer = lines[i].split()[-1]
+        assert answer.startswith("[e") and answer.endswith("]")
+        assert lines[i + 1] == " " * lines[i].index("[") + "^" * len(answer)
+    assert lines[-1].startswith("floors at hops 2: relations 0.")
+
+
+def test_samples_of_biographies_are_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "sample", "bios", "-n", 1, "--set", "people=5") == 0
+    printed = capsys.readouterr().out
+    assert "scored: every token after the first" in printed
+    assert "birth_city: " in printed and "employer: " in printed
+    assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_the_parts_of_a_grid_can_be_sampled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = list(dict.fromkeys(p.part for p in load_grid("quick").points))
+    assert command(monkeypatch, "sample", "quick", "-n", 1) == 0
+    printed = capsys.readouterr().out
+    assert all(f"quick: {part} (" in printed for part in parts)
+    assert command(monkeypatch, "sample", "quick", "-n", 1, "--part", parts[0]) == 0
+    printed = capsys.readouterr().out
+    assert [f"quick: {part} (" in printed for part in parts] == [True] + [False] * (len(parts) - 1)
+
+
+def test_schemas_are_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = json_of(monkeypatch, capsys, "schema")
+    run = json_of(monkeypatch, capsys, "schema", "run")
+    assert {"baseline", "axes", "parts", "figures"} <= set(grid["properties"])
+    assert "required" in run
+    for schema in (grid, run):
+        for reference in references(schema):
+            assert reference.removeprefix("#/$defs/") in schema["$defs"], reference
+    text = json.dumps(grid)
+    for name in ("multihop", "bios", "entropy", "until_exposure", "accuracy_versus_loops"):
+        assert name in text
+
+
+def references(schema: Any) -> list[str]:
+    if isinstance(schema, dict):
+        own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+        return own + [r for value in schema.values() for r in references(value)]
+    return [r for item in schema for r in references(item)] if isinstance(schema, list) else []
