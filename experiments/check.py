@@ -15,6 +15,13 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         spans(config.training, config.task.items_per_exposure)
     except PhaseError as error:
         yield error.location, error.message
+    longest, context = config.task.context_length, config.model.context
+    if context is not None and longest > context:
+        message = (
+            f"documents of task {config.task.kind} have up to {longest} tokens, more than the "
+            f"context of {context}; raise model.context or leave it out"
+        )
+        yield ("model", "context"), message
     for i, phase in enumerate(config.training.phases):
         if phase.weights is not None:
             message = f"task {config.task.kind} has no components to weigh"

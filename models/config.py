@@ -55,6 +55,9 @@ class LoopedConfig(BaseModel):
         None, ge=1, description="None: 8/3 width for swiglu, 4 width for gelu"
     )
     rope_base: float = Field(10_000.0, gt=1)
+    context: int | None = Field(
+        None, ge=1, description="most tokens of a document; None: as many as the task writes"
+    )
     tied: bool = Field(False, description="output head shares the embedding matrix")
     norm_eps: float = Field(1e-6, gt=0)
 
