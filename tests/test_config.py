@@ -57,6 +57,7 @@ OTHER: dict[str, Any] = {
     "model.mlp": "gelu",
     "model.mlp_hidden": 100,
     "model.rope_base": 500.0,
+    "model.context": 512,
     "model.tied": True,
     "model.norm_eps": 1e-5,
     "objective.beta": 0.2,
