@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
-from models.outputs import LoopOutputs, Positions
+from models.outputs import LoopOutputs
+from models.passes import Memory, Pass, Recall
 
 #: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
 OUTER_STD = 0.02
@@ -53,13 +54,20 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        table: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        recall: Recall | None = None,
+    ) -> Tensor:
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D/H]
-        mixed = F.scaled_dot_product_attention(
-            rotate(q, table), rotate(k, table), v, attn_mask=mask, is_causal=mask is None
-        )
+        q, k = rotate(q, table), rotate(k, table)
+        if recall is not None:
+            k, v = recall(k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.out(mixed.transpose(1, 2).reshape(B, T, D))
 
 
@@ -98,8 +106,15 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.mlp_out_norm = norm(sandwich)
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        x = x + self.attention_out_norm(self.attention(self.attention_norm(x), table, mask))
+    def forward(
+        self,
+        x: Tensor,
+        table: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        recall: Recall | None = None,
+    ) -> Tensor:
+        mixed = self.attention(self.attention_norm(x), table, mask, recall)
+        x = x + self.attention_out_norm(mixed)
         return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x)))
 
 
@@ -147,6 +162,7 @@ class LoopedTransformer(nn.Module):
         attention_mask: Tensor | None = None,
         capture: Collection[str] = (),
         interventions: Sequence[Intervention] = (),
+        memory: Memory | None = None,
     ) -> LoopOutputs:
         """States of every loop.
 
@@ -158,6 +174,7 @@ class LoopedTransformer(nn.Module):
             capture: hook names to return in `captured`: `embed`, the `BlockCall.name`s of the
                 schedule, and `state.loop.t` (after the final norm).
             interventions: (hook name, function) pairs; the function's result replaces the state.
+            memory: decides what keys and values are seen; default: those of this pass.
 
         Raises:
             ValueError: n_loops < 1, or a hook name that this pass does not have.
@@ -177,34 +194,14 @@ class LoopedTransformer(nn.Module):
             return x
 
         table, mask = self._positions_and_mask(tokens, positions, attention_mask)
-        x = hook("embed", self.embedding(tokens))
-        states = []
-        schedule = self.config.schedule(loops)
-        for i, call in enumerate(schedule):
-            x = hook(call.name, self._block(call)(x, table, mask))
-            last_of_loop = i + 1 == len(schedule) or schedule[i + 1].loop != call.loop
-            if call.part == "core" and last_of_loop:
-                state = hook(f"state.loop.{call.loop}", self.final_norm(x))
-                states.append(state)
-                if self.config.norm_between_loops:
-                    x = state
-
-        def read_logits(state: Tensor, loop: int, at: Positions | None) -> Tensor:
-            if self.coda:
-                for i, block in enumerate(self.coda):
-                    state = hook(BlockCall("coda", i, loop).name, block(state, table, mask))
-                state = self.final_norm(state)
-            return self.head(state if at is None else state[at])
-
-        return LoopOutputs(states, read_logits, self._read_exit, captured)
+        run = Pass(self, tokens, loops, table, mask, hook, memory)
+        states = [run.loop(t) for t in range(1, loops + 1)]
+        return LoopOutputs(states, run.logits, self._read_exit, captured)
 
     @property
     def _read_exit(self) -> Callable[[Tensor], Tensor] | None:
         gate = self.gate
         return None if gate is None else lambda state: gate(state).squeeze(-1)
-
-    def _block(self, call: BlockCall) -> nn.Module:
-        return (self.prelude if call.part == "prelude" else self.core)[call.layer]
 
     def _check_hooks(self, loops: int, names: set[str]) -> None:
         known = {"embed", *(f"state.loop.{t}" for t in range(1, loops + 1))}
