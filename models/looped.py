@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
 from models.outputs import LoopOutputs
-from models.passes import Memory, Pass, Recall
+from models.passes import Hook, Memory, Pass, Recall, no_hook
 
 #: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
 OUTER_STD = 0.02
@@ -36,6 +36,15 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = (t.to(x.dtype) for t in table)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def causal_mask(attention_mask: Tensor) -> Tensor:
+    """bool[B, 1, T, T]: what each token sees, given the tokens that may be seen, bool[B, T]."""
+    T = attention_mask.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=attention_mask.device).tril()
+    # a padded query may see itself, so that its softmax is not empty
+    own = torch.eye(T, dtype=torch.bool, device=attention_mask.device)
+    return (causal & attention_mask[:, None, None, :]) | own
 
 
 class RMSNorm(nn.RMSNorm):
@@ -193,13 +202,36 @@ class LoopedTransformer(nn.Module):
                 captured[name] = x
             return x
 
-        table, mask = self._positions_and_mask(tokens, positions, attention_mask)
-        run = Pass(self, tokens, loops, table, mask, hook, memory)
+        if positions is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device)
+        mask = None if attention_mask is None else causal_mask(attention_mask)
+        run = self.begin(tokens, loops, positions, mask, hook, memory)
         states = [run.loop(t) for t in range(1, loops + 1)]
-        return LoopOutputs(states, run.logits, self._read_exit, captured)
+        return LoopOutputs(states, run.logits, self.read_exit, captured)
+
+    def begin(
+        self,
+        tokens: Tensor,
+        loops: int,
+        positions: Tensor,
+        mask: Tensor | None = None,
+        hook: Hook = no_hook,
+        memory: Memory | None = None,
+    ) -> Pass:
+        """A pass that has embedded the tokens and run the prelude, to be stepped by its caller.
+
+        Args:
+            loops: the largest loop that will be run.
+            mask: bool, broadcastable to [B, H, T, S]: True where a query sees a key; None: causal.
+        """
+        head_size = self.config.width // self.config.heads
+        cos, sin = rotary_table(positions, head_size, self.config.rope_base)
+        if positions.dim() == 2:  # one row of angles per document, the same for every head
+            cos, sin = cos[:, None], sin[:, None]
+        return Pass(self, tokens, loops, (cos, sin), mask, hook, memory)
 
     @property
-    def _read_exit(self) -> Callable[[Tensor], Tensor] | None:
+    def read_exit(self) -> Callable[[Tensor], Tensor] | None:
         gate = self.gate
         return None if gate is None else lambda state: gate(state).squeeze(-1)
 
@@ -213,23 +245,6 @@ class LoopedTransformer(nn.Module):
         }
         if unknown := sorted(names - known):
             raise ValueError(f"no hook {', '.join(unknown)}; this pass has {sorted(known)}")
-
-    def _positions_and_mask(
-        self, tokens: Tensor, positions: Tensor | None, attention_mask: Tensor | None
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        T = tokens.shape[1]
-        if positions is None:
-            positions = torch.arange(T, device=tokens.device)
-        head_size = self.config.width // self.config.heads
-        cos, sin = rotary_table(positions, head_size, self.config.rope_base)
-        if positions.dim() == 2:  # one row of angles per document, the same for every head
-            cos, sin = cos[:, None], sin[:, None]
-        if attention_mask is None:
-            return (cos, sin), None
-        causal = torch.ones(T, T, dtype=torch.bool, device=tokens.device).tril()
-        # a padded query may see itself, so that its softmax is not empty
-        own = torch.eye(T, dtype=torch.bool, device=tokens.device)
-        return (cos, sin), (causal & attention_mask[:, None, None, :]) | own
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters by part, checked against the module's own tensors."""

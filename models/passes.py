@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: keys and values of this pass -> those that its queries see
 Recall = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
+#: (name of a hook point, state) -> the state to go on with
+Hook = Callable[[str, Tensor], Tensor]
+
 
 class Memory(Protocol):
     """What the attention of a pass sees, where that is not its own keys and values alone."""
@@ -32,7 +35,7 @@ class Memory(Protocol):
         """
 
 
-def _no_hook(name: str, x: Tensor) -> Tensor:
+def no_hook(name: str, x: Tensor) -> Tensor:
     return x
 
 
@@ -53,16 +56,11 @@ class Pass:
         loops: int,
         table: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        hook: Callable[[str, Tensor], Tensor] = _no_hook,
+        hook: Hook = no_hook,
         memory: Memory | None = None,
     ) -> None:
-        self.model, self.table, self.mask, self.hook, self.memory = (
-            model,
-            table,
-            mask,
-            hook,
-            memory,
-        )
+        self.model, self.table, self.mask = model, table, mask
+        self.hook, self.memory = hook, memory
         self.calls: dict[int, list[BlockCall]] = {}
         for call in model.config.schedule(loops):
             self.calls.setdefault(call.loop, []).append(call)
