@@ -4,26 +4,27 @@ Legend: B documents, T tokens, N people, A = 6 attributes (in the order of `ATTR
 """
 
 from functools import cached_property
-from itertools import permutations
 from math import log2
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
-from generators.people import People, draw_people
+from generators.exposures import Exposures
+from generators.people import People, draw_names, draw_people
 from generators.pools import Pools, PoolSize, load_pools
 from generators.sentences import (
+    EMPLOYER_FIRST_ORDERS,
     GENITIVE,
     NAME_TOKENS,
+    ORDERS,
     Layout,
     SentenceTable,
     lay_out,
     mentions,
     template_words,
 )
-from generators.streams import Stream, generator
-from generators.task import Batch, Task
+from generators.task import Batch
 from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
 from generators.vocabulary import BOS, Vocabulary
 
@@ -38,29 +39,16 @@ VALUE_ROLES = {
 }
 #: pools whose entries are tokens `role:entry`
 ROLES = (*NAME, *DATE, *VALUE_ROLES.values())
-EMPLOYER, COMPANY_CITY = ATTRIBUTES.index("employer"), ATTRIBUTES.index("company_city")
-#: uint8[720, 6], all orders of the sentences; the first is the order of `ATTRIBUTES`
-ORDERS = np.array(list(permutations(range(len(ATTRIBUTES)))), np.uint8)
 
 
-def _employer_first(orders: np.ndarray) -> np.ndarray:
-    """Exchanges employer and company city where the city comes first; uniform stays uniform."""
-    places = np.argsort(orders, axis=1)
-    wrong = places[:, EMPLOYER] > places[:, COMPANY_CITY]
-    exchanged = np.arange(len(ATTRIBUTES), dtype=np.uint8)
-    exchanged[[EMPLOYER, COMPANY_CITY]] = COMPANY_CITY, EMPLOYER
-    return np.where(wrong[:, None], exchanged[orders], orders)
-
-
-EMPLOYER_FIRST_ORDERS = _employer_first(ORDERS)
-
-
-class Biographies(Task):
+class Biographies(Exposures):
     """Six sentences about each of N people; what they say is to be remembered.
 
     Names are unique; every value is drawn uniformly and independently from its pool, except
     that a company decides its city. The pronoun expresses the gender. Templates and the order
-    of the sentences are redrawn at every exposure unless `versions` fixes them.
+    of the sentences are redrawn at every exposure unless `versions` fixes them: 1 is
+    bioS_simple, M with `permute: false` is multiM, with `permute` multiM+permute, and P with
+    `same_sentences` permuteP.
 
     >>> task = Biographies(people=9, permute=False, templates=1).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, index=0)
@@ -89,20 +77,31 @@ class Biographies(Task):
         None, ge=1, description="fixed texts per person; None: a new text at every exposure"
     )
     permute: bool = Field(True, description="sentences in random order")
+    same_sentences: bool = Field(
+        False, description="a person's versions differ in the order of the sentences alone"
+    )
     fullname: bool = Field(False, description="the full name in every sentence, no pronouns")
     employer_first: bool = Field(
         True, description="the employer comes before its city, which would give it away"
     )
-    _last_epoch: tuple[int, np.ndarray] = PrivateAttr(default=(-1, np.zeros(0, np.int64)))
+    reversed_date: bool = Field(False, description="every birth date as day, month, year")
+    apart_from: int = Field(
+        0, ge=0, description="share no name with the bios task of so many people and this seed"
+    )
 
     @model_validator(mode="after")
     def _enough_names_and_templates(self) -> Self:
-        names = load_pools(self.pools).names
+        names = load_pools(self.pools).names - self.apart_from
         if self.people > names:
             larger = " or use pools: full" if self.pools == "small" else ""
             raise ValueError(
                 f"people {self.people} is more than the {names} full names of the {self.pools} "
                 f"pools; ask for at most {names} people{larger}"
+            )
+        if self.same_sentences and (self.versions is None or not self.permute):
+            raise ValueError(
+                "same_sentences needs versions (how many orders) and permute, got "
+                f"versions {self.versions}, permute {self.permute}"
             )
         if self.templates > available():
             raise ValueError(
@@ -119,7 +118,15 @@ class Biographies(Task):
     @cached_property
     def world(self) -> People:
         """The hidden facts."""
-        return draw_people(self.world_generator(), self.people, self.values)
+        return self._draw_people()[0]
+
+    def _draw_people(self) -> tuple[People, np.random.Generator]:
+        """The people, and the generator after them: the texts are drawn after the facts."""
+        rng, taken = self.world_generator(), None
+        if self.apart_from:
+            taken = draw_names(rng, self.apart_from, self.values)
+            rng = self.world_generator(1)
+        return draw_people(rng, self.people, self.values, taken), rng
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -182,22 +189,7 @@ class Biographies(Task):
         index: int | None = None,
     ) -> Batch:
         self.check_arguments(split, difficulty)
-        if index is None:
-            return self.write(rng, rng.integers(0, self.people, n))
-        return self.write(rng, self.shown(index, n))
-
-    def shown(self, index: int, n: int) -> np.ndarray:
-        """int64[n], the people in documents index … index+n-1; each epoch shows everyone once."""
-        first, last = index // self.people, (index + n - 1) // self.people
-        order = [self._permutation(epoch) for epoch in range(first, last + 1)]
-        start = index - first * self.people
-        return np.concatenate(order)[start : start + n]
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if self._last_epoch[0] != epoch:
-            rng = generator(self.seed, Stream.ORDER, epoch)
-            self._last_epoch = (epoch, rng.permutation(self.people))
-        return self._last_epoch[1]
+        return self.write(rng, self.items(rng, n, index))
 
     def write(
         self, rng: np.random.Generator, people: np.ndarray, *, employer_first: bool | None = None
@@ -213,7 +205,7 @@ class Biographies(Task):
         orders = (EMPLOYER_FIRST_ORDERS if employer_first else ORDERS)[which]
         in_order = np.take_along_axis(template, orders, axis=1)
         layout = lay_out(self._sentences, orders, in_order, self.fullname)
-        self._fill(layout, people, self._sentences.date_order[template[:, 0]])
+        self._fill(layout, people, self._date_order[template[:, 0]])
         latents = {name: fact[people] for name, fact in self.world.facts.items()}
         return Batch(
             layout.tokens,
@@ -240,9 +232,18 @@ class Biographies(Task):
     def _fixed_texts(self) -> tuple[np.ndarray, np.ndarray]:
         """The versions of every person, one person after another."""
         assert self.versions is not None
-        rng = self.world_generator()
-        draw_people(rng, self.people, self.values)  # the texts are drawn after the facts
-        return self._draw_texts(rng, self.people * self.versions)
+        _, rng = self._draw_people()
+        which, template = self._draw_texts(rng, self.people * self.versions)
+        if self.same_sentences:
+            template = np.repeat(template[:: self.versions], self.versions, axis=0)
+        return which, template
+
+    @cached_property
+    def _date_order(self) -> np.ndarray:
+        """int64[K, 3] by template: which of month, day, year is first, second, third."""
+        if self.reversed_date:
+            return np.tile([1, 0, 2], (self.templates, 1))
+        return self._sentences.date_order
 
     @cached_property
     def _tokens(self) -> dict[str, np.ndarray]:

@@ -29,16 +29,36 @@ class People:
         return len(self.names)
 
 
-def draw_people(rng: np.random.Generator, n: int, pools: Pools) -> People:
-    """n people: different full names, every value uniform and independent.
+def draw_names(
+    rng: np.random.Generator, n: int, pools: Pools, taken: np.ndarray | None = None
+) -> np.ndarray:
+    """Numbers of n different full names, int64[n], none of them in `taken` (int64[m], distinct).
 
-    Numbers of full names are drawn without replacement, by Floyd's algorithm where n is a small
-    part of them, so that memory grows with n and not with the 1.6e8 names.
+    Drawn without replacement, by Floyd's algorithm where n is a small part of them, so that
+    memory grows with n and not with the 1.6e8 names.
 
     Raises:
         ValueError: n is more than the names there are (from numpy).
     """
-    number = rng.choice(pools.names, n, replace=False)
+    if taken is None:
+        return rng.choice(pools.names, n, replace=False)
+    number = rng.choice(pools.names - len(taken), n, replace=False)
+    gaps = np.sort(taken) - np.arange(len(taken))  # free names before each taken one
+    return number + np.searchsorted(gaps, number, side="right")
+
+
+def draw_people(
+    rng: np.random.Generator, n: int, pools: Pools, taken: np.ndarray | None = None
+) -> People:
+    """n people: different full names, every value uniform and independent.
+
+    Args:
+        taken: numbers of names that belong to others.
+
+    Raises:
+        ValueError: n is more than the names there are (from numpy).
+    """
+    number = draw_names(rng, n, pools, taken)
     sizes = (len(pools.first), len(pools.middle), len(pools.last))
     date = rng.integers(0, pools.dates, n)
     date_sizes = (len(pools.month), len(pools.day), len(pools.year))

@@ -5,6 +5,7 @@ Legend: A attributes, K templates of each.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -16,6 +17,21 @@ GENITIVE = "'s"
 #: first index of the arrays: how the sentence mentions the person
 FULL_NAME, PRONOUN = 0, 1
 NAME_TOKENS = 3
+EMPLOYER, COMPANY_CITY = ATTRIBUTES.index("employer"), ATTRIBUTES.index("company_city")
+#: uint8[720, 6], all orders of the sentences; the first is the order of `ATTRIBUTES`
+ORDERS = np.array(list(permutations(range(len(ATTRIBUTES)))), np.uint8)
+
+
+def _employer_first(orders: np.ndarray) -> np.ndarray:
+    """Exchanges employer and company city where the city comes first; uniform stays uniform."""
+    places = np.argsort(orders, axis=1)
+    wrong = places[:, EMPLOYER] > places[:, COMPANY_CITY]
+    exchanged = np.arange(len(ATTRIBUTES), dtype=np.uint8)
+    exchanged[[EMPLOYER, COMPANY_CITY]] = COMPANY_CITY, EMPLOYER
+    return np.where(wrong[:, None], exchanged[orders], orders)
+
+
+EMPLOYER_FIRST_ORDERS = _employer_first(ORDERS)
 
 
 def chosen_templates(n: int) -> tuple[tuple[Template, ...], ...]:

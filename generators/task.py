@@ -70,11 +70,15 @@ class Task(BaseModel, ABC):
         default=None, ge=0, description="pins the world; None: the run's seed draws it"
     )
     _seed: int = PrivateAttr(default=0)
+    _component: int = PrivateAttr(default=0)
 
-    def bind(self, seed: int) -> Self:
-        """The same task with its run seed, nothing cached from another world."""
+    def bind(self, seed: int, *, component: int = 0) -> Self:
+        """The same task with its run seed, nothing cached from another world.
+
+        `component` is its number in a mixture: the world stays the same, the order changes.
+        """
         task = type(self).model_validate(self.model_dump())
-        task._seed = seed
+        task._seed, task._component = seed, component
         return task
 
     @property
@@ -82,10 +86,15 @@ class Task(BaseModel, ABC):
         """The run seed (order of documents); 0 before `bind`."""
         return self._seed
 
-    def world_generator(self) -> np.random.Generator:
-        """The generator that draws the hidden facts."""
+    @property
+    def component(self) -> int:
+        """Number of this task in a mixture, 0 outside of one."""
+        return self._component
+
+    def world_generator(self, step: int = 0) -> np.random.Generator:
+        """The generator that draws the hidden facts; `step` separates what is drawn apart."""
         seed = self._seed if self.world_seed is None else self.world_seed
-        return generator(seed, Stream.WORLD, 0)
+        return generator(seed, Stream.WORLD, step)
 
     @property
     @abstractmethod

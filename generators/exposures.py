@@ -1,0 +1,43 @@
+"""Tasks that show N stored things again and again, each exactly once per epoch.
+
+Legend: N items, n documents.
+"""
+
+from abc import abstractmethod
+
+import numpy as np
+from pydantic import PrivateAttr
+
+from generators.streams import Stream, generator
+from generators.task import Task
+
+
+class Exposures(Task):
+    """A task whose document i shows item `permutation[i // N][i % N]`."""
+
+    _last_epoch: tuple[int, np.ndarray] = PrivateAttr(default=(-1, np.zeros(0, np.int64)))
+
+    @property
+    @abstractmethod
+    def items_per_exposure(self) -> int:
+        """N."""
+
+    def items(self, rng: np.random.Generator, n: int, index: int | None) -> np.ndarray:
+        """int64[n], the items of n documents: drawn uniformly where there is no index."""
+        if index is None:
+            return rng.integers(0, self.items_per_exposure, n)
+        return self.shown(index, n)
+
+    def shown(self, index: int, n: int) -> np.ndarray:
+        """int64[n], the items in documents index … index+n-1; each epoch shows every one once."""
+        N = self.items_per_exposure
+        first, last = index // N, (index + n - 1) // N
+        order = [self._permutation(epoch) for epoch in range(first, last + 1)]
+        start = index - first * N
+        return np.concatenate(order)[start : start + n]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._last_epoch[0] != epoch:
+            rng = generator(self.seed, Stream.ORDER, epoch, component=self.component)
+            self._last_epoch = (epoch, rng.permutation(self.items_per_exposure))
+        return self._last_epoch[1]
