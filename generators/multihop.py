@@ -10,7 +10,9 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from generators.curriculum import hop_shares
 from generators.hashing import unit_hash
+from generators.pieces import result_is_right, share_of_most_frequent
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
@@ -29,7 +31,7 @@ class MultiHop(Task):
     >>> task = MultiHop(entities=8, relations=4, hops=2).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, difficulty=2)
     >>> print(task.vocabulary.decode(batch.tokens[0])); print(batch.loss_mask[0].astype(int))
-    <2> e6 r0 r3 e5
+    <2> e0 r0 r2 e3
     [0 0 0 0 1]
 
     Permutations have the cleaner floor: without the entity every answer is equally likely,
@@ -48,6 +50,10 @@ class MultiHop(Task):
     held_out: float = Field(
         0.1, gt=0, lt=1, description="share of the combinations of 2 and more hops"
     )
+    hop_weights: tuple[float, ...] | None = Field(
+        None, description="of 1, 2, … hops in training; None: equal parts"
+    )
+    cot: bool = Field(False, description="the entities on the way are written before the answer")
 
     @model_validator(mode="after")
     def _something_is_held_out(self) -> Self:
@@ -57,6 +63,7 @@ class MultiHop(Task):
                 f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
                 "fewer than 4 to test on; raise held_out, entities or relations"
             )
+        hop_shares(self.hop_weights, self.difficulties)
         return self
 
     @cached_property
@@ -85,7 +92,7 @@ class MultiHop(Task):
 
     @property
     def context_length(self) -> int:
-        return self.hops + 3
+        return self.hops + 3 + (self.hops - 1 if self.cot else 0)
 
     @property
     def difficulties(self) -> tuple[int, ...]:
@@ -156,7 +163,9 @@ class MultiHop(Task):
     ) -> Batch:
         self.check_arguments(split, difficulty)
         if difficulty is None:
-            hops = rng.choice(self.difficulties_of(split), n)
+            known = self.difficulties_of(split)
+            shares = hop_shares(self.hop_weights, known) if split == "train" else None
+            hops = rng.choice(known, n, p=shares)
         else:
             hops = np.full(n, difficulty)
         combination = np.zeros(n, np.int64)
@@ -183,15 +192,25 @@ class MultiHop(Task):
             entity = np.where(active, self.table[relation, entity], entity)
             latents[f"relation.{k + 1}"] = np.where(active, relation, -1)
             latents[f"hop.{k + 1}"] = np.where(active, entity, -1)
-        tokens[rows, hops + 2] = first_entity + entity
-        loss_mask = np.zeros(tokens.shape, bool)
-        loss_mask[rows, hops + 2] = True
+            if self.cot:
+                tokens[active, 2 + hops[active] + k] = first_entity + entity[active]
+        result = hops + 2 + (hops - 1 if self.cot else 0)
+        tokens[rows, result] = first_entity + entity
+        columns = np.arange(tokens.shape[1])
+        loss_mask = (columns >= hops[:, None] + 2) & (columns <= result[:, None])
         spans = {
             "entity": np.broadcast_to(np.array([1, 2], np.int32), (n, 2)),
             "relations": np.stack([np.full(n, 2), hops + 2], 1).astype(np.int32),
-            "answer": np.stack([hops + 2, hops + 3], 1).astype(np.int32),
+            "answer": np.stack([hops + 2, result + 1], 1).astype(np.int32),
         }
+        if self.cot:
+            spans["result"] = np.stack([result, result + 1], 1).astype(np.int32)
         return Batch(tokens, loss_mask, spans, latents, hops.astype(np.int32))
+
+    def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
+        return (
+            result_is_right(batch, generated) if self.cot else super().is_correct(batch, generated)
+        )
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """Best guesses that do not use the entity, for questions of `difficulty` hops.
@@ -215,10 +234,10 @@ class MultiHop(Task):
                 images = images[np.sort(keep)]
             images = self.table[:, images]  # [R, R^(k-1), E]: the last relation first
             answers = images.reshape(self.relations, -1)
-            per_last = _largest_share(answers, self.entities)
+            per_last = share_of_most_frequent(answers, self.entities)
             images = images.reshape(-1, self.entities)
             found[k] = {
-                "relations": _largest_share(images, self.entities),
+                "relations": share_of_most_frequent(images, self.entities),
                 "last_relation": per_last,
                 "chance": 1 / self.entities,
             }
@@ -229,11 +248,3 @@ class MultiHop(Task):
         if self.world == "permutation":
             return self.relations * lgamma(self.entities + 1) / log(2)
         return self.relations * self.entities * log2(self.entities)
-
-
-def _largest_share(answers: np.ndarray, values: int) -> float:
-    """Mean over the rows of answers [n, m] of the share of each row's most frequent value."""
-    n, m = answers.shape
-    flat = answers + values * np.arange(n, dtype=np.int64)[:, None]
-    counts = np.bincount(flat.ravel(), minlength=n * values).reshape(n, values)
-    return float(counts.max(1).mean() / m)

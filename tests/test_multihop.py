@@ -1,5 +1,6 @@
 """Multi-hop facts against enumeration."""
 
+import doctest
 import itertools
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import generators.multihop
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 
@@ -165,3 +167,38 @@ def test_another_process_makes_the_same_bytes():
 def test_too_little_to_hold_out_is_refused():
     with pytest.raises(ValueError, match="18 two-hop combinations"):
         MultiHop(entities=2, relations=3, hops=2, held_out=0.1)
+
+
+def test_thinking_aloud_writes_the_bridges_before_the_answer():
+    task = MultiHop(entities=7, relations=5, hops=3, cot=True).bind(1)
+    batch = task.sample(generator(1, Stream.TRAIN), 60)
+    assert batch.tokens.shape[1] == task.context_length
+    for i, row in enumerate(batch.tokens):
+        words = task.vocabulary.decode(row).split()
+        hops = batch.difficulty[i]
+        way = [f"e{batch.latents[f'hop.{k}'][i]}" for k in range(1, hops + 1)]
+        assert words[hops + 2 :] == way
+        assert (
+            batch.loss_mask[i].sum() == hops and batch.loss_mask[i, hops + 2 : 2 * hops + 2].all()
+        )
+    plain = MultiHop(entities=7, relations=5, hops=3).bind(1).sample(generator(1, Stream.TRAIN), 60)
+    assert (plain.latents["hop.3"] == batch.latents["hop.3"]).all()
+    three = batch.rows(batch.difficulty == 3)
+    generated = three.tokens[:, 5:8].copy()
+    generated[:, 0] = 1  # only the last word is judged
+    assert task.is_correct(three, generated).all()
+    generated[:, 2] = 1
+    assert not task.is_correct(three, generated).any()
+
+
+def test_hop_weights():
+    task = MultiHop(hops=3, hop_weights=(3, 1, 0)).bind(0)
+    counts = np.bincount(task.sample(generator(0, Stream.TRAIN), 8000).difficulty, minlength=4)
+    assert counts[3] == 0 and abs(counts[1] - 6000) < 5 * (8000 * 0.25 * 0.75) ** 0.5
+    assert set(task.sample(generator(0, Stream.EVALUATION), 99, split="test").difficulty) == {2, 3}
+    with pytest.raises(ValueError, match="needs one number for each of"):
+        MultiHop(hops=3, hop_weights=(1, 2))
+
+
+def test_picture():
+    assert doctest.testmod(generators.multihop) == doctest.TestResults(failed=0, attempted=3)
