@@ -4,9 +4,12 @@ A core of k layers run n times is written k⊗n (2510.25741 §6.2). Around it th
 prelude and a coda that run once (Huginn, 2502.05171).
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.sizes import shape_of
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer
@@ -15,17 +18,20 @@ if TYPE_CHECKING:
 class BlockCall(NamedTuple):
     """One application of one block. `loop` is 1-based; 0 for the prelude.
 
-    A coda call carries the loop whose state it reads.
+    A coda call carries the loop whose state it reads. `repeat` counts, from 1, how often a core
+    layer has run within its loop; more than once only where `reuse` says so.
     """
 
     part: Literal["prelude", "core", "coda"]
     layer: int
     loop: int
+    repeat: int = 1
 
     @property
     def name(self) -> str:
         """Hook name of the residual stream after this call, such as `core.0.loop.2`."""
-        return f"{self.part}.{self.layer}.loop.{self.loop}"
+        again = f".repeat.{self.repeat}" if self.repeat > 1 else ""
+        return f"{self.part}.{self.layer}.loop.{self.loop}{again}"
 
 
 class LoopedConfig(BaseModel):
@@ -33,7 +39,8 @@ class LoopedConfig(BaseModel):
 
     The defaults follow Ouro (2510.25741 §3, checked against its published inference code):
     sandwich norm with four RMSNorms per layer, SwiGLU, RoPE, untied embeddings, and the final
-    norm inside the loop, so that the normed state feeds the next loop.
+    norm inside the loop, so that the normed state feeds the next loop. In place of `width`,
+    `heads` and `core`, `size: 100k` takes a shape from `models.sizes`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,15 +51,35 @@ class LoopedConfig(BaseModel):
     heads: int = Field(2, ge=1)
     core: int = Field(1, ge=1, description="layers that are looped: the k of k⊗n")
     loops: int = Field(1, ge=1, description="times the core runs: the n of k⊗n")
+    reuse: Literal["cycle", "sequence"] | tuple[int, ...] = Field(
+        "cycle",
+        description="order of the core's layers: cycle runs AB AB, sequence AA BB (one state, "
+        "after the last), a list such as [0, 1, 1] is the order within every loop",
+    )
     prelude: int = Field(0, ge=0, description="layers before the loop")
     coda: int = Field(0, ge=0, description="layers between the looped state and the head")
     norm: Literal["pre", "sandwich"] = "sandwich"
     norm_between_loops: bool = Field(
         True, description="feed the normed state to the next loop, as Ouro does"
     )
-    mlp: Literal["swiglu", "gelu"] = "swiglu"
+    injection: Literal["none", "add", "concat"] = Field(
+        "none", description="the loop's input joins the state before every loop; concat projects"
+    )
+    loop_embedding: Literal["none", "learned", "sinusoidal"] = Field(
+        "none", description="added to the state before every loop: which loop it is"
+    )
+    loop_rows: int | None = Field(
+        None, ge=1, description="most loops of a learned loop embedding; None: loops"
+    )
+    mlp: Literal["swiglu", "gelu", "moe"] = Field("swiglu", description="moe: SwiGLU experts")
     mlp_hidden: int | None = Field(
-        None, ge=1, description="None: 8/3 width for swiglu, 4 width for gelu"
+        None, ge=1, description="None: 8/3 width for swiglu and each expert, 4 width for gelu"
+    )
+    experts: int = Field(4, ge=1, description="of a mixture of experts")
+    experts_per_token: int = Field(1, ge=1, le=2, description="of a mixture: top-1 or top-2")
+    balance: float = Field(0.01, ge=0, description="weight of a mixture's load-balancing loss")
+    positions: Literal["rope", "rope-quarter", "learned", "none"] = Field(
+        "rope", description="rope-quarter turns a quarter of each head; learned needs `context`"
     )
     rope_base: float = Field(10_000.0, gt=1)
     context: int | None = Field(
@@ -60,26 +87,31 @@ class LoopedConfig(BaseModel):
     )
     tied: bool = Field(False, description="output head shares the embedding matrix")
     norm_eps: float = Field(1e-6, gt=0)
+    zero_init: bool = Field(
+        False, description="every block starts as the identity: its output projections at zero"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_size(cls, fields: Any) -> Any:
+        """Fills in the shape of a named size; a field that is given wins."""
+        if not isinstance(fields, dict) or "size" not in fields:
+            return fields
+        given = {name: value for name, value in fields.items() if name != "size"}
+        return {**shape_of(fields["size"]), **given}
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(
-                f"heads must divide width: width {self.width} is no multiple of heads {self.heads}"
-            )
-        if (self.width // self.heads) % 2:
-            raise ValueError(
-                "rotary positions need an even head size: "
-                f"width {self.width} / heads {self.heads} = {self.width // self.heads}"
-            )
+    def _possible(self) -> Self:
+        for wrong in impossible(self):
+            raise ValueError(wrong)
         return self
 
     @property
     def hidden(self) -> int:
-        """Hidden size of the MLP."""
+        """Hidden size of the MLP, or of each expert."""
         if self.mlp_hidden is not None:
             return self.mlp_hidden
-        return 8 * self.width // 3 if self.mlp == "swiglu" else 4 * self.width
+        return 4 * self.width if self.mlp == "gelu" else 8 * self.width // 3
 
     @property
     def layers(self) -> int:
@@ -92,20 +124,106 @@ class LoopedConfig(BaseModel):
         core = f"{self.core}⊗{self.loops}"
         return f"{self.prelude}+{core}+{self.coda}" if self.prelude or self.coda else core
 
+    @property
+    def enters(self) -> bool:
+        """Whether something joins the state before every loop."""
+        return self.injection != "none" or self.loop_embedding != "none"
+
+    @property
+    def embedded_loops(self) -> int | None:
+        """Rows of a learned loop embedding, beyond which there are no loops; None: no bound."""
+        if self.loop_embedding != "learned":
+            return None
+        return self.loops if self.loop_rows is None else self.loop_rows
+
+    @property
+    def rotary_size(self) -> int:
+        """Dimensions of each head that are turned by position; 0 without rotary positions."""
+        head = self.width // self.heads
+        return {"rope": head, "rope-quarter": head // 4}.get(self.positions, 0)
+
+    def states(self, n_loops: int | None = None) -> int:
+        """States that a pass of so many loops has; `sequence` finishes no layer before its end."""
+        loops = self.loops if n_loops is None else n_loops
+        return 1 if self.reuse == "sequence" else loops
+
     def schedule(self, n_loops: int | None = None) -> tuple[BlockCall, ...]:
-        """Block calls in order, without coda (it hangs off the loop whose logits are asked for)."""
+        """Block calls in order, without coda (it hangs off the loop whose logits are asked for).
+
+        The `loop` of a core call is the state it leads to. Patterns: Virtual Logical Depth,
+        2506.18233.
+        """
         loops = self.loops if n_loops is None else n_loops
         prelude = tuple(BlockCall("prelude", i, 0) for i in range(self.prelude))
-        core = (BlockCall("core", i, t) for t in range(1, loops + 1) for i in range(self.core))
+        match self.reuse:
+            case "cycle":
+                order = tuple(range(self.core))
+            case "sequence":
+                order = tuple(i for i in range(self.core) for _ in range(loops))
+            case order:
+                pass
+        repeats = [order[: at + 1].count(layer) for at, layer in enumerate(order)]
+        core = (
+            BlockCall("core", layer, t, repeat)
+            for t in range(1, self.states(loops) + 1)
+            for layer, repeat in zip(order, repeats, strict=True)
+        )
         return prelude + tuple(core)
 
     def iso_flop(self) -> Self:
-        """The unlooped model with as many block applications: (p + k·n + c)⊗1."""
-        layers = self.prelude + self.core * self.loops + self.coda
-        return self.model_copy(update={"core": layers, "loops": 1, "prelude": 0, "coda": 0})
+        """The plain model with as many block applications, such as (p + k·n + c)⊗1."""
+        return self.model_copy(
+            update={
+                "core": len(self.schedule()) + self.coda,
+                "loops": 1,
+                "prelude": 0,
+                "coda": 0,
+                "reuse": "cycle",
+                "injection": "none",
+                "loop_embedding": "none",
+            }
+        )
+
+    def iso_parameter(self) -> Self:
+        """The model with the same parameters whose core runs once: k⊗1."""
+        rows = self.embedded_loops
+        return self.model_copy(update={"loops": 1, "reuse": "cycle", "loop_rows": rows})
 
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedTransformer":
         """The torch module with weights drawn from `seed` (stream INIT)."""
         from models.looped import LoopedTransformer
 
         return LoopedTransformer(self, vocabulary_size, gate=gate, seed=seed)
+
+
+def impossible(config: LoopedConfig) -> Iterator[str]:
+    """What no model can be, each naming the settings that do not go together."""
+    width, heads, head = config.width, config.heads, config.width // config.heads
+    if width % heads:
+        yield f"heads must divide width: width {width} is no multiple of heads {heads}"
+    elif config.positions == "rope" and head % 2:
+        yield f"rotary positions need an even head size: width {width} / heads {heads} = {head}"
+    elif config.positions == "rope-quarter" and head % 8:
+        yield (
+            "positions rope-quarter needs a head size that is a multiple of 8: "
+            f"width {width} / heads {heads} = {head}"
+        )
+    if config.positions == "learned" and config.context is None:
+        yield "positions learned needs context: how many positions there are"
+    if config.mlp == "moe" and config.experts < config.experts_per_token:
+        yield (
+            f"experts_per_token {config.experts_per_token} is more than there are "
+            f"experts: {config.experts}"
+        )
+    if config.reuse == "sequence":
+        for name in ("injection", "loop_embedding"):
+            if getattr(config, name) != "none":
+                yield (
+                    f"{name} {getattr(config, name)} needs loops to enter; with reuse sequence "
+                    "every layer runs all its loops before the next"
+                )
+    elif config.reuse != "cycle" and set(config.reuse) != set(range(config.core)):
+        yield (
+            f"reuse {list(config.reuse)} has to name each of the core's {config.core} layers, "
+            f"0 to {config.core - 1}, and no other"
+        )

@@ -20,12 +20,14 @@ class LoopOutputs:
     Attributes:
         states: n tensors [B, T, D], each after the final norm.
         captured: hook name -> tensor, for the names asked for in `capture`.
+        read_imbalance: load-balancing loss of the block calls so far, None without experts.
     """
 
     states: list[Tensor]
     read_logits: Callable[[Tensor, int, Positions | None], Tensor]
     read_exit: Callable[[Tensor], Tensor] | None = None
     captured: dict[str, Tensor] = field(default_factory=dict)
+    read_imbalance: Callable[[], Tensor | None] = lambda: None
 
     @property
     def n_loops(self) -> int:

@@ -10,10 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from models.config import BlockCall
+from models.mlp import Routing, imbalance
 from models.outputs import Positions
+from models.positions import table_of
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer
@@ -44,7 +48,7 @@ class Pass:
 
     Args:
         loops: how many will be run.
-        table: cos and sin of the rotary angles.
+        positions: int[T] or int[B, T], where each token stands.
         mask: bool, True where a query sees a key; None: plain causal attention.
         hook: called with the name and the state of every hook point, returns the state.
     """
@@ -54,47 +58,80 @@ class Pass:
         model: "LoopedTransformer",
         tokens: Tensor,
         loops: int,
-        table: tuple[Tensor, Tensor],
+        positions: Tensor,
         mask: Tensor | None,
         hook: Hook = no_hook,
         memory: Memory | None = None,
     ) -> None:
-        self.model, self.table, self.mask = model, table, mask
+        self.model, self.table, self.mask = model, table_of(model.config, positions), mask
         self.hook, self.memory = hook, memory
+        self.routings: list[Routing] = []
+        self.counted = tokens != 0
         self.calls: dict[int, list[BlockCall]] = {}
         for call in model.config.schedule(loops):
             self.calls.setdefault(call.loop, []).append(call)
-        self.x = hook("embed", model.embedding(tokens))
+        self.x = hook("embed", model.embed(tokens, positions))
         for call in self.calls.get(0, ()):
-            self.x = self._apply(call, self.x)
+            self.x = self._apply(call, self.x, self.routings)
+        self.e: Tensor | None = None
+        if model.entrance is not None:
+            self.x, self.e = model.entrance.begin(self.x)
 
-    def loop(self, number: int) -> Tensor:
-        """Runs a loop (1 … loops, in order); the normed state [B, T, D] after it."""
-        for call in self.calls[number]:
-            self.x = self._apply(call, self.x)
+    def loop(self, number: int, *, recompute: bool = False) -> Tensor:
+        """Runs a loop (1 … loops, in order); the normed state [B, T, D] after it.
+
+        Args:
+            recompute: keep no activations within the loop for the backward pass.
+        """
+        if recompute and torch.is_grad_enabled():
+            self.x, routings = checkpoint(
+                self._core, number, self.x, self.e, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            self.x, routings = self._core(number, self.x, self.e)
+        self.routings += routings
         state = self.hook(f"state.loop.{number}", self.model.final_norm(self.x))
         if self.model.config.norm_between_loops:
             self.x = state
         return state
 
+    def _core(self, number: int, x: Tensor, e: Tensor | None) -> tuple[Tensor, list[Routing]]:
+        routings: list[Routing] = []
+        if self.model.entrance is not None:
+            x = self.model.entrance(x, e, number)
+        for call in self.calls[number]:
+            x = self._apply(call, x, routings)
+        return x, routings
+
     def logits(self, state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
         """Logits [B, T, V] of the state after a loop, or [M, V] at selected positions."""
         if len(self.model.coda):
             for i in range(len(self.model.coda)):
-                state = self._apply(BlockCall("coda", i, loop), state)
+                state = self._apply(BlockCall("coda", i, loop), state, self.routings)
             state = self.model.final_norm(state)
         return self.model.head(state if at is None else state[at])
 
     def narrow(self, rows: Tensor) -> None:
         """Goes on with the documents `rows` (int64[b] or bool[B]) alone."""
-        if self.table[0].dim() == 4:  # angles of each document
+        if self.table is not None and self.table[0].dim() == 4:  # angles of each document
             cos, sin = self.table
             self.table = (cos[rows], sin[rows])
         if self.mask is not None:
             self.mask = self.mask[rows]
+        if self.e is not None:
+            self.e = self.e[rows]
         self.x = self.x[rows]
 
-    def _apply(self, call: BlockCall, x: Tensor) -> Tensor:
+    def imbalance(self) -> Tensor | None:
+        """How unevenly the experts were used, mean over all block calls; None without experts.
+
+        1 where they were used alike; padding is not counted.
+        """
+        if not self.routings:
+            return None
+        return torch.stack([imbalance(r, self.counted) for r in self.routings]).mean()
+
+    def _apply(self, call: BlockCall, x: Tensor, routings: list[Routing]) -> Tensor:
         recall = None if self.memory is None else partial(self.memory.attend, call)
         block = getattr(self.model, call.part)[call.layer]
-        return self.hook(call.name, block(x, self.table, self.mask, recall))
+        return self.hook(call.name, block(x, self.table, self.mask, recall, routings.append))

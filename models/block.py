@@ -1,0 +1,86 @@
+"""One layer of the transformer.
+
+Legend: B documents, T tokens, D width, H heads.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import LoopedConfig
+from models.mlp import MLP, MixtureOfExperts, Routed
+from models.norms import RMSNorm
+from models.positions import RotaryTable, rotate
+
+if TYPE_CHECKING:
+    from models.passes import Recall
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention, no biases."""
+
+    def __init__(self, config: LoopedConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: RotaryTable | None,
+        mask: Tensor | None,
+        recall: "Recall | None" = None,
+    ) -> Tensor:
+        B, T, D = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D/H]
+        q, k = rotate(q, table), rotate(k, table)
+        if recall is not None:
+            k, v = recall(k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.out(mixed.transpose(1, 2).reshape(B, T, D))
+
+
+class Block(nn.Module):
+    """One layer. Sandwich norm also norms each branch before it joins the residual stream."""
+
+    def __init__(self, config: LoopedConfig) -> None:
+        super().__init__()
+        sandwich = config.norm == "sandwich"
+
+        def norm(wanted: bool) -> nn.Module:
+            return RMSNorm(config.width, eps=config.norm_eps) if wanted else nn.Identity()
+
+        self.attention_norm = norm(True)
+        self.attention = Attention(config)
+        self.attention_out_norm = norm(sandwich)
+        self.mlp_norm = norm(True)
+        self.mlp = (MixtureOfExperts if config.mlp == "moe" else MLP)(config)
+        self.mlp_out_norm = norm(sandwich)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: RotaryTable | None,
+        mask: Tensor | None,
+        recall: "Recall | None" = None,
+        routed: Routed | None = None,
+    ) -> Tensor:
+        mixed = self.attention(self.attention_norm(x), table, mask, recall)
+        x = x + self.attention_out_norm(mixed)
+        return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x), routed))
+
+    def start_as_identity(self) -> None:
+        """Zeroes what both branches end in: output projections, or the norms behind those.
+
+        A norm would blow up whatever a projection gave after its first step.
+        """
+        if isinstance(self.attention_out_norm, RMSNorm):
+            assert isinstance(self.mlp_out_norm, RMSNorm)
+            ends = [self.attention_out_norm.weight, self.mlp_out_norm.weight]
+        else:
+            ends = [self.attention.out.weight, *(mlp.down.weight for mlp in self.mlp.parts())]
+        for weight in ends:
+            nn.init.zeros_(weight)
