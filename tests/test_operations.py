@@ -1,0 +1,182 @@
+"""Operations on biographies against the facts, worked out from the text of the questions."""
+
+import doctest
+import hashlib
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import generators.operations
+from generators.biographies import Biographies
+from generators.operations import PHRASES, Operations
+from generators.pools import MONTHS
+from generators.streams import Stream, generator
+from generators.templates import ATTRIBUTES
+
+PEOPLE = Biographies(people=40)
+WITH_STEPS = ("day", "year", "modulo", "comparison", "subtraction")
+
+
+def task(operation: str, **fields) -> Operations:
+    return Operations(operation=operation, biographies=PEOPLE, **fields).bind(3)
+
+
+def facts(t: Operations) -> dict[str, dict[str, str]]:
+    """Full name -> attribute -> value, read off the biographies themselves."""
+    batch = t.text.write(generator(0, Stream.PROBE), np.arange(40))
+    read = t.text.vocabulary.decode
+    return {
+        read(row[a:b]): {name: read(row[slice(*batch.spans[name][i])]) for name in ATTRIBUTES}
+        for i, (row, (a, b)) in enumerate(zip(batch.tokens, batch.spans["name"], strict=True))
+    }
+
+
+def expected(t: Operations, text: str, known: dict[str, dict[str, str]]) -> str:
+    """The answer to a question, from its words alone."""
+    named = sorted((text.find(name), name) for name in known if name in text)
+    dates = [known[name]["birth_date"].split() for _, name in named]
+    months = [MONTHS.index(date[0]) for date in dates]
+    steps = " ".join(date[0] for date in dates) + " " if t.cot else ""
+    match t.operation:
+        case "dual":
+            fields = sorted((text.find(a.replace("_", "-")), a) for a in ATTRIBUTES)
+            return " ".join(known[named[0][1]][a] for at, a in fields if at >= 0)
+        case "day" | "year":
+            return steps + dates[0][1 if t.operation == "day" else 2]
+        case "modulo":
+            return f"{steps}{months[0] % t.modulus}"
+        case "comparison":
+            return steps + ("yes" if months[0] > months[1] else "no")
+        case "subtraction":
+            return f"{steps}{months[0] - months[1]}"
+    clues = text.removeprefix("<bos> Who has ")
+    (name,) = [n for n, f in known.items() if " ".join(f[a] for a in ATTRIBUTES) == clues]
+    return name
+
+
+@pytest.mark.parametrize(
+    ("operation", "cot"),
+    [*itertools.product(PHRASES, [False]), *itertools.product(WITH_STEPS, [True])],
+)
+def test_answers_follow_the_biographies(operation: str, cot: bool) -> None:
+    t = task(operation, cot=cot, modulus=6)
+    known = facts(t)
+    assert len(known) == 40
+    longest = 0
+    for split in t.splits:
+        batch = t.sample(
+            generator(3, Stream.EVALUATION), 60, split=split, difficulty=t.difficulties[0]
+        )
+        longest = max(longest, batch.tokens.shape[1])
+        for i, row in enumerate(batch.tokens):
+            question, _, answer = t.vocabulary.decode(row).partition(" ? Answer: ")
+            assert answer == expected(t, question, known)
+            start, stop = batch.spans["answer"][i]
+            assert np.flatnonzero(batch.loss_mask[i]).tolist() == list(range(start, stop))
+            asked = [batch.latents[x][i] for x in ("person", "other") if x in batch.latents]
+            assert set(asked) <= set(t.people_of(split)) and len(set(asked)) == len(asked)
+    assert longest <= t.context_length
+
+
+def test_people_are_in_one_split() -> None:
+    t = task("day")
+    assert [len(t.people_of(s)) for s in t.splits] == [20, 10, 10]
+    assert sorted(itertools.chain(*map(t.people_of, t.splits))) == list(range(40))
+
+
+def test_biographies_and_questions_are_mixed_exactly() -> None:
+    t = task("modulo", questions=2)
+    assert t.items_per_exposure == 120
+    shown: Counter = Counter()
+    asked = 0
+    for step in range(24):  # two exposures, in batches that do not divide the period
+        batch = t.sample(generator(3, Stream.TRAIN, step), 10, index=10 * step)
+        assert len(batch) == 10
+        told = batch.difficulty == 0
+        shown.update(batch.latents["person"][told].tolist())
+        asked += int((~told).sum())
+        assert set(batch.latents["person"][~told].tolist()) <= set(t.people_of("train"))
+        assert (batch.spans["answer"][told] == -1).all()
+    assert shown == dict.fromkeys(range(40), 2) and asked == 160
+    untold = [t.sample(generator(3, Stream.TRAIN, s), 1).difficulty[0] for s in range(300)]
+    assert abs(np.mean(np.array(untold) == 0) - 1 / 3) < 5 * (2 / 9 / 300) ** 0.5
+
+
+@pytest.mark.parametrize("operation", ["comparison", "subtraction"])
+def test_floors_of_two_people_by_enumeration(operation: str) -> None:
+    t = task(operation)
+    months = t.text.world.dates[:, 0]
+    every: Counter = Counter()
+    by_month: dict[int, Counter] = {}
+    for one, other in itertools.permutations(t.people_of("test"), 2):
+        difference = int(months[one] - months[other])
+        answer = difference > 0 if operation == "comparison" else difference
+        every[answer] += 1
+        by_month.setdefault(int(months[one]), Counter())[answer] += 1
+    floors = t.floors(2)
+    assert floors["majority"] == pytest.approx(every.most_common(1)[0][1] / every.total())
+    best = sum(c.most_common(1)[0][1] for c in by_month.values())
+    assert floors["one_person"] == pytest.approx(best / every.total())
+    assert t.count("test", 2) == every.total()
+
+
+@pytest.mark.parametrize("operation", ["day", "year", "modulo", "dual", "inverse"])
+def test_floors_of_one_person_by_enumeration(operation: str) -> None:
+    t = task(operation)
+    known = list(facts(t).items())
+    people = [known[i] for i in t.people_of("test")]
+    best = []
+    questions = itertools.combinations(ATTRIBUTES, 2) if operation == "dual" else [()]
+    for pair in questions:
+        answers: Counter = Counter()
+        for name, told in people:
+            month, day, year = told["birth_date"].split()
+            answers[
+                {
+                    "day": day,
+                    "year": year,
+                    "modulo": MONTHS.index(month) % 2,
+                    "dual": tuple(told[a] for a in pair),
+                    "inverse": name,
+                }[operation]
+            ] += 1
+        best.append(answers.most_common(1)[0][1] / len(people))
+    assert t.floors(1)["majority"] == pytest.approx(np.mean(best))
+
+
+def test_inverse_search_accepts_everyone_who_fits() -> None:
+    t = Operations(operation="inverse", clues=1, biographies=Biographies(people=4000)).bind(0)
+    batch = t.sample(generator(0, Stream.EVALUATION), 200, split="test")
+    dates = t.text.world.facts["birth_date"]
+    twin = {}
+    for person in batch.latents["person"]:
+        twin[person] = [p for p in np.flatnonzero(dates == dates[person]) if p != person]
+    rows = np.array([i for i, p in enumerate(batch.latents["person"]) if twin[p]])
+    assert len(rows) > 20
+    chosen = batch.rows(rows)
+    others = [twin[p][0] for p in chosen.latents["person"]]
+    assert t.is_correct(chosen, t._tokens["name"][others]).all()
+    strangers = (chosen.latents["person"] + 1) % 4000
+    fits = dates[strangers] == dates[chosen.latents["person"]]
+    assert t.is_correct(chosen, t._tokens["name"][strangers]).tolist() == fits.tolist()
+    assert not t.is_correct(chosen, np.zeros((len(rows), 3), np.int32)).any()
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="trained 0.95 of 40 people asks about 38"):
+        task("day", trained=0.95)
+    with pytest.raises(ValueError, match="cot has no intermediate results to write for dual"):
+        task("dual", cot=True)
+
+
+def test_golden() -> None:
+    """A change of these bytes needs a new `version` of the task (numpy 2.x)."""
+    batch = task("subtraction").sample(generator(3, Stream.TRAIN, 9), 64, index=5)
+    digest = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
+    assert digest[:16] == "196f874e18f375fd"
+
+
+def test_picture() -> None:
+    assert doctest.testmod(generators.operations) == doctest.TestResults(failed=0, attempted=3)
