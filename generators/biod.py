@@ -1,0 +1,167 @@
+"""bioD: facts whose diversity, length and number are dials (Physics of Language Models 3.3).
+
+Legend: B documents, N people, K attributes, C chunks of a value, D diversity, L tokens of a
+chunk, T letters.
+"""
+
+from functools import cached_property
+from math import log2
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from generators.exposures import Exposures
+from generators.strings import distinct_strings
+from generators.task import Batch
+from generators.vocabulary import BOS, Vocabulary
+
+
+class BioD(Exposures):
+    """K attributes of each of N people, every value C chunks from the attribute's own D strings.
+
+    Names are different strings of `name_length` letters. Each attribute has D different strings
+    of L out of T letters; each chunk of a value is one of them, uniformly and independently.
+    A document is the name and, in an order redrawn at every exposure, each attribute's token
+    followed by its value. Definition 2.2 of 2404.05405, with one token for the attribute.
+
+    >>> task = BioD(people=4, attributes=3, chunks=2, diversity=5, length=2, alphabet=8).bind(0)
+    >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, index=0)
+    >>> print(task.vocabulary.decode(batch.tokens[0]))
+    <bos> n33 n26 n46 a2 1 5 1 5 a1 7 3 4 6 a0 7 6 0 3
+    >>> {name: span[0].tolist() for name, span in batch.spans.items()}
+    {'name': [1, 4], 'a0': [15, 19], 'a1': [10, 14], 'a2': [5, 9]}
+
+    Everything after `<bos>` is predicted.
+    """
+
+    version: ClassVar[int] = 1
+    splits: ClassVar[tuple[str, ...]] = ("train",)
+
+    kind: Literal["biod"] = "biod"
+    people: int = Field(1000, ge=1, description="N")
+    attributes: int = Field(8, ge=1, description="K")
+    chunks: int = Field(1, ge=1, description="C, of each value")
+    diversity: int = Field(64, ge=1, description="D, different chunks of an attribute")
+    length: int = Field(1, ge=1, description="L, tokens of a chunk")
+    alphabet: int = Field(64, ge=2, description="T, letters of the chunks")
+    name_length: int = Field(3, ge=1, description="tokens of a name")
+    name_alphabet: int = Field(64, ge=2, description="letters of the names")
+    permute: bool = Field(True, description="attributes in random order")
+
+    @model_validator(mode="after")
+    def _enough_strings(self) -> Self:
+        if self.people > self.names:
+            raise ValueError(
+                f"people {self.people} is more than the {self.names} names of {self.name_length} "
+                f"out of {self.name_alphabet} letters; raise name_length or name_alphabet"
+            )
+        if self.diversity > self.alphabet**self.length:
+            raise ValueError(
+                f"diversity {self.diversity} is more than the {self.alphabet**self.length} chunks "
+                f"of {self.length} out of {self.alphabet} letters; raise length or alphabet"
+            )
+        return self
+
+    @property
+    def names(self) -> int:
+        """Possible names, N0."""
+        return self.name_alphabet**self.name_length
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.build(
+            [BOS]
+            + [f"name:n{i}" for i in range(self.name_alphabet)]
+            + [f"attribute:a{k}" for k in range(self.attributes)]
+            + [f"letter:{t}" for t in range(self.alphabet)]
+        )
+
+    @property
+    def value_length(self) -> int:
+        """Tokens of a value, C·L."""
+        return self.chunks * self.length
+
+    @property
+    def context_length(self) -> int:
+        return 1 + self.name_length + self.attributes * (1 + self.value_length)
+
+    @property
+    def items_per_exposure(self) -> int:
+        """N."""
+        return self.people
+
+    @cached_property
+    def world(self) -> dict[str, np.ndarray]:
+        """`names` int64[N, name_length], `sets` int64[K, D, L], `values` int64[N, K, C] in sets."""
+        rng = self.world_generator()
+        names = distinct_strings(rng, self.people, self.name_length, self.name_alphabet)
+        sets = [
+            distinct_strings(rng, self.diversity, self.length, self.alphabet)
+            for _ in range(self.attributes)
+        ]
+        values = rng.integers(0, self.diversity, (self.people, self.attributes, self.chunks))
+        return {"names": names, "sets": np.stack(sets), "values": values}
+
+    @property
+    def set_bits(self) -> float:
+        """K·D·log2(T^L/D), the bits of the attributes' sets of chunks."""
+        per_chunk = self.length * log2(self.alphabet) - log2(self.diversity)
+        return self.attributes * self.diversity * per_chunk
+
+    @property
+    def value_bits(self) -> float:
+        """K·C·log2 D, the bits of one person's values."""
+        return self.attributes * self.chunks * log2(self.diversity)
+
+    def information_bits(self) -> float:
+        """N·log2(N0/N) + N·K·C·log2 D + K·D·log2(T^L/D) (2404.05405, proposition 2.3)."""
+        names = log2(self.names) - log2(self.people)
+        return self.people * (names + self.value_bits) + self.set_bits
+
+    def sample(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        *,
+        split: str = "train",
+        difficulty: int | None = None,
+        index: int | None = None,
+    ) -> Batch:
+        self.check_arguments(split, difficulty)
+        return self.write(rng, self.items(rng, n, index))
+
+    def write(self, rng: np.random.Generator, people: np.ndarray) -> Batch:
+        """One document for each person number in int64[B]."""
+        B, K, size = len(people), self.attributes, 1 + self.value_length
+        place = np.broadcast_to(np.arange(K, dtype=np.int32), (B, K))
+        if self.permute:
+            place = rng.permuted(place, axis=1)
+        head = 1 + self.name_length
+        tokens = np.empty((B, self.context_length), np.int32)
+        tokens[:, 0] = self.vocabulary.id(BOS)
+        tokens[:, 1:head] = self._tokens["name"][people]
+        body = tokens[:, head:].reshape(B, K, size)  # a copy: the columns are not contiguous
+        body[np.arange(B)[:, None], place] = self._tokens["body"][people]
+        tokens[:, head:] = body.reshape(B, -1)
+        loss_mask = np.ones(tokens.shape, bool)
+        loss_mask[:, 0] = False
+        spans = {"name": np.broadcast_to(np.array([1, head], np.int32), (B, 2))}
+        start = head + 1 + place * size
+        for k in range(K):
+            spans[f"a{k}"] = np.stack([start[:, k], start[:, k] + self.value_length], axis=1)
+        return Batch(tokens, loss_mask, spans, {"person": people}, np.zeros(B, np.int32))
+
+    @cached_property
+    def _tokens(self) -> dict[str, np.ndarray]:
+        """Of each person: `name` int32[N, name_length], `body` int32[N, K, 1 + C·L]."""
+        names, sets, values = (self.world[key] for key in ("names", "sets", "values"))
+        first_name, first_attribute, first_letter = (
+            self.vocabulary.id(token) for token in ("name:n0", "attribute:a0", "letter:0")
+        )
+        K = np.arange(self.attributes)
+        letters = sets.astype(np.int32)[K[:, None], values]  # [N, K, C, L]
+        body = np.empty((self.people, self.attributes, 1 + self.value_length), np.int32)
+        body[:, :, 0] = first_attribute + K
+        body[:, :, 1:] = first_letter + letters.reshape(*body.shape[:2], -1)
+        return {"name": (first_name + names).astype(np.int32), "body": body}

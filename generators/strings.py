@@ -1,0 +1,31 @@
+"""Different random strings over an alphabet.
+
+Legend: n strings, L letters each, T letters in the alphabet.
+"""
+
+import numpy as np
+
+#: up to here strings are numbered, beyond it numbers would not fit and repeats are unheard of
+NUMBERED = 2**62
+
+
+def distinct_strings(rng: np.random.Generator, n: int, length: int, alphabet: int) -> np.ndarray:
+    """int64[n, L] of letters 0 … T-1, uniform among all sets of n different strings.
+
+    Raises:
+        ValueError: n is more than the T^L there are.
+    """
+    possible = alphabet**length
+    if n > possible:
+        raise ValueError(
+            f"{n} different strings of {length} letters out of {alphabet} are more than the "
+            f"{possible} there are; ask for fewer or for longer ones"
+        )
+    if possible <= NUMBERED:
+        number = rng.choice(possible, n, replace=False)
+        powers = alphabet ** np.arange(length - 1, -1, -1, dtype=np.int64)
+        return number[:, None] // powers % alphabet
+    while True:
+        strings = rng.integers(0, alphabet, (n, length))
+        if len(np.unique(strings, axis=0)) == n:
+            return strings

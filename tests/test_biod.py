@@ -1,0 +1,149 @@
+"""bioD: every string from its set, the bit formula against counting, exact exposures."""
+
+import doctest
+import os
+import subprocess
+import sys
+from itertools import permutations
+from math import comb, log2
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import generators.biod
+from generators.biod import BioD
+from generators.streams import Stream, generator
+from generators.strings import NUMBERED, distinct_strings
+
+tasks = st.builds(
+    BioD,
+    people=st.integers(1, 30),
+    attributes=st.integers(1, 5),
+    chunks=st.integers(1, 3),
+    diversity=st.integers(1, 9),
+    length=st.integers(2, 3),
+    alphabet=st.integers(3, 6),
+    name_length=st.just(2),
+    name_alphabet=st.integers(6, 9),
+    permute=st.booleans(),
+)
+
+
+@given(tasks, st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_documents_tell_the_world(task, seed):
+    task = task.bind(seed)
+    batch = task.sample(generator(seed, Stream.TRAIN), 40, index=7)
+    for row, person in zip(batch.tokens, batch.latents["person"], strict=True):
+        words = task.vocabulary.decode(row).split()
+        assert words[0] == "<bos>" and len(words) == task.context_length
+        assert words[1:3] == [f"n{i}" for i in task.world["names"][person]]
+        told = {}
+        for at in range(3, len(words), 1 + task.value_length):
+            told[words[at]] = list(map(int, words[at + 1 : at + 1 + task.value_length]))
+        for k in range(task.attributes):
+            chunks = [task.world["sets"][k, d].tolist() for d in task.world["values"][person, k]]
+            assert told[f"a{k}"] == sum(chunks, [])
+        if not task.permute:
+            assert list(told) == [f"a{k}" for k in range(task.attributes)]
+    for k in range(task.attributes):
+        start, stop = batch.spans[f"a{k}"].T
+        before = task.vocabulary.id(f"attribute:a{k}")
+        assert (batch.tokens[np.arange(40), start - 1] == before).all()
+        assert (stop - start == task.value_length).all()
+    assert batch.loss_mask[:, 1:].all() and not batch.loss_mask[:, 0].any()
+
+
+def test_orders_are_uniform():
+    task = BioD(people=1, attributes=3).bind(0)
+    batch = task.sample(generator(0, Stream.TRAIN), 6000)
+    starts = np.stack([batch.spans[f"a{k}"][:, 0] for k in range(3)], axis=1)
+    orders = [tuple(row) for row in starts.argsort(axis=1).tolist()]
+    counts = np.array([orders.count(order) for order in permutations(range(3))])
+    assert ((counts - 1000) ** 2 / 1000).sum() < 20.5  # chi-square, 5 degrees, p = .001
+
+
+@given(st.integers(1, 9), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_strings_are_different(n, seed):
+    rng = generator(seed, Stream.WORLD)
+    strings = distinct_strings(rng, n, 2, 3)
+    assert len({tuple(s) for s in strings.tolist()}) == n and strings.max() < 3
+    long = distinct_strings(rng, n, 40, 40)
+    assert NUMBERED < 40**40 and len({tuple(s) for s in long.tolist()}) == n
+
+
+def test_every_string_is_as_likely():
+    rng = generator(0, Stream.WORLD)
+    drawn = np.concatenate([distinct_strings(rng, 3, 2, 3) for _ in range(900)]) @ [3, 1]
+    counts = np.bincount(drawn, minlength=9)
+    assert ((counts - 300) ** 2 / 300).sum() < 26.1  # chi-square, 8 degrees, p = .001
+    with pytest.raises(ValueError, match="10 different strings .* more than the 9 there are"):
+        distinct_strings(rng, 10, 2, 3)
+
+
+def test_information_against_the_number_of_worlds():
+    """log2 n! ≥ n·log2(n/e): the formula undercounts by at most log2 e bits per choice."""
+    task = BioD(people=40, attributes=3, chunks=2, diversity=6, length=2, alphabet=7, name_length=2)
+    worlds = comb(64**2, 40) * comb(49, 6) ** 3 * 6 ** (40 * 3 * 2)
+    short = log2(worlds) - task.information_bits()
+    assert 0 < short < (40 + 3 * 6) * 1.4427
+    assert task.value_bits == pytest.approx(6 * log2(6))
+    design = BioD(people=640)  # the measured starting point: 20 tokens a person
+    assert design.context_length == 20
+    assert design.information_bits() == pytest.approx(640 * (18 - log2(640) + 48))
+
+
+def test_everybody_once_per_epoch_and_worlds_by_seed():
+    task = BioD(people=23).bind(1)
+    shown = task.sample(generator(1, Stream.TRAIN), 69, index=0).latents["person"]
+    assert (np.sort(shown.reshape(3, 23)) == np.arange(23)).all()
+    assert not np.array_equal(task.world["names"], BioD(people=23).bind(2).world["names"])
+    pinned = BioD(people=23, world_seed=1).bind(2)
+    assert np.array_equal(task.world["values"], pinned.world["values"])
+
+
+def test_impossible_requests_say_what_to_do():
+    with pytest.raises(ValidationError, match="people 5 .* 4 names of 1 .* raise name_length"):
+        BioD(people=5, name_length=1, name_alphabet=4)
+    with pytest.raises(ValidationError, match="diversity 65 is more than the 64 chunks"):
+        BioD(diversity=65)
+    assert BioD(diversity=64)
+    with pytest.raises(ValueError, match="no split 'test'; it has train"):
+        BioD().sample(generator(0, Stream.TRAIN), 1, split="test")
+
+
+DIGEST = """
+import hashlib
+from generators.biod import BioD
+from generators.streams import Stream, generator
+for task in (BioD(people=100), BioD(people=50, chunks=2, diversity=9, length=30, alphabet=40)):
+    batch = task.bind(11).sample(generator(11, Stream.TRAIN, 2), 64, index=30)
+    digest = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes())
+    for span in batch.spans.values():
+        digest.update(span.tobytes())
+    digest.update("|".join(task.vocabulary.tokens).encode())
+    print(digest.hexdigest()[:16])
+"""
+#: raise `BioD.version` when these change (numpy 2.x)
+GOLDEN = ["a6cf3179f50b3c92", "8788762a3dca055e"]
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_other_processes_make_the_same_bytes(hash_seed):
+    done = subprocess.run(
+        [sys.executable, "-c", DIGEST],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == GOLDEN
+    assert BioD.version == 1
+
+
+def test_the_example_in_the_docstring():
+    assert doctest.testmod(generators.biod) == doctest.TestResults(failed=0, attempted=4)

@@ -1,0 +1,216 @@
+"""Stored bits of bioD and of random sequences: models whose bits are known exactly."""
+
+from collections.abc import Callable
+from math import e, log, log2
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from generators.biod import BioD
+from generators.biographies import Biographies
+from generators.random_sequences import RandomSequences
+from generators.streams import Stream, generator
+from generators.task import Task
+from models.config import LoopedConfig
+from models.outputs import LoopOutputs, Positions
+from probes.capacity_biod import CapacityBioD
+from probes.capacity_sequences import CapacitySequences
+from probes.probe import Measurement, Subject
+
+P = 12_345
+
+
+class Fake:
+    """A model given by its log-probabilities [B, T, V] of the next token."""
+
+    def __init__(self, next_token: Callable[[Tensor], Tensor]) -> None:
+        self.next_token = next_token
+
+    def __call__(self, tokens: Tensor) -> LoopOutputs:
+        def read(state: Tensor, loop: int, at: Positions | None) -> Tensor:
+            return state if at is None else state[at]
+
+        return LoopOutputs([self.next_token(tokens)], read)
+
+
+def subject(model: Any, task: Task) -> Subject:
+    return Subject(model, task, {"total": P}, 0, torch.device("cpu"))
+
+
+def by_item(rows: tuple[Measurement, ...], metric: str) -> dict[str, Measurement]:
+    return {row.item: row for row in rows if row.metric == metric}
+
+
+def lookup(task: Task, starts: np.ndarray) -> Callable[[Tensor], Tensor]:
+    """Knows which beginnings int[N, S] there are, not whose turn it is; then everything."""
+    S = starts.shape[1]
+
+    def next_token(tokens: Tensor) -> Tensor:
+        V = len(task.vocabulary)
+        target = torch.cat([tokens[:, 1:], torch.zeros_like(tokens[:, :1])], dim=1)
+        logits = torch.full((*tokens.shape, V), -torch.inf).scatter(2, target[..., None], 0.0)
+        for b, row in enumerate(tokens[:, 1 : 1 + S].numpy()):
+            for t in range(S):
+                like = (starts[:, :t] == row[:t]).all(1)
+                share = np.bincount(starts[like, t], minlength=V) / like.sum()
+                logits[b, t] = torch.from_numpy(share).float().log()
+        return logits
+
+    return next_token
+
+
+def of_roles(task: BioD) -> Callable[[Tensor], Tensor]:
+    """Uniform over names' letters; knows the strings of each attribute and nothing of people."""
+    first = task.vocabulary.id("letter:0")
+    letters = first + torch.from_numpy(task.world["sets"][:, :, 0])  # L = 1: [K, D]
+    names = range(task.vocabulary.id("name:n0"), task.vocabulary.id("attribute:a0"))
+
+    def next_token(tokens: Tensor) -> Tensor:
+        logits = torch.full((*tokens.shape, len(task.vocabulary)), -torch.inf)
+        logits[:, : task.name_length, list(names)] = 0.0
+        for b, row in enumerate(tokens.tolist()):
+            attribute = 0
+            for t in range(task.name_length, len(row)):
+                if task.vocabulary.tokens[row[t]].startswith("attribute"):
+                    attribute = row[t] - task.vocabulary.id("attribute:a0")
+                logits[b, t, letters[attribute]] = 0.0
+        return logits
+
+    return next_token
+
+
+def test_a_lookup_oracle_stores_all_of_biod() -> None:
+    task = BioD(people=60, attributes=3, chunks=2, diversity=5, length=2, alphabet=8).bind(0)
+    names = task.vocabulary.id("name:n0") + task.world["names"]
+    rows = CapacityBioD().measure(subject(Fake(lookup(task, names)), task))
+    r_max = 60 * log2(64**3 / 60) + 60 * 3 * 2 * log2(5) + 3 * 5 * log2(8**2 / 5)
+    total = by_item(rows, "bits_per_parameter")["total"]
+    assert total.value == pytest.approx(r_max / P, rel=1e-6)
+    assert total.ceiling == pytest.approx(r_max / P) == task.information_bits() / P
+    ratios = by_item(rows, "capacity_ratio")
+    assert list(ratios) == ["name", "value", "strings", "total"]
+    assert all(row.value == pytest.approx(1, rel=1e-5) for row in ratios.values())
+    assert by_item(rows, "nll_nats")["name"].value == pytest.approx(log(60), rel=1e-6)
+
+
+def test_who_knows_the_pools_alone_stores_no_names_and_no_values() -> None:
+    task = BioD(people=50, attributes=4, diversity=6, alphabet=64).bind(0)
+    rows = CapacityBioD().measure(subject(Fake(of_roles(task)), task))
+    bits = by_item(rows, "bits")
+    assert bits["name"].value / 50 == pytest.approx(0, abs=1e-5)
+    assert bits["value"].value / 200 == pytest.approx(0, abs=1e-5)
+    assert bits["strings"].value == pytest.approx(4 * 6 * log2(64 / 6**2), abs=1e-3)
+    assert bits["total"].value == pytest.approx(bits["strings"].value, abs=1e-3)
+
+
+def test_the_formula_of_biod() -> None:
+    """Definition 4.1, written out with the measured p1, p2, p3 of an untrained model."""
+    task = BioD(people=80, attributes=3, chunks=3, diversity=9, length=2, alphabet=16).bind(1)
+    model = LoopedConfig(width=16, loops=2).build(len(task.vocabulary), gate=False, seed=1)
+    rows = CapacityBioD(loops="all").measure(subject(model, task))
+    assert {row.loop for row in rows} == {1, 2}
+    for loop in (1, 2):
+        at = tuple(row for row in rows if row.loop == loop)
+        p1, p2, p3 = (row.value for row in by_item(at, "nll_nats").values())
+        R = 80 * log2(64**3 / e**p1) + 240 * log2(9**3 / e**p2) + 27 * log2(256 / (9 * e**p3))
+        total = by_item(at, "bits")["total"]
+        assert total.value == pytest.approx(R) and total.low < R < total.high < 0
+        assert p2 == pytest.approx(3 * p3, rel=0.05)  # all chunks are as unknown as the first
+
+
+@pytest.mark.parametrize("length", [4, 12])
+def test_two_definitions_on_random_sequences(length: int) -> None:
+    task = RandomSequences(sequences=40, length=length, alphabet=16).bind(0)
+    letters = task.vocabulary.id("letter:0") + task.world
+    rows = CapacitySequences().measure(subject(Fake(lookup(task, letters)), task))
+    ratio, bits = by_item(rows, "capacity_ratio"), by_item(rows, "bits")
+    stored = 40 * (4 * length - log2(40))
+    assert bits["total"].value == pytest.approx(stored, rel=1e-5) == bits["memorised"].value
+    assert ratio["total"].value == pytest.approx(1, rel=1e-5)
+    assert ratio["memorised"].value == pytest.approx(1 - log2(40) / (4 * length), rel=1e-5)
+
+    def uniform(tokens: Tensor) -> Tensor:
+        logits = torch.zeros(*tokens.shape, len(task.vocabulary))
+        logits[..., : task.vocabulary.id("letter:0")] = -torch.inf
+        return logits
+
+    rows = CapacitySequences().measure(subject(Fake(uniform), task))
+    for row in by_item(rows, "bits").values():
+        assert row.value / 40 == pytest.approx(0, abs=1e-4)
+
+
+def test_what_a_model_makes_longer_is_coded_without_it() -> None:
+    """Half of the sequences foreseen with certainty, the others with a probability of 1/1000."""
+    task = RandomSequences(sequences=10, length=5, alphabet=4).bind(0)
+    known = {tuple(row) for row in task.world[::2].tolist()}
+    first = task.vocabulary.id("letter:0")
+
+    def next_token(tokens: Tensor) -> Tensor:
+        p = torch.full((*tokens.shape, len(task.vocabulary)), 1e-3)
+        for b, row in enumerate(tokens.tolist()):
+            if tuple(t - first for t in row[1:]) in known:
+                p[b, range(5), row[1:]] = 1.0
+                p[b, range(5)] = p[b, range(5)].floor()
+            else:
+                p[b, :, 0] = 1 - 1e-3 * (len(task.vocabulary) - 1)
+        return p.log()
+
+    bits = by_item(CapacitySequences().measure(subject(Fake(next_token), task)), "bits")
+    assert bits["memorised"].value == pytest.approx(5 * 10)
+    assert bits["total"].value == pytest.approx(5 * 10 + 5 * (10 - 5 * log2(1000)), rel=1e-5)
+
+
+def test_part_of_the_items_stands_for_all() -> None:
+    for task, probe in (
+        (BioD(people=300).bind(0), CapacityBioD),
+        (RandomSequences(sequences=300, length=8).bind(0), CapacitySequences),
+    ):
+        model = LoopedConfig(width=16).build(len(task.vocabulary), gate=False, seed=0)
+        few = {"people" if isinstance(task, BioD) else "sequences": 50}
+        all_bits = by_item(probe().measure(subject(model, task)), "bits")["total"]
+        some = by_item(probe(**few).measure(subject(model, task)), "bits")["total"]
+        assert (all_bits.n_items, some.n_items) == (300, 50)
+        assert some.ceiling == all_bits.ceiling
+        assert some.value == pytest.approx(all_bits.value, rel=0.1)
+        assert some.high - some.low > all_bits.high - all_bits.low
+
+
+def test_each_probe_has_its_task() -> None:
+    bios, biod, sequences = Biographies(), BioD(), RandomSequences()
+    assert [CapacityBioD.applies(t) for t in (bios, biod, sequences)] == [False, True, False]
+    assert [CapacitySequences.applies(t) for t in (bios, biod, sequences)] == [False, False, True]
+    with pytest.raises(ValueError, match="kind biod, got bios"):
+        CapacityBioD().measure(subject(None, bios))
+    with pytest.raises(ValueError, match="kind random_sequences, got bios"):
+        CapacitySequences().measure(subject(None, bios))
+
+
+@pytest.mark.parametrize(
+    "task, probe",
+    [
+        (BioD(people=32, attributes=3), CapacityBioD()),
+        (RandomSequences(sequences=32, length=12), CapacitySequences()),
+    ],
+    ids=["biod", "sequences"],
+)
+def test_training_stores_its_own_world_and_no_other(task: Any, probe: Any) -> None:
+    task, others = task.bind(0), task.bind(1)
+    model = LoopedConfig(width=32).build(len(task.vocabulary), gate=False, seed=0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for step in range(200):
+        batch = task.sample(generator(0, Stream.TRAIN, step), 32, index=32 * step)
+        tokens = torch.from_numpy(batch.tokens).long()
+        loss = cross_entropy(model(tokens[:, :-1]).logits().transpose(1, 2), tokens[:, 1:])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    own, strange = (
+        by_item(probe.measure(subject(model, world)), "capacity_ratio")["total"].value
+        for world in (task, others)
+    )
+    assert own > 0.85 and strange < 0
