@@ -20,6 +20,24 @@ def exit_log_probabilities(exit_logits: Tensor) -> Tensor:
     return torch.cat([log_exit + survived[:-1], survived[-1:]])
 
 
+def halting(exit_logits: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Halting weights [n, …], which sum to 1, and ponder times N + R […] (1603.08983 eq. 6-9).
+
+    N is the first loop in which the λ so far add up to 1 - epsilon, n at the latest; loop t < N
+    weighs λ_t, loop N the remainder R = 1 - Σ_{t<N} λ_t, later ones nothing.
+    """
+    probability = exit_logits.sigmoid()
+    so_far = probability.cumsum(0)
+    halted = so_far >= 1 - epsilon
+    halted[-1] = True
+    N = halted.to(torch.int64).argmax(0)  # counted from 0
+    loops = torch.arange(len(halted), device=N.device).view(-1, *[1] * N.dim())
+    running = (loops < N).to(probability.dtype)
+    remainder = 1 - (probability * running).sum(0)
+    weights = probability * running + remainder * (loops == N)
+    return weights, N + 1 + remainder
+
+
 def quantile_exit(exit_log_probability: Tensor, q: float) -> Tensor:
     """Q-exit: the first loop (1 … n) at which CDF(t) ≥ q, n if none; int64[…].
 

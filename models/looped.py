@@ -14,8 +14,9 @@ from models.block import Block
 from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
 from models.entrance import Entrance
+from models.exits import halting
 from models.norms import RMSNorm
-from models.outputs import LoopOutputs
+from models.outputs import LoopOutputs, Positions
 from models.passes import Hook, Memory, Pass, no_hook
 
 #: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
@@ -57,6 +58,9 @@ class LoopedTransformer(nn.Module):
         learned = config.context if config.positions == "learned" else None
         self.position = None if learned is None else nn.Embedding(learned, config.width)
         self.entrance = Entrance(config) if config.enters else None
+        #: ε of adaptive computation time, whose objective sets it: a loop's logits are then read
+        #: from the states up to it, weighted by their halting
+        self.halting: float | None = None
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
@@ -131,7 +135,18 @@ class LoopedTransformer(nn.Module):
             learned = backprop_loops is None or t > loops - backprop_loops
             with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
                 states.append(run.loop(t, recompute=recompute))
-        return LoopOutputs(states, run.logits, self.read_exit, captured, run.imbalance)
+
+        def read_logits(state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
+            if self.halting is not None:
+                state = self._halted(states[:loop], self.halting)
+            return run.logits(state, loop, at)
+
+        return LoopOutputs(states, read_logits, self.read_exit, captured, run.imbalance)
+
+    def _halted(self, states: list[Tensor], epsilon: float) -> Tensor:
+        assert self.read_exit is not None
+        weights, _ = halting(torch.stack([self.read_exit(s) for s in states]), epsilon)
+        return (weights[..., None] * torch.stack(states)).sum(0)
 
     def begin(
         self,
@@ -148,6 +163,7 @@ class LoopedTransformer(nn.Module):
             loops: the largest loop that will be run.
             mask: bool, broadcastable to [B, H, T, S]: True where a query sees a key; None: causal.
         """
+        self._check_loops(loops, None)
         return Pass(self, tokens, loops, positions, mask, hook, memory)
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:

@@ -50,7 +50,11 @@ class LoopOutputs:
         Raises:
             ValueError: the model has no gate.
         """
+        return self.read_exits(self.states, at)
+
+    def read_exits(self, states: list[Tensor], at: Positions | None = None) -> Tensor:
+        """`exit_logits` of other states [B, T, D] than this pass's own."""
         if self.read_exit is None:
             raise ValueError("this model has no exit gate; its objective does not use one")
-        states = self.states if at is None else [s[at] for s in self.states]
+        states = states if at is None else [s[at] for s in states]
         return torch.stack([self.read_exit(s) for s in states])

@@ -32,25 +32,12 @@ class Entropy(Objective):
         *,
         beta: float | None = None,
     ) -> Loss:
-        import torch
-        from torch.nn.functional import cross_entropy
-
         from models.exits import exit_log_probabilities
+        from models.objectives.weighing import at_least_fp32, exit_log, loop_losses
 
         beta = self.beta if beta is None else beta
-        log_p = exit_log_probabilities(outputs.exit_logits(at).float())  # [n, M]
-        losses = torch.stack(
-            [
-                cross_entropy(outputs.logits(t, at).float(), targets, reduction="none")
-                for t in range(1, outputs.n_loops + 1)
-            ]
-        )  # [n, M]
-        p = log_p.exp()
+        log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]
+        losses, p = loop_losses(outputs, at, targets), log_p.exp()
         entropy = -(p * log_p).sum(0)
         total = ((p * losses).sum(0) - beta * entropy).mean()
-        with torch.no_grad():
-            logged = {"exit_entropy": entropy.mean()}
-            for t in range(outputs.n_loops):
-                logged[f"loss.{t + 1}"] = losses[t].mean()
-                logged[f"exit.{t + 1}"] = p[t].mean()
-        return Loss(total, {k: v.detach() for k, v in logged.items()})
+        return Loss(total, exit_log(p, losses))

@@ -25,7 +25,9 @@ class LastLoop(Objective):
     ) -> Loss:
         from torch.nn.functional import cross_entropy
 
-        return Loss(cross_entropy(outputs.logits(at=at).float(), targets))
+        from models.objectives.weighing import at_least_fp32
+
+        return Loss(cross_entropy(at_least_fp32(outputs.logits(at=at)), targets))
 
     def losses_computed(self, loops: int) -> int:
         return 1

@@ -30,6 +30,8 @@ class Objective(BaseModel, ABC):
     version: ClassVar[int] = 1
     #: the model gets an exit gate, which then counts among its parameters
     uses_gate: ClassVar[bool] = False
+    #: everything else stays as it was in the run that training starts from
+    trains_gate_alone: ClassVar[bool] = False
 
     kind: str
 
@@ -49,6 +51,11 @@ class Objective(BaseModel, ABC):
             targets: int64[M], the tokens that follow them.
             beta: overrides the objective's own β (a training phase may set it).
         """
+
+    @property
+    def halting(self) -> float | None:
+        """ε with which the model weighs its states by their halting; None: each loop by itself."""
+        return None
 
     def losses_computed(self, loops: int) -> int:
         """Loops whose logits the objective needs (for the FLOP count)."""

@@ -1,0 +1,53 @@
+"""Adaptive computation time (Graves, 1603.08983), as the Universal Transformer uses it."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from models.objectives.objective import Loss, Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.outputs import LoopOutputs, Positions
+
+
+class ACT(Objective):
+    """CE of the halting-weighted state + τ·(N + R) per predicted token.
+
+    The gate's λ_t add up until they reach 1 - ε, in loop N at the latest; the remainder R is the
+    weight of loop N (1807.03819 §2.2). All tokens run all loops in training. The model answers
+    from the weighted state, in probes too: logits of loop t are those of halting by then.
+    """
+
+    uses_gate: ClassVar[bool] = True
+
+    kind: Literal["act"] = "act"
+    epsilon: float = Field(0.01, gt=0, lt=1, description="halt once 1 - ε is reached")
+    tau: float = Field(0.01, ge=0, description="price of a loop")
+
+    @property
+    def halting(self) -> float:
+        return self.epsilon
+
+    def loss(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        from torch.nn.functional import cross_entropy
+
+        from models.exits import halting
+        from models.objectives.weighing import at_least_fp32, exit_log
+
+        weights, ponder = halting(at_least_fp32(outputs.exit_logits(at)), self.epsilon)
+        # the model weighs its states itself
+        losses = cross_entropy(at_least_fp32(outputs.logits(at=at)), targets, reduction="none")
+        total = (losses + self.tau * ponder).mean()
+        return Loss(total, exit_log(weights) | {"ponder": ponder.mean().detach()})
+
+    def losses_computed(self, loops: int) -> int:
+        return 1

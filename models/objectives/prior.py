@@ -1,0 +1,53 @@
+"""Expected loss over exits with a prior on them: uniform, or PonderNet's (2107.05407 §2.3)."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from models.objectives.objective import Loss, Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.outputs import LoopOutputs, Positions
+
+
+class Prior(Objective):
+    """Σ_t p(t)·CE_t + β·KL(p‖π) per predicted token; gradients reach model and gate.
+
+    π is uniform, or geometric over the loops there are: π(t) = ρ(1-ρ)^(t-1) / (1-(1-ρ)^n), which
+    starves late loops (2510.25741, App. A). A uniform π is `entropy` plus the constant β·log n.
+    """
+
+    uses_gate: ClassVar[bool] = True
+
+    kind: Literal["prior"] = "prior"
+    beta: float = Field(0.1, ge=0, description="weight of the divergence from the prior")
+    prior: Literal["uniform", "geometric"] = "uniform"
+    rho: float = Field(0.5, gt=0, lt=1, description="of the geometric prior: chance to exit")
+
+    def log_prior(self, loops: int) -> "Tensor":
+        """log π(t), float64[n]."""
+        import torch
+
+        rate = self.rho if self.prior == "geometric" else 0.0
+        steps = torch.arange(loops, dtype=torch.float64)
+        return torch.log_softmax(steps * torch.log1p(torch.tensor(-rate, dtype=steps.dtype)), 0)
+
+    def loss(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        from models.exits import exit_log_probabilities
+        from models.objectives.weighing import at_least_fp32, exit_log, loop_losses
+
+        beta = self.beta if beta is None else beta
+        log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]
+        losses, p = loop_losses(outputs, at, targets), log_p.exp()
+        divergence = (p * (log_p - self.log_prior(outputs.n_loops).to(log_p)[:, None])).sum(0)
+        total = ((p * losses).sum(0) + beta * divergence).mean()
+        return Loss(total, exit_log(p, losses) | {"prior_kl": divergence.mean().detach()})
