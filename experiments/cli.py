@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from experiments import data_commands
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
@@ -263,6 +264,10 @@ def schema(
 
     found = grid_schema() if of == "grid" else run_schema()
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+
+
+app.command("export-data")(data_commands.export_data)
+app.add_typer(data_commands.bench, name="bench")
 
 
 def main() -> None:

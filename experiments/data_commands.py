@@ -1,0 +1,52 @@
+"""Commands about data alone: `loopscope export-data` and `loopscope bench generators`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
+
+
+def export_data(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="a kind of task, a file.py:Class or a grid")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="the card goes beside it")],
+    n: Annotated[int, typer.Option("--n", "-n", help="documents")] = 10_000,
+    difficulty: Annotated[int | None, typer.Option(help="default: as in training")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "train",
+    seed: Annotated[int | None, typer.Option(help="of world and documents")] = None,
+    part: Annotated[str | None, typer.Option(help="of a grid with several")] = None,
+    overrides: Annotated[
+        list[str], typer.Option("--set", metavar="A.B=V", help="a field of the task; repeatable")
+    ] = [],  # noqa: B006 typer copies it
+) -> None:
+    """Write documents as Parquet, with a card: definition, seed, hash, floors, bits, sources."""
+    from experiments.errors import LoopscopeError
+    from experiments.export_data import export_data as export
+    from experiments.sample import tasks_of
+
+    found = tasks_of(task, overrides, part=part, seed=seed)
+    if len(found) > 1:
+        raise LoopscopeError(f"{task} has several tasks: {', '.join(found)}; choose with --part")
+    (bound,) = found.values()
+    for path in export(bound, file, n=n, split=split, difficulty=difficulty):
+        typer.echo(path)
+
+
+@bench.command()
+def generators(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[TASK]...", help="kinds; all if none")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="documents in a batch")] = 1024,
+    seconds: Annotated[float, typer.Option(min=0.01, help="time for each measurement")] = 1.0,
+) -> None:
+    """Tokens per second on one core, beside plain Python that writes one document at a time."""
+    from experiments.bench import measure_all
+    from experiments.plan import aligned
+
+    rows = measure_all(kinds, batch=batch, seconds=seconds)
+    typer.echo(f"million tokens a second on one core, padding not counted; batches of {batch}")
+    typer.echo(aligned(rows))
