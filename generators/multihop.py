@@ -176,36 +176,43 @@ class MultiHop(Task):
 
     def documents(self, hops: np.ndarray, combination: np.ndarray) -> Batch:
         """The documents of combination numbers: the entity, then the relations, in base R."""
-        n, rows = len(hops), np.arange(len(hops))
+        n, hops = len(hops), hops.astype(np.int32)
+        if self.combinations(self.hops) < 2**31:  # division is much faster
+            combination = combination.astype(np.int32)
         tokens = np.zeros((n, self.context_length), np.int32)
-        first_entity, first_relation = 1 + self.hops, 1 + self.hops + self.entities
-        entity = (combination % self.entities).astype(np.int32)
-        rest = combination // self.entities
+        first_entity, first_relation = np.int32(1 + self.hops), 1 + self.hops + self.entities
+        rest, entity = np.divmod(combination, self.entities, dtype=combination.dtype)
+        entity = entity.astype(np.int32)
         tokens[:, 0] = hops
         tokens[:, 1] = first_entity + entity
         latents = {"hop.0": entity}
+        table, flat = self.table.ravel(), tokens.ravel()
+        result = hops + 2 + (hops - 1 if self.cot else 0)
+        beginning = np.arange(0, tokens.size, tokens.shape[1])
         for k in range(self.hops):
             active = k < hops
-            relation = (rest % self.relations).astype(np.int32)
-            rest = rest // self.relations
-            tokens[active, 2 + k] = first_relation + relation[active]
-            entity = np.where(active, self.table[relation, entity], entity)
-            latents[f"relation.{k + 1}"] = np.where(active, relation, -1)
-            latents[f"hop.{k + 1}"] = np.where(active, entity, -1)
+            rest, relation = np.divmod(rest, self.relations, dtype=rest.dtype)
+            tokens[:, 2 + k] = np.where(active, first_relation + relation, tokens[:, 2 + k])
+            reached = table[relation * self.entities + entity]
+            entity = np.where(active, reached, entity)
+            latents[f"relation.{k + 1}"] = np.where(active, relation, -1).astype(np.int32)
+            latents[f"hop.{k + 1}"] = np.where(active, entity, np.int32(-1))
             if self.cot:
-                tokens[active, 2 + hops[active] + k] = first_entity + entity[active]
-        result = hops + 2 + (hops - 1 if self.cot else 0)
-        tokens[rows, result] = first_entity + entity
-        columns = np.arange(tokens.shape[1])
-        loss_mask = (columns >= hops[:, None] + 2) & (columns <= result[:, None])
+                at = (beginning + 2 + hops + k)[active]
+                flat[at] = first_entity + entity[active]
+        flat[beginning + result] = first_entity + entity
+        columns = np.arange(tokens.shape[1], dtype=np.int32)
+        loss_mask = columns == result[:, None]
+        if self.cot:
+            loss_mask = (columns >= hops[:, None] + 2) & (columns <= result[:, None])
         spans = {
             "entity": np.broadcast_to(np.array([1, 2], np.int32), (n, 2)),
-            "relations": np.stack([np.full(n, 2), hops + 2], 1).astype(np.int32),
-            "answer": np.stack([hops + 2, result + 1], 1).astype(np.int32),
+            "relations": _span(np.full_like(hops, 2), hops + 2),
+            "answer": _span(hops + 2, result + 1),
         }
         if self.cot:
-            spans["result"] = np.stack([result, result + 1], 1).astype(np.int32)
-        return Batch(tokens, loss_mask, spans, latents, hops.astype(np.int32))
+            spans["result"] = _span(result, result + 1)
+        return Batch(tokens, loss_mask, spans, latents, hops)
 
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
         return (
@@ -248,3 +255,9 @@ class MultiHop(Task):
         if self.world == "permutation":
             return self.relations * lgamma(self.entities + 1) / log(2)
         return self.relations * self.entities * log2(self.entities)
+
+
+def _span(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    span = np.empty((len(start), 2), np.int32)
+    span[:, 0], span[:, 1] = start, stop
+    return span
