@@ -22,7 +22,9 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             f"context of {context}; raise model.context or leave it out"
         )
         yield ("model", "context"), message
+    yield from _impossible_exits(config)
     for i, phase in enumerate(config.training.phases):
+        yield from _impossible_loops(config, i)
         if phase.weights is not None:
             message = f"task {config.task.kind} has no components to weigh"
             yield ("training", "phases", str(i), "weights"), message
@@ -35,6 +37,54 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             )
             if message is not None:
                 yield ("observe", name, str(i)), message
+
+
+def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    objective = config.objective
+    if objective.uses_gate and config.model.reuse == "sequence":
+        message = (
+            f"objective {objective.kind} weighs the states of several loops; "
+            "model.reuse sequence has one state"
+        )
+        yield ("objective",), message
+    if not objective.trains_gate_alone:
+        return
+    if config.start is None:
+        message = (
+            f"objective {objective.kind} trains the gate alone; `start` has to name the run "
+            "whose model it is for"
+        )
+        yield ("objective",), message
+    if config.max_loops == 1:
+        message = f"objective {objective.kind} compares loops; model.loops is 1"
+        yield ("objective",), message
+
+
+def _impossible_loops(config: RunConfig, i: int) -> Iterator[tuple[Location, str]]:
+    """What phase i asks of the loops that the model or the objective does not allow."""
+    model, phase = config.model, config.training.phases[i]
+    here = ("training", "phases", str(i))
+    most = phase.draw.most if phase.draw else phase.loops or model.loops
+    if model.embedded_loops is not None and most > model.embedded_loops:
+        message = (
+            f"up to {most} loops, but model.loop_embedding learned has {model.embedded_loops} "
+            "model.loop_rows"
+        )
+        yield here, message
+    if phase.backprop_loops is None:
+        return
+    if config.objective.trains_gate_alone:
+        message = f"objective {config.objective.kind} differentiates no loop"
+    elif model.reuse == "sequence":
+        message = "there are no loops to cut between: model.reuse is sequence"
+    elif phase.backprop_loops < most and model.injection == "none":
+        message = (
+            f"with model.injection none, {phase.backprop_loops} of {most} loops leave the "
+            "embedding without a gradient"
+        )
+    else:
+        return
+    yield (*here, "backprop_loops"), message
 
 
 @cache

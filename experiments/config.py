@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from experiments.loops import LoopDraw
 from experiments.plugins import IDENTITY, OpenUnion
 from generators.streams import Stream, generator
 from generators.task import Task
@@ -45,6 +46,10 @@ class Phase(Frozen):
     decay: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
     final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
+    draw: LoopDraw | None = Field(None, description="None: as many loops in every step")
+    backprop_loops: int | None = Field(
+        None, ge=1, description="only the last so many loops are differentiated; None: all"
+    )
     beta: float | None = Field(None, ge=0, description="None: that of the objective")
     weights: dict[str, float] | None = Field(None, description="of a mixture's components")
 
@@ -65,6 +70,9 @@ class Training(Frozen):
     weight_decay: float = Field(0.1, ge=0, description="on matrices only")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
     precision: Literal["fp32", "bf16"] = "fp32"
+    recompute: bool = Field(
+        False, description="loops are computed again in the backward pass, to save memory"
+    )
     phases: tuple[Phase, ...] = Field(min_length=1)
 
 
@@ -95,13 +103,20 @@ class RunConfig(Frozen):
     model: AnyModel
     objective: AnyObjective = LastLoop()
     training: Training
+    start: str | None = Field(
+        None,
+        pattern=r"^[\w-]+-\d+x\d+-[0-9a-f]{12}$",
+        description="run id, in the same folder, whose final weights training starts from",
+    )
     seed: int = Field(0, ge=0)
     observe: Observe = Observe()
 
     @property
     def max_loops(self) -> int:
         """The largest number of loops in any phase."""
-        return max(p.loops or self.model.loops for p in self.training.phases)
+        return max(
+            p.draw.most if p.draw else p.loops or self.model.loops for p in self.training.phases
+        )
 
     def canonical(self) -> Self:
         """With one loop every exit objective is `last_loop`: the same run, so the same id.
@@ -109,7 +124,7 @@ class RunConfig(Frozen):
         Neither does a phase's β make a difference to an objective that has none.
         """
         objective = self.objective
-        if self.max_loops == 1 and objective.uses_gate:
+        if self.max_loops == 1 and objective.uses_gate and not objective.trains_gate_alone:
             objective = LastLoop()
         training = self.training
         if "beta" not in type(objective).model_fields:
@@ -130,6 +145,7 @@ class RunConfig(Frozen):
         training = run.training.model_dump(mode="json", exclude_defaults=True)
         return {
             **parts,
+            **({} if self.start is None else {"start": self.start}),
             "training": training,
             "seed": self.seed,
             "schema_version": SCHEMA_VERSION,
@@ -149,8 +165,11 @@ class RunConfig(Frozen):
     def build_model(self, task: Task) -> "LoopedTransformer":
         """The untrained model for a bound task: weights from the run's own INIT stream."""
         weights_seed = int(generator(self.seed, Stream.INIT).integers(2**63))
-        gate = self.canonical().objective.uses_gate
-        return self.model.build(len(task.vocabulary), gate=gate, seed=weights_seed)
+        objective = self.canonical().objective
+        model = self.model.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
+        if objective.halting is not None:
+            model.halting = objective.halting
+        return model
 
 
 class Span(Frozen):

@@ -10,14 +10,12 @@ from typing import Any
 from experiments.config import RunConfig, spans
 from experiments.errors import LoopscopeError
 from experiments.grid import Grid
+from experiments.loops import expected_loops
 from experiments.store import RunFolder, run_folders
 from experiments.summary import number
 from generators.streams import Stream, generator
 from generators.task import Task
-from models.counts import count_parameters, forward_flops
-
-#: as the trainer counts: a backward pass costs about two forward passes
-FORWARD_AND_BACKWARD = 3
+from models.counts import count_parameters, training_flops
 
 
 @dataclass(frozen=True)
@@ -63,28 +61,30 @@ def cost(config: RunConfig) -> Cost:
     config = config.canonical()
     task, model, objective = config.task, config.model, config.objective
     shape = _shape(type(task), task.model_dump_json(), config.training.batch)
-    flops = 0
+    flops = 0.0
     found = spans(config.training, task.items_per_exposure)
     for span in found:
-        loops = span.phase.loops or model.loops
         documents = span.last_document - span.first_document
-        flops += FORWARD_AND_BACKWARD * forward_flops(
-            model,
-            shape.vocabulary,
-            documents=documents,
-            context=shape.context,
-            predicted=round(documents * shape.predicted),
-            n_loops=loops,
-            losses=objective.losses_computed(loops),
-            gate=objective.uses_gate,
-        )
+        for loops, share in expected_loops(span.phase.draw, span.phase.loops or model.loops):
+            flops += share * training_flops(
+                model,
+                shape.vocabulary,
+                documents=documents,
+                context=shape.context,
+                predicted=round(documents * shape.predicted),
+                n_loops=loops,
+                losses=objective.losses_computed(loops),
+                gate=objective.uses_gate,
+                backprop_loops=span.phase.backprop_loops,
+                frozen=objective.trains_gate_alone,
+            )
     documents = found[-1].last_document
     return Cost(
         parameters=count_parameters(model, shape.vocabulary, gate=objective.uses_gate),
         steps=found[-1].last_step,
         documents=documents,
         tokens=round(documents * shape.tokens),
-        train_flops=flops,
+        train_flops=round(flops),
     )
 
 

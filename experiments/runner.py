@@ -139,7 +139,7 @@ def _estimated_flops(config: RunConfig) -> float:
     """Rough cost, to start with the longest run: the context is left out."""
     model = config.model
     documents = spans(config.training, config.task.items_per_exposure)[-1].last_document
-    calls = model.prelude + model.core * config.max_loops + model.coda
+    calls = len(model.schedule(config.max_loops)) + model.coda
     return documents * calls * block_flops(model, 0)
 
 

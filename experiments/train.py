@@ -74,6 +74,7 @@ def begin(trainer: Trainer, allow_drift: bool) -> None:
     if state is None:
         write_json(folder.path / "environment.json", now)
         folder.cut_metrics(0)
+        start_weights(trainer)
         folder.log(f"starts on {trainer.device}")
         return
     trainer.restore(state)
@@ -85,6 +86,26 @@ def begin(trainer: Trainer, allow_drift: bool) -> None:
         write_json(folder.path / "environment.json", now | {"accepted_drift": accepted + changes})
     folder.cut_metrics(state["step"])
     folder.log(f"resumes at step {state['step']} on {trainer.device}")
+
+
+def start_weights(trainer: Trainer) -> None:
+    """Takes over the final weights of the run that the config starts from, if it names one.
+
+    Raises:
+        LoopscopeError: that run is not done, or its model has another shape.
+    """
+    run_id = trainer.config.start
+    if run_id is None:
+        return
+    other = RunFolder(trainer.folder.path.parent / run_id)
+    state = load_checkpoint(other)[0] if other.result() is not None else None
+    if state is None:
+        raise LoopscopeError(
+            f"start {run_id} has no result in {other.path.parent}; run its grid first, then "
+            "this one with --retry-failed"
+        )
+    trainer.start_from(state["model"], run_id)
+    trainer.folder.log(f"takes over the weights of {run_id}")
 
 
 def finish(trainer: Trainer, stop: Callable[[], bool]) -> bool:

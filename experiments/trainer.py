@@ -9,27 +9,27 @@ Legend: B documents, T tokens of the longest one, M predicted positions.
 import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.checkpoint import save_checkpoint
-from experiments.config import RunConfig, Span, spans
+from experiments.config import Phase, RunConfig, Span, spans
 from experiments.errors import LoopscopeError
 from experiments.files import sync
+from experiments.loops import loops_of_step
 from experiments.measure import measure, subject_of
 from experiments.optimiser import build_optimiser, learning_rate
 from experiments.store import RunFolder, Status
 from generators.streams import Stream, generator
 from generators.task import Batch
-from models.counts import forward_flops
+from models.counts import training_flops
 from models.objectives.objective import Loss
-from models.outputs import Positions
+from models.outputs import LoopOutputs, Positions
 
 #: seconds between two writes of status.json
 HEARTBEAT = 1.0
-#: a backward pass costs about two forward passes
-FORWARD_AND_BACKWARD = 3
 
 
 class Diverged(LoopscopeError):
@@ -83,6 +83,9 @@ class Trainer:
         self.task = self.config.bound_task()
         self.vocabulary_size = len(self.task.vocabulary)
         self.model = self.config.build_model(self.task).to(self.device)
+        if self.objective.trains_gate_alone:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name.startswith("gate."))
         self.optimiser = build_optimiser(self.model, config.training)
         self.spans = spans(config.training, self.task.items_per_exposure)
         self.last_step = self.spans[-1].last_step
@@ -95,6 +98,23 @@ class Trainer:
         self._checkpoint_time = self._status_time = time.monotonic()
         self._status_counters = Counters()
         self._clocks = time.perf_counter(), time.process_time()
+
+    def start_from(self, weights: dict[str, Tensor], run_id: str) -> None:
+        """Takes over the weights of another run; a gate that it lacks stays as it is.
+
+        Raises:
+            LoopscopeError: they are of another shape.
+        """
+        own = self.model.state_dict()
+        missing = [name for name in own.keys() - weights.keys() if not name.startswith("gate.")]
+        strange = [name for name in weights.keys() - own.keys() if not name.startswith("gate.")]
+        other = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+        if wrong := sorted(missing + strange + other):
+            raise LoopscopeError(
+                f"the model of start {run_id} has another shape: {', '.join(wrong)} differ; "
+                "task and model have to be those of that run"
+            )
+        self.model.load_state_dict(own | {k: weights[k] for k in own.keys() & weights.keys()})
 
     def restore(self, state: dict) -> None:
         """Goes back to a checkpoint."""
@@ -112,31 +132,52 @@ class Trainer:
         rng = generator(self.config.seed, Stream.TRAIN, step)
         batch = self.task.sample(rng, n, index=first)
         inputs, at, targets = model_inputs(batch, self.device)
-        loops = span.phase.loops or self.config.model.loops
+        phase = span.phase
+        wanted = phase.loops or self.config.model.loops
+        loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(span, training, step)
         with self._precision():
-            outputs = self.model(inputs, loops)
-            loss = self.objective.loss(outputs, at, targets, beta=span.phase.beta)
+            outputs = self.model(inputs, loops, **self._backward(phase))
+            loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
+            self._balance(outputs, loss)
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         if training.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
         self.optimiser.step()
         self.window.append(loss.total.detach())
-        self._count(batch, inputs, len(targets), loops)
+        self._count(batch, inputs, len(targets), loops, phase.backprop_loops)
         return loss
+
+    def _backward(self, phase: Phase) -> dict[str, Any]:
+        """What is asked of a forward pass for the sake of the backward pass."""
+        options: dict[str, Any] = {}
+        if phase.backprop_loops is not None:
+            options["backprop_loops"] = phase.backprop_loops
+        if self.config.training.recompute:
+            options["recompute"] = True
+        return options
+
+    def _balance(self, outputs: LoopOutputs, loss: Loss) -> None:
+        """Adds a mixture of experts' load-balancing loss."""
+        imbalance = outputs.read_imbalance()
+        if imbalance is not None and not self.objective.trains_gate_alone:
+            loss.total = loss.total + self.config.model.balance * imbalance
+            loss.logged["imbalance"] = imbalance.detach()
 
     def _precision(self) -> AbstractContextManager:
         half = self.config.training.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
-    def _count(self, batch: Batch, inputs: Tensor, predicted: int, loops: int) -> None:
+    def _count(
+        self, batch: Batch, inputs: Tensor, predicted: int, loops: int, differentiated: int | None
+    ) -> None:
         counters = self.counters
         counters.step += 1
         counters.documents += len(batch)
         counters.tokens += int((batch.tokens != 0).sum())
-        counters.train_flops += FORWARD_AND_BACKWARD * forward_flops(
+        counters.train_flops += training_flops(
             self.config.model,
             self.vocabulary_size,
             documents=inputs.shape[0],
@@ -145,6 +186,8 @@ class Trainer:
             n_loops=loops,
             losses=self.objective.losses_computed(loops),
             gate=self.objective.uses_gate,
+            backprop_loops=differentiated,
+            frozen=self.objective.trains_gate_alone,
         )
 
     def check_finite(self) -> None:

@@ -86,6 +86,10 @@ OTHER: dict[str, Any] = {
     "training.phases.0.final": 0.1,
     "training.phases.0.loops": 3,
     "training.phases.0.beta": 0.3,
+    "training.phases.0.draw": {"kind": "poisson", "most": 4},
+    "training.phases.0.backprop_loops": 1,
+    "training.recompute": True,
+    "start": "multihop-1x2-0123456789ab",
     "training.phases.0.weights": {"a": 1.0},
 }
 
