@@ -39,6 +39,7 @@ class Comparison(Task):
 
     version: ClassVar[int] = 1
     splits: ClassVar[tuple[str, ...]] = ("train", "validation", "iid", "ood")
+    difficulty_name: ClassVar[str] = "entities"
 
     kind: Literal["comparison"] = "comparison"
     entities: int = Field(1000, ge=4)
