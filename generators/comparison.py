@@ -23,12 +23,12 @@ class Comparison(Task):
     Every entity has one of `values` values of each attribute, and all these facts are in
     training. For each attribute a share `ood` of the entities is never compared there: the test
     split `ood` compares them with each other. Of the comparisons of other (ID) entities φ times
-    as many as there are ID facts are in training, others are the splits `iid` and `validation`.
+    as many as there are ID facts are in training, others are validation and test (their iid).
     A pair of entities is in one split in both orders.
 
     >>> task = Comparison(entities=10, attributes=2, values=5, phi=2.0, ood=0.2, held_out=10)
     >>> task = task.bind(0)
-    >>> batch = task.sample(np.random.default_rng([0, 4, 0]), 1, split="iid")
+    >>> batch = task.sample(np.random.default_rng([0, 4, 0]), 1, split="test")
     >>> print(task.vocabulary.decode(batch.tokens[0])); print(batch.loss_mask[0].astype(int))
     a1 e5 e8 <
     [0 0 0 1]
@@ -38,7 +38,7 @@ class Comparison(Task):
     """
 
     version: ClassVar[int] = 1
-    splits: ClassVar[tuple[str, ...]] = ("train", "validation", "iid", "ood")
+    splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test", "ood")
     difficulty_name: ClassVar[str] = "entities"
 
     kind: Literal["comparison"] = "comparison"
@@ -47,7 +47,7 @@ class Comparison(Task):
     values: int = Field(20, ge=2)
     phi: float = Field(7.2, gt=0, description="comparisons in training for each ID fact")
     ood: float = Field(0.1, gt=0, lt=1, description="share of entities, for each attribute")
-    held_out: int = Field(3000, ge=2, description="comparisons in iid, and again in validation")
+    held_out: int = Field(3000, ge=2, description="comparisons in test, and again in validation")
     cot: bool = Field(False, description="both values are written before the answer")
 
     @model_validator(mode="after")
@@ -64,7 +64,7 @@ class Comparison(Task):
             raise ValueError(
                 f"phi {self.phi} times {facts} ID facts asks for {wanted} comparisons in training; "
                 f"of {there_are} there are {there_are - 2 * held_out} besides {held_out} held out "
-                f"for iid and {held_out} for validation: phi can be at most "
+                f"for test and {held_out} for validation: phi can be at most "
                 f"{max(0, there_are - 2 * held_out) / facts:.4g}"
             )
         return self
@@ -111,7 +111,7 @@ class Comparison(Task):
         )
         n = self.ood_entities
         return {
-            "iid": drawn[:held_out],
+            "test": drawn[:held_out],
             "validation": drawn[held_out : 2 * held_out],
             "train": drawn[2 * held_out :],
             "ood": np.arange(self.attributes * n * (n - 1) // 2),
@@ -214,7 +214,7 @@ class Comparison(Task):
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
         return result_is_right(batch, generated)
 
-    def floors(self, difficulty: int | None = None, split: str = "iid") -> dict[str, float]:
+    def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """Best guesses over the pairs of entities that a split may compare.
 
         `majority`: the commonest sign of each attribute; `one_entity`: from the attribute and the

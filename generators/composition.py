@@ -21,12 +21,12 @@ class Composition(Task):
     Each entity has `out_degree` facts, with different relations and random tails. All facts are
     in training; a share `ood` of them never takes part in a composition there. Of compositions
     of two other (ID) facts, φ times as many as there are ID facts are in training. The test
-    split `iid` has other compositions of ID facts, `validation` has as many more of these; the
-    test split `ood` has every composition of two OOD facts.
+    split, the paper's iid, has other compositions of ID facts, validation as many more; the other
+    test split, `ood`, has every composition of two OOD facts.
 
     >>> task = Composition(entities=20, relations=6, out_degree=3, phi=1.5, held_out=0.1, ood=0.2)
     >>> task = task.bind(0)
-    >>> batch = task.sample(np.random.default_rng([0, 4, 0]), 1, split="iid")
+    >>> batch = task.sample(np.random.default_rng([0, 4, 0]), 1, split="test")
     >>> print(task.vocabulary.decode(batch.tokens[0])); print(batch.loss_mask[0].astype(int))
     e0 r5 r5 e0
     [0 0 0 1]
@@ -36,7 +36,7 @@ class Composition(Task):
     """
 
     version: ClassVar[int] = 1
-    splits: ClassVar[tuple[str, ...]] = ("train", "validation", "iid", "ood")
+    splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test", "ood")
     difficulty_name: ClassVar[str] = "hops"
 
     kind: Literal["composition"] = "composition"
@@ -46,7 +46,7 @@ class Composition(Task):
     phi: float = Field(7.2, gt=0, description="compositions in training for each ID fact")
     ood: float = Field(0.05, gt=0, lt=1, description="share of facts that are never composed")
     held_out: float = Field(
-        0.005, gt=0, lt=0.5, description="share of the pairs of ID facts in iid and in validation"
+        0.005, gt=0, lt=0.5, description="share of the pairs of ID facts in test and in validation"
     )
     cot: bool = Field(False, description="the entity between is written before the answer")
     _parts: dict[tuple[str, int], np.ndarray] = PrivateAttr(default_factory=dict)
@@ -107,10 +107,12 @@ class Composition(Task):
             if not 0 < wanted <= left:
                 raise ValueError(
                     f"phi {self.phi} times {id_facts} ID facts asks for {wanted} compositions in "
-                    f"training; this world has {left} besides {held_out} held out for iid and "
+                    f"training; this world has {left} besides {held_out} held out for test and "
                     f"{held_out} for validation: phi can be at most {left / id_facts:.4g}"
                 )
-            self._parts["iid", 2], self._parts["validation", 2] = np.split(order[: 2 * held_out], 2)
+            self._parts["test", 2], self._parts["validation", 2] = np.split(
+                order[: 2 * held_out], 2
+            )
             self._parts["train", 2] = order[2 * held_out :][:wanted]
             self._parts["ood", 2] = pairs[first & second]
             self._parts["train", 1] = np.arange(self.facts)
@@ -189,7 +191,7 @@ class Composition(Task):
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
         return result_is_right(batch, generated)
 
-    def floors(self, difficulty: int | None = None, split: str = "iid") -> dict[str, float]:
+    def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """Best guesses that do not use the head entity, over all facts or compositions.
 
         `relations`: from both relations; `last_relation`: from the last one; `chance`: 1/E.

@@ -54,7 +54,7 @@ def test_compositions_follow_the_facts(seed: int, cot: bool) -> None:
 
 def test_splits_are_disjoint_and_complete() -> None:
     task = SMALL.bind(2)
-    every = {s: questions(task, s, task.count(s, 2)) for s in ("validation", "iid", "ood")}
+    every = {s: questions(task, s, task.count(s, 2)) for s in ("validation", "test", "ood")}
     every["train"] = questions(task, "train", 20_000)
     assert {s: len(q) for s, q in every.items()} == {s: task.count(s, 2) for s in task.splits}
     assert len(set().union(*every.values())) == sum(map(len, every.values()))
@@ -66,7 +66,7 @@ def test_splits_are_disjoint_and_complete() -> None:
         if (tail, r) in known
     ]
     assert task.count("train", 2) == 2 * 96
-    assert task.count("iid", 2) == round(0.1 * pairs.count((False, False)))
+    assert task.count("test", 2) == round(0.1 * pairs.count((False, False)))
     assert task.count("ood", 2) == pairs.count((True, True))
 
 
@@ -115,8 +115,8 @@ def test_what_cannot_be_is_refused() -> None:
         Composition(ood=1e-5)
     with pytest.raises(ValueError, match="phi 25.0 times 38000 ID facts asks for 950000"):
         Composition(phi=25).bind(0).count("train", 2)
-    with pytest.raises(ValueError, match="no difficulty 1 in its iid split; it has 2"):
-        SMALL.bind(0).sample(generator(0, Stream.EVALUATION), 2, split="iid", difficulty=1)
+    with pytest.raises(ValueError, match="no difficulty 1 in its test split; it has 2"):
+        SMALL.bind(0).sample(generator(0, Stream.EVALUATION), 2, split="test", difficulty=1)
 
 
 def test_golden() -> None:
