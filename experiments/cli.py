@@ -8,6 +8,7 @@ import typer
 
 from experiments import data_commands
 from experiments.errors import LoopscopeError
+from experiments.export import export
 
 if TYPE_CHECKING:
     from experiments.grid import Grid
@@ -266,6 +267,7 @@ def schema(
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
 
 
+app.command()(export)
 app.command("export-data")(data_commands.export_data)
 app.add_typer(data_commands.bench, name="bench")
 

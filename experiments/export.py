@@ -1,0 +1,54 @@
+"""`loopscope export`: the weights of a finished run, for other programs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="default: RUN-FORMAT.safetensors, here"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
+    format: Annotated[
+        Literal["safetensors", "ouro"],
+        typer.Option(help="our names of the parameters, or those of the published Ouro"),
+    ] = "safetensors",
+) -> None:
+    """Write the weights of a finished run as a safetensors file."""
+    typer.echo(export_run(run, file, out, format))
+
+
+def export_run(
+    run: str, file: Path | None, out: Path, format: Literal["safetensors", "ouro"]
+) -> Path:
+    """The file that was written, with the model's config in its metadata.
+
+    Raises:
+        LoopscopeError: no such run, it is not done, or its model has no such format.
+    """
+    from experiments.compare import run_folder
+    from experiments.errors import LoopscopeError
+    from experiments.trained import load_trained
+    from models.interop import save_ouro, save_tensors
+
+    folder = run_folder(run, out)
+    if folder.result() is None:
+        raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
+    path = file or Path(f"{folder.run_id}-{format}.safetensors")
+    if not path.parent.is_dir():
+        raise LoopscopeError(f"{path.parent} is no folder; make it first")
+    model, _, _ = load_trained(folder, "cpu")
+    try:
+        if format == "ouro":
+            save_ouro(model, path)
+        else:
+            # tied weights are one tensor, which a safetensors file holds once
+            tensors = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+            save_tensors(tensors, path, {"loopscope": model.config.model_dump_json()})
+    except ValueError as error:
+        raise LoopscopeError(f"{folder.run_id}: {error}") from error
+    return path
