@@ -88,16 +88,30 @@ def run_grid(
     display = Progress(
         grid.title or grid.name, len(folders), len(folders) - len(todo) - given_up, given_up
     )
-    return _outcome(folders, _execute(executor, todo, display if progress else None))
+    waves = _waves(todo, configs)
+    return _outcome(folders, _execute(executor, waves, display if progress else None))
 
 
-def _execute(executor: LocalExecutor, todo: list[RunFolder], display: Progress | None) -> bool:
+def _execute(
+    executor: LocalExecutor, waves: list[list[RunFolder]], display: Progress | None
+) -> bool:
     """Whether it was interrupted."""
-    if display is None or not todo:
-        return executor.run(todo)
+    if display is None or not waves:
+        return any(executor.run(wave) for wave in waves)
     executor.finished, executor.look, executor.tell = display.finished, display.look, display.tell
     with display:
-        return executor.run(todo)
+        return any(executor.run(wave) for wave in waves)
+
+
+def _waves(todo: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> list[list[RunFolder]]:
+    """What can be worked on at once: a run comes after the one that it starts from."""
+    waves, left = [], todo
+    while left:
+        waiting = {folder.run_id for folder in left}
+        wave = [folder for folder in left if configs[folder].start not in waiting]
+        waves.append(wave)
+        left = [folder for folder in left if configs[folder].start in waiting]
+    return waves
 
 
 def _unique_runs(
