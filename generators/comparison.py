@@ -39,7 +39,7 @@ class Comparison(Task):
 
     version: ClassVar[int] = 1
     splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test", "ood")
-    difficulty_name: ClassVar[str] = "entities"
+    difficulty_name: ClassVar[str] = "values"
 
     kind: Literal["comparison"] = "comparison"
     entities: int = Field(1000, ge=4)
@@ -129,7 +129,7 @@ class Comparison(Task):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Entities in the question: 1 for a fact, 2 for a comparison."""
+        """Values that are needed: 1 for a fact, 2 for a comparison."""
         return (1, 2)
 
     def difficulties_of(self, split: str) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ from generators.task import Task
 class Exposures(Task):
     """A task whose document i shows item `permutation[i // N][i % N]`."""
 
-    _last_epoch: tuple[int, np.ndarray] = PrivateAttr(default=(-1, np.zeros(0, np.int64)))
+    #: None, so that two configurations can be compared; an array could not
+    _last_epoch: tuple[int, np.ndarray] | None = PrivateAttr(default=None)
 
     @property
     @abstractmethod
@@ -37,7 +38,7 @@ class Exposures(Task):
         return np.concatenate(order)[start : start + n]
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        if self._last_epoch[0] != epoch:
+        if self._last_epoch is None or self._last_epoch[0] != epoch:
             rng = generator(self.seed, Stream.ORDER, epoch, component=self.component)
             self._last_epoch = (epoch, rng.permutation(self.items_per_exposure))
         return self._last_epoch[1]

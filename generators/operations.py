@@ -54,7 +54,7 @@ class Operations(Task):
     """
 
     version: ClassVar[int] = 1
-    difficulty_name: ClassVar[str] = "people asked about"
+    difficulty_name: ClassVar[str] = "persons"
 
     kind: Literal["operations"] = "operations"
     operation: Operation = "dual"

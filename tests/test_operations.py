@@ -180,3 +180,12 @@ def test_golden() -> None:
 
 def test_picture() -> None:
     assert doctest.testmod(generators.operations) == doctest.TestResults(failed=0, attempted=3)
+
+
+def test_settings_of_the_biographies_enter_ids_only_where_they_differ() -> None:
+    assert Operations() == Operations()
+    changed = Operations(biographies=Biographies(people=60)).model_dump(exclude_defaults=True)
+    assert changed == {"biographies": {"people": 60}}
+    assert "biographies" not in Operations(cot=True, operation="day").model_dump(
+        exclude_defaults=True
+    )
