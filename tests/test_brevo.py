@@ -240,8 +240,7 @@ def test_blind_floor_by_counting_orders():
 def test_another_process_makes_the_same_bytes():
     code = (
         "import hashlib; from generators.brevo import Brevo;"
-        "from generators.hashing import mix
-from generators.streams import generator, Stream;"
+        "from generators.streams import generator, Stream;"
         "b = Brevo().bind(4).sample(generator(4, Stream.TRAIN, 9), 64);"
         "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
     )
