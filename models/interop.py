@@ -51,7 +51,9 @@ REQUIRED = {
 
 def ouro_names(layers: int, *, gate: bool) -> dict[str, tuple[str, ...]]:
     """Our parameter -> Ouro's, whose rows follow each other in ours."""
-    names = {ours: (theirs,) for ours, theirs in OUTER.items() if gate or "gate" not in ours}
+    names: dict[str, tuple[str, ...]] = {
+        ours: (theirs,) for ours, theirs in OUTER.items() if gate or "gate" not in ours
+    }
     for i in range(layers):
         for ours, theirs in INNER.items():
             parts = tuple(f"model.layers.{i}.{name}.weight" for name in theirs)
