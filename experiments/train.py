@@ -13,6 +13,7 @@ from experiments.files import write_json
 from experiments.measure import chosen_probes, record_probe, rows_of
 from experiments.store import RunFolder
 from experiments.trainer import Trainer
+from models.counts import count_parameters
 
 
 def train(
@@ -129,6 +130,9 @@ def result_of(trainer: Trainer, records: list[dict[str, Any]]) -> dict[str, Any]
     """The content of result.json: what was trained, what it cost, what was measured."""
     config, counters = trainer.config, trainer.counters
     per_exposure = trainer.task.items_per_exposure
+    active = count_parameters(
+        config.model, trainer.vocabulary_size, gate=config.objective.uses_gate, active=True
+    )
     probe_seconds = sum(r["seconds"] for r in records)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -142,6 +146,7 @@ def result_of(trainer: Trainer, records: list[dict[str, Any]]) -> dict[str, Any]
         "label": config.model.label,
         "objective": config.objective.kind,
         "parameters": trainer.subject.parameters,
+        "active_parameters": active["total"],
         "vocabulary": trainer.vocabulary_size,
         "train_flops": counters.train_flops,
         "tokens": counters.tokens,

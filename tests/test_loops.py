@@ -112,6 +112,10 @@ def test_a_mixture_trains_with_its_balance_in_the_loss(tmp_path: Path) -> None:
     lines = folder.metrics()
     assert all(line["loss"] > 10 * line["imbalance"] * 0.999 for line in lines)
     assert all(0.9 < line["imbalance"] <= 4 for line in lines)
+    result = folder.result()
+    assert result is not None
+    # top-1 of four SwiGLU experts: three of 3·16·42 parameters are not used by a token
+    assert result["parameters"]["total"] - result["active_parameters"] == 3 * 3 * 16 * 42
 
 
 @pytest.mark.parametrize("objective", [{"kind": "last_loop"}, {"kind": "entropy"}])
