@@ -40,7 +40,7 @@ def generators(
     kinds: Annotated[
         list[str] | None, typer.Argument(metavar="[TASK]...", help="kinds; all if none")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="documents in a batch")] = 1024,
+    batch: Annotated[int, typer.Option(min=1, help="documents in a batch")] = 4096,
     seconds: Annotated[float, typer.Option(min=0.01, help="time for each measurement")] = 1.0,
 ) -> None:
     """Tokens per second on one core, beside plain Python that writes one document at a time."""
