@@ -1,0 +1,87 @@
+"""Recurrent models from elsewhere, read by the same probes and objectives.
+
+Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from models.outputs import LoopOutputs, Positions
+
+
+class Recurrent(Protocol):
+    """Any module that maps tokens int[B, T] and a number of loops to one tensor per loop.
+
+    The tensors are states [B, T, D], or logits [B, T, V].
+    """
+
+    def __call__(self, tokens: Tensor, n_loops: int) -> Sequence[Tensor]: ...
+
+
+@dataclass(frozen=True)
+class ForeignShape:
+    """What probes ask of a model's config."""
+
+    loops: int
+
+
+class ForeignModel(nn.Module):
+    """A recurrent module behind the interface of `LoopedTransformer.forward`.
+
+    Args:
+        module: see `Recurrent`; causal, and indifferent to padding on the right.
+        loops: it runs by default.
+        head: reads states [..., D] as logits [..., V]; None: the module gives logits itself.
+        gate: reads states as gate logits [..., 1]; None: no early exits.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        loops: int,
+        *,
+        head: nn.Module | None = None,
+        gate: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if gate is not None and head is None:
+            raise ValueError("a gate reads states, but without a head the module gives logits")
+        self.module, self.head, self.gate = module, head, gate
+        self.config = ForeignShape(loops)
+
+    def forward(self, tokens: Tensor, n_loops: int | None = None) -> LoopOutputs:
+        """As `LoopedTransformer.forward`, without masks, capture and interventions.
+
+        Raises:
+            ValueError: n_loops < 1, or the module gave another number of tensors.
+        """
+        loops = self.config.loops if n_loops is None else n_loops
+        if loops < 1:
+            raise ValueError(f"n_loops must be 1 or more, got {loops}")
+        states = list(self.module(tokens, loops))
+        if len(states) != loops:
+            raise ValueError(f"the module gave {len(states)} tensors for {loops} loops")
+        return LoopOutputs(states, self._logits, self.read_exit)
+
+    def _logits(self, state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
+        state = state if at is None else state[at]
+        return state if self.head is None else self.head(state)
+
+    @property
+    def read_exit(self) -> Callable[[Tensor], Tensor] | None:
+        gate = self.gate
+        return None if gate is None else lambda state: gate(state).squeeze(-1)
+
+    def count_parameters(self) -> dict[str, int]:
+        """Parameters by part; shared ones count once, in `total` too."""
+        seen: set[int] = set()
+        parts = {}
+        for name in ("module", "head", "gate"):
+            part = getattr(self, name)
+            own = [] if part is None else [p for p in part.parameters() if id(p) not in seen]
+            seen |= {id(p) for p in own}
+            parts[name] = sum(p.numel() for p in own)
+        return {**parts, "total": sum(parts.values())}
