@@ -21,6 +21,18 @@ CONFIGS = {
     "ouro": LoopedConfig(width=16, heads=2, core=2, loops=4),
     "prelude-coda": LoopedConfig(width=16, heads=2, prelude=1, core=1, loops=4, coda=1),
     "unnormed": LoopedConfig(width=16, heads=2, loops=4, norm_between_loops=False, tied=True),
+    "variants": LoopedConfig(
+        width=16,
+        heads=2,
+        core=2,
+        loops=4,
+        reuse=(0, 1, 1),
+        injection="concat",
+        loop_embedding="sinusoidal",
+        positions="learned",
+        context=12,
+        mlp="moe",
+    ),
 }
 RULES = [
     AllLoops(),
@@ -79,6 +91,26 @@ def test_cached_equals_uncached_with_padding_and_early_exit(config, rule):
                 torch.testing.assert_close(found.logits[i], one.logits[0], rtol=0, atol=1e-5)
                 assert torch.equal(found.tokens[i], one.tokens[0])
                 assert torch.equal(found.exit_loop[i], one.exit_loop[0])
+
+
+def test_layers_that_run_all_their_loops_at_once_are_cached_too():
+    model = build(LoopedConfig(width=16, heads=2, core=2, loops=3, reuse="sequence"))
+    prompts = documents()[1]["left"]
+    cached, uncached = (
+        generate(model, prompts, 4, attention_mask=prompts != 0, cache=cache, keep_logits=True)
+        for cache in (CacheSettings(), None)
+    )
+    torch.testing.assert_close(cached.logits, uncached.logits, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="leaves after loop 2, but loops is 1"):
+        generate(model, prompts, 1, attention_mask=prompts != 0, exit_rule=StaticExit(loop=2))
+
+
+def test_more_loops_than_trained():
+    model = build(CONFIGS["ouro"])
+    prompt = documents()[0][0][None]
+    found = generate(model, prompt, 1, loops=7, keep_logits=True)
+    torch.testing.assert_close(found.logits[:, 0], model(prompt, 7).logits()[:, -1])
+    assert int(found.exit_loop) == 7
 
 
 def test_the_rules_do_leave_early_and_at_different_loops():
