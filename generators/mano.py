@@ -154,8 +154,7 @@ class Mano(OnlineTask):
         place: np.ndarray,
     ) -> Batch:
         values = evaluate(shapes, symbols, operator_table(self.modulus, self.operators))
-        v, n = self.vocabulary, len(operators)
-        rows = np.arange(n)
+        v, n, rows = self.vocabulary, len(operators), np.arange(len(operators))
         inner = np.ascontiguousarray(shapes.sizes[:, place].T > 0)
         symbol = symbols[:, place].T
         end = 2 * operators + 3  # where <ans> stands
@@ -215,7 +214,7 @@ class Mano(OnlineTask):
 
 def expression_fingerprint(sizes: np.ndarray, symbols: np.ndarray) -> np.ndarray:
     """uint64[B], the same for the same expressions, from [P, B] each."""
-    kind = np.where(sizes > 0, 1 << 16, np.where(sizes == 0, 1 << 17, 0))
-    code = (kind + symbols).astype(np.uint64)
-    weight = mix(np.arange(len(code)), 1) | np.uint64(1)
-    return mix(np.einsum("pb,p->b", code, weight), 2)
+    kinds = np.array([1 << 17, 1 << 16, 0], np.uint64)  # leaf, operator, beyond the end
+    code = kinds[np.sign(sizes)] + symbols
+    code *= (mix(np.arange(len(code)), 1) | np.uint64(1))[:, None]
+    return mix(code.sum(axis=0), 2)
