@@ -46,6 +46,11 @@ OTHER: dict[str, Any] = {
     "task.permute": False,
     "task.fullname": True,
     "task.employer_first": False,
+    "task.same_sentences": True,
+    "task.reversed_date": True,
+    "task.apart_from": 5,
+    "task.hop_weights": [1.0] * 3,
+    "task.cot": True,
     "model.width": 128,
     "model.heads": 4,
     "model.core": 2,
@@ -130,8 +135,12 @@ def test_every_scientific_field_changes_the_id(fields: dict[str, Any]) -> None:
         assert path in OTHER, f"{path} is new: give it another value here"
         if path == "training.phases.0.beta" and fields is BIOS:
             continue  # last_loop has no β
+        if path == "task.same_sentences":  # only of fixed texts
+            fixed = changed(fields, "task.versions", 2).model_dump(mode="json")
+            assert changed(fixed, path, True).run_id != run(fixed).run_id
+            continue
         ids.add(changed(fields, path, OTHER[path]).run_id)
-    skipped = 1 if fields is BIOS else 0
+    skipped = 2 if fields is BIOS else 0
     assert len(ids) == 1 + len(paths) - skipped
 
 
