@@ -279,6 +279,13 @@ def main() -> None:
     except LoopscopeError as error:
         typer.echo(error, err=True)
         sys.exit(2)
+    except OSError as error:
+        names = " -> ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
+        typer.echo(": ".join(filter(None, (names, error.strerror or str(error)))), err=True)
+        sys.exit(2)
+    except MemoryError as error:
+        typer.echo(f"more memory is needed than there is; ask for less. {error}".strip(), err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

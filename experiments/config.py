@@ -108,7 +108,7 @@ class RunConfig(Frozen):
         pattern=r"^[\w-]+-\d+x\d+-[0-9a-f]{12}$",
         description="run id, in the same folder, whose final weights training starts from",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     observe: Observe = Observe()
 
     @property

@@ -41,6 +41,8 @@ def export_run(
     path = file or Path(f"{folder.run_id}-{format}.safetensors")
     if not path.parent.is_dir():
         raise LoopscopeError(f"{path.parent} is no folder; make it first")
+    if path.is_dir():
+        raise LoopscopeError(f"{path} is a folder; FILE needs the name of a file")
     model, _, _ = load_trained(folder, "cpu")
     try:
         if format == "ouro":

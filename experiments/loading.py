@@ -17,6 +17,8 @@ from experiments.errors import LoopscopeError
 
 Location = tuple[str, ...]
 MERGE = "tag:yaml.org,2002:merge"
+#: a few lines of aliases of aliases can stand for more values than there is memory
+MOST_VALUES = 200_000
 
 
 class Mark(NamedTuple):
@@ -119,6 +121,9 @@ class _Reader:
 
     def read(self, node: yaml.Node, at: Location = ()) -> Any:
         self.marks.values[at] = self.mark(node)
+        if len(self.marks.values) > MOST_VALUES:
+            message = f"has more than {MOST_VALUES:,} values, those of aliases (*name) counted"
+            raise ConfigError([Problem(Mark(self.source), (), message)])
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
@@ -149,7 +154,7 @@ def parse_yaml(text: str, source: str) -> tuple[Any, Marks]:
     """Data and where each part of it is.
 
     Raises:
-        ConfigError: no YAML, several documents, or duplicate keys (all of them).
+        ConfigError: no YAML, too much of it, several documents, or duplicate keys (all of them).
     """
     try:
         loader = _Loader(text)

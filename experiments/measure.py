@@ -90,5 +90,5 @@ def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
 def merge_rows(result: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
     """The result with the rows of `records` in place of earlier ones of the same kinds."""
     kinds = {record["id"].rpartition("-")[0] for record in records}
-    kept = [r for r in result["measurements"] if r["probe"].rpartition("-")[0] not in kinds]
+    kept = [r for r in result["measurements"] if r.get("probe", "").rpartition("-")[0] not in kinds]
     return {**result, "measurements": kept + [row for r in records for row in rows_of(r)]}

@@ -11,6 +11,7 @@ from experiments.config import RunConfig, spans
 from experiments.errors import LoopscopeError
 from experiments.grid import Grid
 from experiments.loops import expected_loops
+from experiments.plugins import blame
 from experiments.store import RunFolder, run_folders
 from experiments.summary import number
 from generators.streams import Stream, generator
@@ -90,11 +91,18 @@ def cost(config: RunConfig) -> Cost:
 
 @cache
 def _shape(task_class: type[Task], task_json: str, batch: int) -> _Shape:
-    """From one batch; cached, since runs of a grid share few tasks."""
+    """From one batch; cached, since runs of a grid share few tasks.
+
+    Raises:
+        LoopscopeError: the task cannot make one.
+    """
     task = task_class.model_validate_json(task_json).bind(0)
     n = min(batch, task.items_per_exposure or batch)
-    sample = task.sample(generator(0, Stream.TRAIN), n, index=0)
-    used = sample.tokens != 0
+    try:
+        sample = task.sample(generator(0, Stream.TRAIN), n, index=0)
+        used = sample.tokens != 0
+    except Exception as error:  # whatever a plugin does wrong
+        raise blame(f"task {task.kind}: a batch of {n}", error) from error
     return _Shape(
         vocabulary=len(task.vocabulary),
         tokens=float(used.sum()) / n,

@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,8 @@ from typing import Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import PydanticCustomError, core_schema
+
+from experiments.errors import LoopscopeError
 
 #: how modules of plugin files are named, so that their classes are known for what they are
 PREFIX = "loopscope_plugin_"
@@ -47,6 +50,14 @@ def path_of(cls: type) -> str | None:
     if not cls.__module__.startswith(PREFIX):
         return None
     return f"{sys.modules[cls.__module__].__file__}:{cls.__qualname__}"
+
+
+def blame(what: str, error: Exception) -> LoopscopeError:
+    """The message for an error in code that may be a plugin's, with its place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return LoopscopeError(
+        f"{what} failed in {place.filename}:{place.lineno}: {type(error).__name__}: {error}"
+    )
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -109,7 +120,7 @@ def load_class(
         raise PydanticCustomError("plugin", "there is no file {tried}", {"tried": tried})
     try:
         cls = getattr(_import_file(path), name, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PydanticCustomError(
             "plugin",
             "{path} cannot be imported: {error}",

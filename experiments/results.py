@@ -105,8 +105,10 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """As frozen. Not validated: results outlive the plugin files their config points to."""
-        return read_json(self.folder.path / "config.json") or {}
+        """As frozen, empty if damaged; not validated: results outlive the plugin files in it."""
+        config = read_json(self.folder.path / "config.json") or {}
+        parts = (config.get(part) for part in ("task", "model", "objective", "training"))
+        return config if all(isinstance(part, dict) for part in parts) else {}
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -160,7 +162,7 @@ class Run:
     def bits_per_parameter(self) -> float | None:
         """Of everything stored, read from the last loop."""
         for row in self.measurements:
-            last = row.get("loop") in (None, self.columns["n_loops"])
+            last = row.get("loop") in (None, self.columns.get("n_loops"))
             if row["metric"] == "bits_per_parameter" and row.get("item") == "total" and last:
                 return row["value"]
         return None
@@ -185,7 +187,7 @@ def converged(runs: Iterable[Run]) -> dict[str, bool]:
     families: dict[str, dict[float, Run]] = {}
     for run in runs:
         exposures = run.columns["exposures"]
-        if exposures and run.bits_per_parameter is not None:
+        if run.config and exposures and run.bits_per_parameter is not None:
             key = run.key("training.phases.*.until_step", "training.phases.*.until_exposure")
             families.setdefault(key, {})[exposures] = run
     found = {}

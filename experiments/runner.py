@@ -78,7 +78,7 @@ def run_grid(
     if not allow_drift:
         _refuse_drift(todo, configs)
     _record(grid, Path(out))
-    for folder in todo:
+    for folder in folders:  # one that is done may have lost its config
         folder.freeze(configs[folder])
     todo.sort(key=lambda folder: -_estimated_flops(configs[folder]))
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())

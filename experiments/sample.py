@@ -8,7 +8,7 @@ from experiments.errors import LoopscopeError
 from experiments.grid import Grid, find_grid, load_grid
 from experiments.loading import Mark, Marks, parse_yaml
 from experiments.overrides import Change, command_line_changes, find_mark, with_value
-from experiments.plugins import choices
+from experiments.plugins import blame, choices
 from experiments.validation import validate
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
@@ -100,11 +100,13 @@ def describe(title: str, task: Task, *, n: int, split: str, difficulty: int | No
         rng = generator(task.seed, Stream.EVALUATION, step)
         batch = task.sample(rng, n, split=split, difficulty=difficulty)
         floors = _floors(task, split, difficulty)
+        lines = [title if title == task.kind else f"{title} ({task.kind})", *_facts(task)]
+        for row in range(len(batch)):
+            lines += ["", *document(task, batch, row)]
     except ValueError as error:
         raise LoopscopeError(str(error)) from error
-    lines = [title if title == task.kind else f"{title} ({task.kind})", *_facts(task)]
-    for row in range(len(batch)):
-        lines += ["", *document(task, batch, row)]
+    except Exception as error:  # whatever a plugin does wrong
+        raise blame(f"task {task.kind}: a sample of {n}", error) from error
     return "\n".join([*lines, *(["", *floors] if floors else [])])
 
 

@@ -111,6 +111,19 @@ class RunFolder:
                 f"{path} does not fit this version of loopscope:\n{error}"
             ) from error
 
+    def check_unedited(self, config: RunConfig) -> None:
+        """Whether the frozen config is the one that the folder is named after.
+
+        Raises:
+            LoopscopeError: it is that of another run.
+        """
+        if config.run_id != self.run_id:
+            raise LoopscopeError(
+                f"{self.path / 'config.json'} is that of {config.run_id}: it was edited, or a "
+                "task, model or objective has a new version since. If it was edited, remove it: "
+                "`loopscope run --retry-failed` makes it again"
+            )
+
     def status(self) -> Status | None:
         """None where no status was written or it cannot be read."""
         try:
@@ -130,9 +143,11 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """The result; None where the run is not done or the file is damaged."""
         result = read_json(self.path / "result.json")
-        if result is None or result.get("run_id") != self.run_id or "measurements" not in result:
+        if result is None or result.get("run_id") != self.run_id:
             return None
-        return result
+        rows = result.get("measurements")
+        whole = isinstance(rows, list) and all(isinstance(r, dict) and "metric" in r for r in rows)
+        return result if whole else None
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.path / "result.json", result)
@@ -184,8 +199,8 @@ class RunFolder:
         return found
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl in order; a torn line and what follows it are left out."""
-        return [line for line, _ in read_lines(self.metrics_path)]
+        """The lines of metrics.jsonl in order, without what follows a torn line or has no step."""
+        return [line for line, _ in read_lines(self.metrics_path) if "step" in line]
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         append_line(self.metrics_path, line)

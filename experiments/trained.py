@@ -27,11 +27,19 @@ def load_model(
 
 
 def load_trained(folder: RunFolder, device: str) -> tuple["LoopedTransformer", Task, int]:
-    """As `load_model`, with the step of the checkpoint."""
+    """As `load_model`, with the step of the checkpoint.
+
+    Raises:
+        LoopscopeError: no weights, or a config that is not the one they were trained with.
+    """
     config = folder.config()
+    folder.check_unedited(config)
     state, _ = load_checkpoint(folder)
     if state is None:
-        raise LoopscopeError(f"{folder.path} has no readable checkpoint; run its grid again")
+        raise LoopscopeError(
+            f"{folder.path} has no readable checkpoint; remove its result.json, if there is one, "
+            "and run its grid again"
+        )
     task = config.bound_task()
     model = config.build_model(task)
     model.load_state_dict(state["model"])

@@ -107,11 +107,7 @@ def _work(job: Job, folder: RunFolder, stop: StopFlag) -> Outcome:
         if stop():
             return Outcome(run_id=folder.run_id, ended="stopped", notes=notes)
         config = folder.config()
-        if config.run_id != folder.run_id:
-            raise LoopscopeError(
-                f"config.json is that of {config.run_id}: it was edited, or a task, model or "
-                "objective has a new version since the run was planned; plan it again"
-            )
+        folder.check_unedited(config)
         done = train(config, folder, device=job.device, stop=stop, allow_drift=job.allow_drift)
     except LoopscopeError as error:
         reason = str(error)

@@ -27,6 +27,15 @@ figures: [{kind: accuracy_versus_loops}]
 """
 
 
+FAULTY = """\
+from typing import Any, Literal
+from generators.multihop import MultiHop
+class Faulty(MultiHop):
+    kind: Literal["faulty"] = "faulty"
+    def sample(self, *_: Any, **__: Any) -> Any: raise KeyError("no")
+"""
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     path = tmp_path / "toy.yaml"
@@ -85,6 +94,7 @@ assert not heavy, heavy
         (["run", "toy.yaml", "--set", "seed"], "--set needs path=value"),
         (["run", "toy.yaml", "--set", "sed=1"], "--set sed=1: sed: unknown key (did you mean"),
         (["run", "toy.yaml", "--set", "seed=x"], "--set seed=x: seed: should be a valid integer"),
+        (["run", "toy.yaml", "--set", f"seed={2**63}"], "seed: should be less than or equal to"),
         (["run", "toy.yaml", "--set", "model.heads=3"], "heads must divide width"),
         (
             ["run", "toy.yaml", "--set", "model.context=4"],
@@ -104,6 +114,11 @@ assert not heavy, heavy
         (["probe", "absent", "--probe", "acuracy"], "--probe acuracy: probe: unknown kind"),
         (["probe", "absent", "--probe", "{kind: accuracy, item: 1}"], "did you mean 'items'?"),
         (["diff", "a", "b", "--out", "absent"], "has no run a"),
+        (["plan", "outside.yaml"], "figures.0.name: String should match pattern"),
+        (["plan", "toy.yaml", "--set", "task={kind: 'faulty.py:Faulty'}"], "faulty.py:5: Key"),
+        (["plan", "toy.yaml", "--set", "task={kind: 'leaving.py:X'}"], "imported: SystemExit: 3"),
+        (["sample", "faulty.py:Faulty"], "faulty.py:5: KeyError: 'no'"),
+        (["plan", "toy.yaml", "--set", f"training.batch={10**13}"], "Unable to allocate"),
         (["sample", "multihops"], "kinds of task are"),
         (["sample", "multihop", "--difficulty", "9"], "multihop has no difficulty 9 in its train"),
         (["sample", "multihop", "--split", "tset"], "multihop has no split 'tset'"),
@@ -129,6 +144,9 @@ def test_bad_input_is_a_message_and_status_2(
     (folder / "bad.yaml").write_text(bad)
     (folder / "twice.yaml").write_text("title: a\n" + TOY)
     (folder / "empty.yaml").write_text("")
+    (folder / "outside.yaml").write_text(TOY.replace("_loops}", "_loops, name: /../../x}"))
+    (folder / "faulty.py").write_text(FAULTY)
+    (folder / "leaving.py").write_text("raise SystemExit(3)")
     (folder / "old").mkdir()
     (folder / "old" / "loopscope.json").write_text('{"schema_version": 999}')
     before = sorted(folder.rglob("*"))
@@ -171,6 +189,29 @@ def test_a_folder_said_not_to_be_writable(
     assert command(monkeypatch, "run", toy, "--out", toy.parent / "runs") == 2
     assert f"{toy.parent} is not writable" in capsys.readouterr().err
     assert list(toy.parent.iterdir()) == [toy]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (FileExistsError(17, "File exists", "here"), "here: File exists"),
+        (OSError("no disk"), "no disk"),
+        (MemoryError("Unable to allocate 7 TiB"), "ask for less. Unable to allocate 7 TiB"),
+    ],
+)
+def test_what_the_system_refuses_is_a_message(
+    error: Exception,
+    says: str,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("experiments.grid.load_grid", refuse)
+    assert command(monkeypatch, "plan", toy) == 2
+    assert capsys.readouterr().err.strip().endswith(says)
 
 
 def test_unknown_options_are_status_2(
@@ -272,9 +313,20 @@ def test_a_grid_is_run_once_and_shown(
     assert [line.split()[0] for line in lines] == ["field", "objective.kind", "objective.beta"]
     assert command(monkeypatch, "diff", out / two[0], two[0], *where) == 0
     assert capfd.readouterr().out.strip() == "the same configuration"
+    assert command(monkeypatch, "export", two[0], toy.parent, *where) == 2
+    assert "is a folder; FILE needs the name of a file" in capfd.readouterr().err
     probe = "{kind: accuracy, items: 3}"
     assert command(monkeypatch, "probe", out, two[0], "--probe", probe) == 0
     assert capfd.readouterr().out.split() == [two[0]]
+
+    frozen = out / two[0] / "config.json"
+    text = frozen.read_text()
+    frozen.write_text(text.replace('"width": 16', '"width": 32'))
+    assert command(monkeypatch, "probe", out, two[0]) == 2
+    assert "it was edited" in capfd.readouterr().err
+    frozen.write_text("{")
+    assert command(monkeypatch, "run", toy, *where, "--workers", 1) == 0
+    assert frozen.read_text() == text
 
 
 def json_of(

@@ -204,3 +204,12 @@ def test_fields_at_follows_lists_unions_and_options() -> None:
 def test_marks_of_nothing_are_the_whole() -> None:
     marks = Marks(values={(): Mark("all")})
     assert marks.find(("a", "b"), key=True) == Mark("all")
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
+    rows = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        rows.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    assert read("\n".join(rows[:4]))
+    with pytest.raises(ConfigError, match="more than 200,000 values, those of aliases"):
+        read("\n".join(rows))

@@ -279,3 +279,14 @@ def test_validation_is_shown_where_nothing_else_was_measured(tmp_path: Path) -> 
     write_run(tmp_path, "a", config("multihop", 2, 0), rows)
     (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
     assert "validation questions" in table.title and table.rows[0][-1] == "0.800"
+
+
+@pytest.mark.parametrize("text", ["{", '{"model": 3, "task": []}'])
+def test_a_damaged_config_costs_no_other_run_its_rows(out: Path, text: str) -> None:
+    before = load_runs(out)
+    damaged = before.run_id[0]
+    (out / damaged / "config.json").write_text(text)
+    after = load_runs(out)
+    assert len(after) == len(before)
+    assert set(after.task[after.run_id == damaged]) == {""}
+    assert "" not in set(after.task[after.run_id != damaged])

@@ -98,8 +98,21 @@ def test_a_checkpoint_alone_makes_a_run_resumable(folder: RunFolder) -> None:
     assert folder.state() == "resumable"
 
 
-@pytest.mark.parametrize("text", ["", '{"run_id": ', "[]", '{"run_id": "another"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"run_id": ',
+        "[]",
+        '{"run_id": "another"}',
+        '{"run_id": "ID"}',
+        '{"run_id": "ID", "measurements": 5}',
+        '{"run_id": "ID", "measurements": [1]}',
+        '{"run_id": "ID", "measurements": [{}]}',
+    ],
+)
 def test_a_damaged_result_is_no_result_and_is_set_aside(folder: RunFolder, text: str) -> None:
+    text = text.replace("ID", folder.run_id)
     folder.write_status(Status(state="done", step=10, last_step=10))
     (folder.path / "result.json").write_text(text)
     assert folder.result() is None and folder.state() == "resumable"
@@ -234,3 +247,18 @@ def test_of_many_who_find_a_stale_claim_one_gets_it(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sum(claim is not None for claim in found) == 1
+
+
+def test_a_config_of_another_run_is_told(folder: RunFolder) -> None:
+    named = RunFolder(folder.path.parent / config().run_id)
+    named.freeze(config())
+    named.check_unedited(named.config())
+    named.freeze(config(seed=1))
+    named.check_unedited(named.config())
+    with pytest.raises(LoopscopeError, match="was edited, remove it"):
+        named.check_unedited(config(seed=1))
+
+
+def test_metrics_without_a_step_are_left_out(folder: RunFolder) -> None:
+    folder.metrics_path.write_text('{"a": 1}\n{"step": 2}\n')
+    assert folder.metrics() == [{"step": 2}]

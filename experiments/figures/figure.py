@@ -26,7 +26,9 @@ class Figure(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
-    name: str | None = Field(None, description="of the files; None: the kind and its parts")
+    name: str | None = Field(
+        None, pattern=r"^[^/\\]+$", description="of the files; None: the kind and its parts"
+    )
     title: str | None = None
     part: Parts = Field(None, description="parts of the grid to draw; None: all that measure it")
     where: dict[str, Any] = Field({}, description="column -> value or values of the rows drawn")
