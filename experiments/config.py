@@ -31,7 +31,7 @@ AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Phase(Frozen):

@@ -1,16 +1,19 @@
 """Baseline × axes: the combinations of a grid file, in a fixed order, before validation."""
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from experiments.config import Frozen, RunConfig
 from experiments.figures import AnyFigure
 from experiments.loading import ConfigError, Location, Marks, Problem
 from experiments.overrides import Change, changes_in
 from experiments.plugins import nearest
+
+GRID_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class Block(Frozen):
@@ -25,12 +28,20 @@ class Block(Frozen):
 class GridFile(Block):
     """The content of a grid file. Parts add to the baseline and axes at the top."""
 
-    name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="None: that of the file"
-    )
+    name: str | None = Field(None, pattern=f"^{GRID_NAME}$", description="None: that of the file")
     title: str = ""
     parts: dict[Annotated[str, Field(pattern=r"^[^/\\\s]+$")], Block] = {}
     figures: list[AnyFigure] = []
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _names_files(cls, name: Any) -> Any:
+        if isinstance(name, str) and not re.fullmatch(GRID_NAME, name):
+            raise ValueError(
+                f"{name!r} cannot name files everywhere; give the grid a `name` of the letters "
+                "A to Z and a to z, digits, '.', '_' and '-' that begins with a letter or digit"
+            )
+        return name
 
 
 class Combination(NamedTuple):

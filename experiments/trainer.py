@@ -62,7 +62,13 @@ def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions,
 
     Returns:
         inputs int64[B, T-1], positions that predict (two int64[M]), targets int64[M].
+
+    Raises:
+        ValueError: not a mask of these tokens.
     """
+    if batch.tokens.shape != batch.loss_mask.shape:
+        shapes = f"{batch.tokens.shape} and {batch.loss_mask.shape}"
+        raise ValueError(f"tokens and loss_mask of a batch need one shape, got {shapes}")
     longest = int((batch.tokens != 0).any(axis=0).nonzero()[0].max()) + 1
     tokens = torch.from_numpy(batch.tokens[:, :longest].astype("int64"))
     predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))

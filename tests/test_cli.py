@@ -114,6 +114,11 @@ assert not heavy, heavy
         (["probe", "absent", "--probe", "acuracy"], "--probe acuracy: probe: unknown kind"),
         (["probe", "absent", "--probe", "{kind: accuracy, item: 1}"], "did you mean 'items'?"),
         (["diff", "a", "b", "--out", "absent"], "has no run a"),
+        (["run", "toy.yaml", "--set", "training.lr=.inf"], "training.lr: should be a finite"),
+        (
+            ["plan", "my grid.yaml"],
+            "'my grid' cannot name files everywhere; give the grid a",
+        ),
         (["plan", "outside.yaml"], "figures.0.name: String should match pattern"),
         (["plan", "toy.yaml", "--set", "task={kind: 'faulty.py:Faulty'}"], "faulty.py:5: Key"),
         (["plan", "toy.yaml", "--set", "task={kind: 'leaving.py:X'}"], "imported: SystemExit: 3"),
@@ -144,6 +149,7 @@ def test_bad_input_is_a_message_and_status_2(
     (folder / "bad.yaml").write_text(bad)
     (folder / "twice.yaml").write_text("title: a\n" + TOY)
     (folder / "empty.yaml").write_text("")
+    (folder / "my grid.yaml").write_text(TOY)
     (folder / "outside.yaml").write_text(TOY.replace("_loops}", "_loops, name: /../../x}"))
     (folder / "faulty.py").write_text(FAULTY)
     (folder / "leaving.py").write_text("raise SystemExit(3)")

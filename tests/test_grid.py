@@ -263,7 +263,7 @@ def test_labels(value: Any, label: str) -> None:
         ("parts: {'a/b': {}}", "9:9: parts.a/b"),
         ("parts: {a: {baseline: {task: {hop: 1}}}}", "9:31: task.hop: unknown key (did you mean"),
         ("axis: {}", "9:1: axis: unknown key (did you mean 'axes'?)"),
-        ("name: a/b", "9:7: name: String should match pattern"),
+        ("name: a/b", "9:7: name: 'a/b' cannot name files everywhere"),
         ("figures: [{kind: plain}]", "9:11: figures.0: unknown kind 'plain' (did you mean 'plane'"),
         ("figures: [{kind: plane, part: a}]", "9:31: figures.0.part: there is no part 'a'"),
         ("figures: {kind: plane}", "9:10: figures: should be a valid list"),

@@ -141,6 +141,12 @@ def test_every_parameter_is_in_one_group_and_only_matrices_decay(tied: bool) -> 
 # --- what the model reads and predicts
 
 
+def test_a_mask_of_other_tokens_is_refused() -> None:
+    batch = Batch(np.ones((2, 3), np.int32), np.ones((2, 4), bool))
+    with pytest.raises(ValueError, match=r"need one shape, got \(2, 3\) and \(2, 4\)"):
+        model_inputs(batch, torch.device("cpu"))
+
+
 def test_model_inputs_are_shifted_masked_and_trimmed() -> None:
     tokens = np.array([[5, 6, 7, 0, 0, 0], [5, 8, 9, 4, 0, 0]], np.int32)
     mask = np.array([[0, 0, 1, 0, 0, 0], [0, 1, 0, 1, 0, 0]], bool)
