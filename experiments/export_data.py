@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
+from experiments.plugins import blame
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 
@@ -46,6 +47,8 @@ def export_data(
         first = next(batches)
     except ValueError as error:
         raise LoopscopeError(str(error)) from error
+    except Exception as error:  # whatever a plugin does wrong
+        raise blame(f"task {task.kind}: a sample", error) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, documents, tokens = hashlib.sha256(), 0, 0
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -79,7 +79,8 @@ def load_points(out: Path, grid: str | None = None) -> list[Point]:
     """The points of one grid in its order, or of all grids and then the runs outside them.
 
     Raises:
-        LoopscopeError: `out` is no folder of runs, or has no such grid (with those it has).
+        LoopscopeError: `out` is no folder of runs, has no such grid (with those it has), or a
+            damaged record of one.
     """
     if not out.is_dir():
         raise LoopscopeError(f"{out} is no folder; `loopscope run GRID --out {out}` makes one")
@@ -87,14 +88,26 @@ def load_points(out: Path, grid: str | None = None) -> list[Point]:
     if grid is not None and grid not in known:
         names = ", ".join(known) or "none"
         raise LoopscopeError(f"{out} has no results of a grid {grid!r}; it has {names}")
-    points = []
+    points: list[Point] = []
     for name in known if grid is None else [grid]:
-        for point in (read_json(known[name]) or {}).get("points", []):
-            points.append(Point(point["run_id"], name, point["part"], point["labels"]))
+        points += _recorded(known[name])
     if grid is None:
         placed = {p.run_id for p in points}
         points += [Point(f.run_id) for f in run_folders(out) if f.run_id not in placed]
     return points
+
+
+def _recorded(path: Path) -> list[Point]:
+    """The points in the record of a grid."""
+    try:
+        return [
+            Point(str(point["run_id"]), path.stem, point["part"], {**point["labels"]})
+            for point in (read_json(path) or {})["points"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise LoopscopeError(
+            f"{path} is damaged; `loopscope run` with that grid writes it again"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,11 @@ def check_output(out: Path) -> None:
     if not path.exists():
         return
     found = (read_json(path) or {}).get("schema_version")
+    if found is None:
+        raise LoopscopeError(
+            f"{path} is damaged; if this is a folder of runs, remove that file: "
+            "`loopscope run` makes it again"
+        )
     if found != SCHEMA_VERSION:
         raise LoopscopeError(
             f"{path} says schema version {found}, this loopscope writes {SCHEMA_VERSION}; "

@@ -107,6 +107,7 @@ assert not heavy, heavy
         (["run", "toy.yaml", "--out", "bad.yaml"], "bad.yaml is a file; --out needs a folder"),
         (["run", "toy.yaml", "--out", "old"], "schema version 999, this loopscope writes"),
         (["plan", "toy.yaml", "--out", "old"], "schema version 999, this loopscope writes"),
+        (["run", "toy.yaml", "--out", "torn"], "loopscope.json is damaged; if this is a folder"),
         (["status", "absent"], "absent is no folder"),
         (["table", "absent"], "absent is no folder"),
         (["figure", "toy.yaml", "--out", "absent"], "absent is no folder"),
@@ -123,6 +124,7 @@ assert not heavy, heavy
         (["plan", "toy.yaml", "--set", "task={kind: 'faulty.py:Faulty'}"], "faulty.py:5: Key"),
         (["plan", "toy.yaml", "--set", "task={kind: 'leaving.py:X'}"], "imported: SystemExit: 3"),
         (["sample", "faulty.py:Faulty"], "faulty.py:5: KeyError: 'no'"),
+        (["export-data", "faulty.py:Faulty", "a.parquet"], "faulty.py:5: KeyError: 'no'"),
         (["plan", "toy.yaml", "--set", f"training.batch={10**13}"], "Unable to allocate"),
         (["sample", "multihops"], "kinds of task are"),
         (["sample", "multihop", "--difficulty", "9"], "multihop has no difficulty 9 in its train"),
@@ -153,6 +155,8 @@ def test_bad_input_is_a_message_and_status_2(
     (folder / "outside.yaml").write_text(TOY.replace("_loops}", "_loops, name: /../../x}"))
     (folder / "faulty.py").write_text(FAULTY)
     (folder / "leaving.py").write_text("raise SystemExit(3)")
+    (folder / "torn").mkdir()
+    (folder / "torn" / "loopscope.json").write_text("{")
     (folder / "old").mkdir()
     (folder / "old" / "loopscope.json").write_text('{"schema_version": 999}')
     before = sorted(folder.rglob("*"))

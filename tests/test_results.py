@@ -290,3 +290,13 @@ def test_a_damaged_config_costs_no_other_run_its_rows(out: Path, text: str) -> N
     assert len(after) == len(before)
     assert set(after.task[after.run_id == damaged]) == {""}
     assert "" not in set(after.task[after.run_id != damaged])
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"points": 3}', '{"points": [{}]}', '{"points": [{"run_id": "a", "part": ""}]}']
+)
+def test_a_damaged_record_of_a_grid_is_named(out: Path, text: str) -> None:
+    (out / "grids" / "toy.json").write_text(text)
+    for grid in ("toy", None):
+        with pytest.raises(LoopscopeError, match=r"toy\.json is damaged; `loopscope run`"):
+            load_runs(out, grid)
