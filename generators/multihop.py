@@ -63,6 +63,11 @@ class MultiHop(Task):
                 f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
                 "fewer than 4 to test on; raise held_out, entities or relations"
             )
+        if self.hops >= 2 and smallest * (1 - self.held_out) < 20:
+            raise ValueError(
+                f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
+                "fewer than 20 to train on; lower held_out, raise entities or relations"
+            )
         hop_shares(self.hop_weights, self.difficulties)
         return self
 

@@ -35,7 +35,7 @@ def answer(task, entity, relations):
 tasks = st.builds(
     MultiHop,
     entities=st.integers(4, 12),
-    relations=st.integers(3, 6),
+    relations=st.integers(4, 6),
     hops=st.integers(2, 3),
     world=st.sampled_from(["function", "permutation"]),
     held_out=st.floats(0.2, 0.5),
@@ -167,6 +167,8 @@ def test_another_process_makes_the_same_bytes():
 def test_too_little_to_hold_out_is_refused():
     with pytest.raises(ValueError, match="18 two-hop combinations"):
         MultiHop(entities=2, relations=3, hops=2, held_out=0.1)
+    with pytest.raises(ValueError, match="fewer than 20 to train on"):
+        MultiHop(entities=16, relations=4, hops=2, held_out=0.999)
 
 
 def test_thinking_aloud_writes_the_bridges_before_the_answer():
