@@ -35,6 +35,8 @@ INTERVAL = "± half the 95 % t interval over seeds."
 SOLVED = "k/n: seeds that reach .95."
 #: accuracy during training at which a skill counts as there
 EMERGED = 0.9
+#: columns of text that a table may need
+WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,18 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame") -> list[Table]:
 def print_table(
     out: Path | str = "runs", grid: str | None = None, console: "Console | None" = None
 ) -> None:
-    """Prints the tables of a grid (or of all runs in `out`), readable at 100 columns.
+    """Prints the tables of a grid (or of all runs in `out`), 100 columns wide or more.
+
+    On a narrower terminal lines run over: rich would otherwise leave out whole columns.
 
     Raises:
         LoopscopeError: `out` is no folder of runs or has no such grid.
     """
     from rich.console import Console
 
-    console = console or Console()
+    if console is None:
+        console = Console()
+        console = Console(width=max(console.width, WIDTH))
     found = tables(load_runs(out, grid), load_curves(out, grid))
     for table in found:
         table.draw(console)

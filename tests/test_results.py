@@ -203,6 +203,17 @@ def printed(out: Path, grid: str) -> str:
     return file.getvalue()
 
 
+def test_a_narrow_terminal_loses_no_column(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    print_table(out, "toy")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rstrip() for line in lines] == [
+        line.rstrip() for line in printed(out, "toy").splitlines()
+    ]
+
+
 def test_tables_say_value_floor_seeds_and_interval(out: Path) -> None:
     text = printed(out, "toy")
     assert max(map(len, text.splitlines())) <= 100

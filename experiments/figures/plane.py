@@ -90,7 +90,8 @@ class Plane(Figure):
             axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
             axes.set_ylim(-0.03, 1.08)
             # from zero, so that a small difference of capacity looks small
-            axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+            low, high = axes.get_xlim()
+            axes.set_xlim(min(0.0, low), high + 0.06 * (high - min(0.0, low)))
         entries: list[tuple[str, dict[str, Any]]] = [
             (arm, {"color": colour, "marker": marker, "linestyle": ""})
             for arm, (colour, marker) in looks.items()
