@@ -243,7 +243,7 @@ def _table(
     notes: tuple[str, ...],
 ) -> Table:
     """A row per arm and `length` of training; what else differs stands behind the arm's name."""
-    labels = [c for c in axis_columns(rows) if c not in ("seed", "question")]
+    labels = [c for c in axis_columns(rows) if c not in ("seed", "question", "at")]
     apart = varying(rows, ["arm", length], ["width", *labels, *DESCRIPTIONS])
     lines, seeds = [], set()
     by = ["arm", *apart, length]

@@ -214,6 +214,16 @@ def test_a_narrow_terminal_loses_no_column(
     ]
 
 
+def test_emergence_has_a_row_per_arm_and_objective() -> None:
+    """The evaluated steps are no axis: they must not split an arm whose objective varies."""
+    reference = Path(__file__).parents[1] / "experiments" / "reference" / "headline"
+    runs, curves = load_runs(reference, "objectives"), load_curves(reference, "objectives")
+    emergence = next(t for t in tables(runs, curves) if "reaches 0.9" in t.title)
+    assert [row[0] for row in emergence.rows] == [
+        f"1⊗{n}, {objective}" for n in (1, 2, 4) for objective in ("last_loop", "entropy beta=0.1")
+    ]
+
+
 def test_tables_say_value_floor_seeds_and_interval(out: Path) -> None:
     text = printed(out, "toy")
     assert max(map(len, text.splitlines())) <= 100
