@@ -83,10 +83,15 @@ def ouro_tensors(model: LoopedTransformer) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Writes a safetensors file as a whole or not at all."""
+    """Writes a safetensors file as a whole or not at all.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        partial.touch()  # where nothing can be written this is an OSError, safetensors' is not
         save_file(tensors, partial, metadata=metadata)
         os.replace(partial, path)
     finally:

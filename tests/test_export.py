@@ -1,6 +1,7 @@
 """`loopscope export`: a trained run's weights come out as they were trained."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from experiments.train import train
 from experiments.trained import load_model
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
-from models.interop import load_ouro
+from models.interop import load_ouro, save_tensors
 
 
 def command(monkeypatch, *arguments):
@@ -58,3 +59,11 @@ def test_what_cannot_be_exported_is_a_message(tmp_path, monkeypatch, capsys):
     (tmp_path / run_id / "result.json").unlink()
     assert command(monkeypatch, "export", run_id, path, "--out", tmp_path) == 2
     assert "has no result yet" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux's read-only /proc")
+def test_a_place_that_cannot_be_written_is_an_os_error() -> None:
+    """The command turns those into messages."""
+    unwritable = Path("/proc/self/model.safetensors")
+    with pytest.raises(OSError, match="/proc/self"):
+        save_tensors({"a": torch.zeros(1)}, unwritable, {})
