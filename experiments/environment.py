@@ -21,7 +21,7 @@ from experiments.config import RunConfig
 from experiments.store import RunFolder
 
 #: modules of this package that decide weights
-TRAINING = ("config.py", "train.py", "trainer.py", "optimiser.py", "loops.py")
+TRAINING = ("config.py", "train.py", "trainer.py", "journal.py", "optimiser.py", "loops.py")
 VERSIONS = ("torch", "numpy")
 
 

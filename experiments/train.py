@@ -10,6 +10,7 @@ from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.files import write_json
+from experiments.journal import Journal
 from experiments.measure import chosen_probes, record_probe, rows_of
 from experiments.store import RunFolder
 from experiments.trainer import Trainer
@@ -39,18 +40,19 @@ def train(
     """
     configure(device)
     folder.freeze(config)
-    trainer = Trainer(config, folder, device)
-    begin(trainer, allow_drift)
-    trainer.report()
+    trainer = Trainer(config, device)
+    begin(trainer, folder, allow_drift)
+    journal = Journal(trainer, folder)
+    journal.report()
     for span in trainer.spans:
         while trainer.counters.step < span.last_step:
             loss = trainer.step(span)
-            trainer.observe(loss, span)
+            journal.observe(loss, span)
             if stop():
-                trainer.checkpoint()
-                trainer.report(state="stopped")
+                journal.checkpoint()
+                journal.report(state="stopped")
                 return False
-    return finish(trainer, stop)
+    return finish(journal, stop)
 
 
 def configure(device: str) -> None:
@@ -67,15 +69,14 @@ def configure(device: str) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def begin(trainer: Trainer, allow_drift: bool) -> None:
+def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> None:
     """Goes back to the checkpoint, or makes the folder that of a fresh run."""
-    folder = trainer.folder
     state, _ = load_checkpoint(folder)
     now = environment(trainer.config, str(trainer.device))
     if state is None:
         write_json(folder.path / "environment.json", now)
         folder.cut_metrics(0)
-        start_weights(trainer)
+        start_weights(trainer, folder)
         folder.log(f"starts on {trainer.device}")
         return
     trainer.restore(state)
@@ -89,7 +90,7 @@ def begin(trainer: Trainer, allow_drift: bool) -> None:
     folder.log(f"resumes at step {state['step']} on {trainer.device}")
 
 
-def start_weights(trainer: Trainer) -> None:
+def start_weights(trainer: Trainer, folder: RunFolder) -> None:
     """Takes over the final weights of the run that the config starts from, if it names one.
 
     Raises:
@@ -98,7 +99,7 @@ def start_weights(trainer: Trainer) -> None:
     run_id = trainer.config.start
     if run_id is None:
         return
-    other = RunFolder(trainer.folder.path.parent / run_id)
+    other = RunFolder(folder.path.parent / run_id)
     state = load_checkpoint(other)[0] if other.result() is not None else None
     if state is None:
         raise LoopscopeError(
@@ -106,27 +107,27 @@ def start_weights(trainer: Trainer) -> None:
             "this one with --retry-failed"
         )
     trainer.start_from(state["model"], run_id)
-    trainer.folder.log(f"takes over the weights of {run_id}")
+    folder.log(f"takes over the weights of {run_id}")
 
 
-def finish(trainer: Trainer, stop: Callable[[], bool]) -> bool:
+def finish(journal: Journal, stop: Callable[[], bool]) -> bool:
     """Probes the trained model and writes result.json last; False if stopped in between."""
-    folder = trainer.folder
-    trainer.report(doing="measuring")
+    trainer, folder = journal.trainer, journal.folder
+    journal.report(doing="measuring")
     records = []
     for probe in chosen_probes(trainer.config, trainer.task):
         records.append(record_probe(folder, probe, trainer.subject, trainer.last_step))
         if stop():
-            trainer.report(state="stopped")
+            journal.report(state="stopped")
             return False
-    folder.write_result(result_of(trainer, records))
-    trainer.report(state="done")
+    folder.write_result(result_of(trainer, folder, records))
+    journal.report(state="done")
     folder.previous_checkpoint_path.unlink(missing_ok=True)
     folder.log("done")
     return True
 
 
-def result_of(trainer: Trainer, records: list[dict[str, Any]]) -> dict[str, Any]:
+def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of result.json: what was trained, what it cost, what was measured."""
     config, counters = trainer.config, trainer.counters
     per_exposure = trainer.task.items_per_exposure
@@ -136,7 +137,7 @@ def result_of(trainer: Trainer, records: list[dict[str, Any]]) -> dict[str, Any]
     probe_seconds = sum(r["seconds"] for r in records)
     return {
         "schema_version": SCHEMA_VERSION,
-        "run_id": trainer.folder.run_id,
+        "run_id": folder.run_id,
         "status": "done",
         "task": config.task.kind,
         "k": config.model.core,
@@ -156,7 +157,7 @@ def result_of(trainer: Trainer, records: list[dict[str, Any]]) -> dict[str, Any]
         "seed": config.seed,
         "lr": config.training.lr,
         "precision": config.training.precision,
-        "accepted_drift": (trainer.folder.environment() or {}).get("accepted_drift", []),
+        "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
         "timings": {
             "wall_seconds": counters.train_seconds + counters.evaluate_seconds + probe_seconds,
             "cpu_seconds": counters.cpu_seconds + sum(r["cpu_seconds"] for r in records),

@@ -1,4 +1,4 @@
-"""The state of a training run, one optimiser step, and what is written down about it.
+"""The state of a training run and one optimiser step.
 
 What happens at a step depends on the config and the step number alone: documents come from
 `generator(seed, Stream.TRAIN, step)`, so a checkpoint needs weights, optimiser and counters.
@@ -6,7 +6,6 @@ What happens at a step depends on the config and the step number alone: document
 Legend: B documents, T tokens of the longest one, M predicted positions.
 """
 
-import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,26 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.checkpoint import save_checkpoint
 from experiments.config import Phase, RunConfig, Span, spans
 from experiments.errors import LoopscopeError
-from experiments.files import sync
 from experiments.loops import loops_of_step
-from experiments.measure import measure, subject_of
+from experiments.measure import subject_of
 from experiments.optimiser import build_optimiser, learning_rate
-from experiments.store import RunFolder, Status
 from generators.streams import Stream, generator
 from generators.task import Batch
 from models.counts import training_flops
 from models.objectives.objective import Loss
 from models.outputs import LoopOutputs, Positions
-
-#: seconds between two writes of status.json
-HEARTBEAT = 1.0
-
-
-class Diverged(LoopscopeError):
-    """The loss or the weights are no longer finite."""
 
 
 @dataclass
@@ -81,9 +70,8 @@ def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions,
 class Trainer:
     """The state of one training run and its steps."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, device: str) -> None:
+    def __init__(self, config: RunConfig, device: str) -> None:
         self.config = config.canonical()
-        self.folder = folder
         self.device = torch.device(device)
         self.objective = self.config.objective
         self.task = self.config.bound_task()
@@ -99,11 +87,6 @@ class Trainer:
         self.counters = Counters()
         #: losses since the last look: they stay on the device, looking waits for it
         self.window: list[Tensor] = []
-        self.loss: float | None = None
-        self.checkpoint_step = 0
-        self._checkpoint_time = self._status_time = time.monotonic()
-        self._status_counters = Counters()
-        self._clocks = time.perf_counter(), time.process_time()
 
     def start_from(self, weights: dict[str, Tensor], run_id: str) -> None:
         """Takes over the weights of another run; a gate that it lacks stays as it is.
@@ -127,8 +110,15 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.counters = Counters(**state["counters"])
-        self.checkpoint_step = self.counters.step
-        self._status_counters = Counters(**state["counters"])
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs: tensors and plain types."""
+        return {
+            "step": self.counters.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "counters": asdict(self.counters),
+        }
 
     def step(self, span: Span) -> Loss:
         """One optimiser step."""
@@ -195,103 +185,3 @@ class Trainer:
             backprop_loops=differentiated,
             frozen=self.objective.trains_gate_alone,
         )
-
-    def check_finite(self) -> None:
-        """Looks at the losses since the last look.
-
-        Raises:
-            Diverged: with the first step whose loss is not.
-        """
-        if not self.window:
-            return None
-        losses = torch.stack(self.window).cpu()
-        self.window.clear()
-        bad = (~losses.isfinite()).nonzero()
-        if len(bad):
-            i = int(bad[0])
-            step = self.counters.step - len(losses) + i + 1
-            raise Diverged(f"loss is {float(losses[i])} at step {step} of {self.last_step}")
-        self.loss = float(losses[-1])
-
-    def tick(self, train: bool = True) -> None:
-        """Books the time since the last tick as training or evaluation."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        name = "train_seconds" if train else "evaluate_seconds"
-        setattr(self.counters, name, getattr(self.counters, name) + wall - self._clocks[0])
-        self.counters.cpu_seconds += cpu - self._clocks[1]
-        self._clocks = wall, cpu
-
-    def log(self, loss: Loss, span: Span) -> None:
-        """One line of metrics.jsonl."""
-        self.check_finite()
-        self.tick()
-        line = {
-            "step": self.counters.step,
-            "loss": self.loss,
-            "lr": learning_rate(span, self.config.training, self.counters.step - 1),
-            "tokens": self.counters.tokens,
-            "seconds": self.counters.train_seconds,
-        }
-        self.folder.append_metrics(line | {k: float(v) for k, v in loss.logged.items()})
-
-    def evaluate(self) -> None:
-        """One line of metrics.jsonl with the measurements of `observe.evaluate_with`."""
-        self.tick()
-        rows = measure(self.subject, self.config.observe.evaluate_with)
-        self.folder.append_metrics(
-            {"step": self.counters.step, "measurements": [asdict(row) for row in rows]}
-        )
-        self.tick(train=False)
-
-    def observe(self, loss: Loss, span: Span) -> None:
-        """Whatever is due after this step."""
-        observe, step = self.config.observe, self.counters.step
-        last = step == self.last_step
-        if last or step % observe.log_every == 0:
-            self.log(loss, span)
-        every = observe.evaluate_every
-        if every is not None and observe.evaluate_with and (last or step % every == 0):
-            self.evaluate()
-        now = time.monotonic()
-        if last or now - self._checkpoint_time >= observe.checkpoint_seconds:
-            self.checkpoint()
-        if now - self._status_time >= HEARTBEAT:
-            self.report()
-
-    def checkpoint(self) -> None:
-        """Saves the state, which is checked to be finite first."""
-        if self.checkpoint_step == self.counters.step:
-            return
-        self.check_finite()
-        for name, parameter in self.model.named_parameters():
-            if not bool(parameter.isfinite().all()):
-                raise Diverged(f"{name} is not finite after step {self.counters.step}")
-        self.tick()
-        sync(self.folder.metrics_path)
-        state = {
-            "step": self.counters.step,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "counters": asdict(self.counters),
-        }
-        save_checkpoint(self.folder, state)
-        self.checkpoint_step = self.counters.step
-        self._checkpoint_time = time.monotonic()
-
-    def report(self, **changes: str) -> None:
-        """Writes status.json, with speeds since it was last written."""
-        now, counters, before = time.monotonic(), self.counters, self._status_counters
-        elapsed = max(now - self._status_time, 1e-9)
-        rate = (counters.step - before.step) / elapsed
-        status = Status(
-            state="running",
-            step=counters.step,
-            last_step=self.last_step,
-            loss=float(self.window[-1]) if self.window else self.loss,
-            tokens_per_second=(counters.tokens - before.tokens) / elapsed if rate else None,
-            seconds_left=(self.last_step - counters.step) / rate if rate else None,
-            checkpoint_step=self.checkpoint_step,
-            device=str(self.device),
-        )
-        self.folder.write_status(status.model_copy(update=changes))
-        self._status_time, self._status_counters = now, Counters(**asdict(counters))

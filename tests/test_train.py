@@ -15,12 +15,13 @@ from torch.nn.functional import cross_entropy
 from experiments.config import Observe, Phase, RunConfig, Span, Training, spans
 from experiments.errors import LoopscopeError
 from experiments.files import read_json, write_json
+from experiments.journal import Diverged
 from experiments.optimiser import build_optimiser, learning_rate, parameter_groups
 from experiments.remeasure import measure_again
 from experiments.store import RunFolder
 from experiments.train import train
 from experiments.trained import load_model
-from experiments.trainer import Diverged, Trainer, model_inputs
+from experiments.trainer import Trainer, model_inputs
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
@@ -261,7 +262,7 @@ def test_metrics_hold_the_loss_of_their_step(straight: RunFolder) -> None:
     lines = straight.metrics()
     assert [line["step"] for line in lines] == [7, 14, 21, 28, 35, 40]
     run = config()
-    trainer = Trainer(run, straight, "cpu")
+    trainer = Trainer(run, "cpu")
     losses = [trainer.step(trainer.spans[0]).total.item() for _ in range(STEPS)]
     assert [line["loss"] for line in lines] == [losses[line["step"] - 1] for line in lines]
     (only,) = spans(run.training, None)
