@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 def chosen_probes(config: RunConfig, task: Task) -> tuple[Probe, ...]:
-    """The probes a config names, or every one that applies and needs no settings."""
+    """The probes a config names, or every default one that applies and needs no settings."""
     if config.observe.probes is not None:
         return config.observe.probes
     return tuple(
         cls()  # pyrefly: ignore
         for cls in choices(Probe, "probes").values()
         if issubclass(cls, Probe)
+        and cls.by_default
         and not any(field.is_required() for field in cls.model_fields.values())
         and cls.applies(task)
     )

@@ -68,6 +68,8 @@ class Probe(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
+    #: whether a run that names no probes is measured this way; False for what takes long
+    by_default: ClassVar[bool] = True
 
     kind: str
 
