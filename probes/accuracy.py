@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from probes.probe import Measurement, Probe, Subject
+from probes.questions import asks, chunks, floor_of, questions
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer
-
-#: documents per forward pass
-CHUNK = 2048
 
 
 def greedy_answers(model: "LoopedTransformer", batch: Batch, loop: int | None = None) -> np.ndarray:
@@ -66,7 +63,7 @@ class Accuracy(Probe):
 
     @classmethod
     def applies(cls, task: Task) -> bool:
-        return "answer" in task.sample(generator(0, Stream.PROBE), 1).spans
+        return asks(task)
 
     def check(self, task: Task) -> None:
         super().check(task)
@@ -84,7 +81,7 @@ class Accuracy(Probe):
         self.check(subject.task)
         for split in self.splits or subject.task.splits:
             for difficulty in self._difficulties(subject.task, split):
-                batch = self._documents(subject, split, difficulty)
+                batch = questions(subject.task, subject.seed, split, difficulty, self.items)
                 last = subject.model.config.loops
                 for loop in range(1, last + 1) if self.loops == "all" else (last,):
                     rows.append(self._row(subject, batch, split, difficulty, loop))
@@ -99,28 +96,12 @@ class Accuracy(Probe):
                 task.check_arguments(split, difficulty)
         return tuple(d for d in self.difficulties if d in known)
 
-    def _documents(self, subject: Subject, split: str, difficulty: int | None) -> Batch:
-        """The same documents at every call: one generator per split and difficulty."""
-        task = subject.task
-        n = self.items
-        if difficulty is not None and (count := task.count(split, difficulty)) is not None:
-            n = min(n, count)
-        step = 1 + 1000 * task.splits.index(split) + (difficulty or 0)
-        rng = generator(subject.seed, Stream.EVALUATION, step)
-        return task.sample(rng, n, split=split, difficulty=difficulty)
-
     def _row(
         self, subject: Subject, batch: Batch, split: str, difficulty: int | None, loop: int
     ) -> Measurement:
-        chunks = [
-            batch.rows(np.arange(i, min(i + CHUNK, len(batch))))
-            for i in range(0, len(batch), CHUNK)
-        ]
-        right = np.concatenate(
-            [subject.task.is_correct(c, greedy_answers(subject.model, c, loop)) for c in chunks]
-        )
+        answers = ((part, greedy_answers(subject.model, part, loop)) for part in chunks(batch))
+        right = np.concatenate([subject.task.is_correct(*pair) for pair in answers])
         low, high = wilson_interval(int(right.sum()), len(right))
-        floors = subject.task.floors(difficulty, split)
         return Measurement(
             metric="accuracy",
             value=float(right.mean()),
@@ -128,7 +109,7 @@ class Accuracy(Probe):
             split=split,
             difficulty=difficulty,
             loop=loop,
-            floor=max(floors.values()) if floors else None,
+            floor=floor_of(subject.task, difficulty, split),
             ceiling=1.0,
             low=low,
             high=high,

@@ -8,12 +8,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from models.cache import CacheSettings
-from models.early_exit import AllLoops, AnyExitRule
-from probes.accuracy import Accuracy
+from models.early_exit import AllLoops, AnyExitRule, ExitRule
 from probes.probe import Measurement, Probe, Subject
+from probes.questions import asks, floor_of, questions
 from probes.statistics import wilson_interval
 
 
@@ -34,7 +33,7 @@ class Decoding(Probe):
 
     @classmethod
     def applies(cls, task: Task) -> bool:
-        return Accuracy.applies(task)
+        return asks(task)
 
     def check(self, task: Task) -> None:
         super().check(task)
@@ -58,16 +57,10 @@ class Decoding(Probe):
     def _rows(self, subject: Subject, difficulty: int | None) -> tuple[Measurement, ...]:
         task, config = subject.task, subject.model.config
         loops = config.loops if self.loops is None else self.loops
-        n = self.items
-        if difficulty is not None and (count := task.count(self.split, difficulty)) is not None:
-            n = min(n, count)
-        step = 1 + 1000 * task.splits.index(self.split) + (difficulty or 0)
-        rng = generator(subject.seed, Stream.EVALUATION, step)
-        batch = task.sample(rng, n, split=self.split, difficulty=difficulty)
-        answers, exit_loop = self._answers(subject, batch)
+        batch = questions(task, subject.seed, self.split, difficulty, self.items)
+        answers, exit_loop = decode(subject, batch, self.cache, self.exit, self.loops)
         right = task.is_correct(batch, answers)
-        low, high = wilson_interval(int(right.sum()), n)
-        floors = task.floors(difficulty, self.split)
+        low, high = wilson_interval(int(right.sum()), len(batch))
         applications = sum(call.part == "core" for call in config.schedule(loops))
         size = self.cache.bytes_per_token(
             layers=applications // config.states(loops),
@@ -79,39 +72,53 @@ class Decoding(Probe):
             "item": self.item,
             "difficulty": difficulty,
             "loop": loops,
-            "n_items": n,
+            "n_items": len(batch),
         }
         return (
             Measurement(
                 metric="accuracy",
                 value=float(right.mean()),
-                floor=max(floors.values()) if floors else None,
+                floor=floor_of(task, difficulty, self.split),
                 ceiling=1.0,
                 low=low,
                 high=high,
                 **where,
             ),
-            Measurement(metric="mean_loops", value=float(exit_loop.mean()), **where),
+            Measurement(metric="mean_loops", value=float(exit_loop[exit_loop > 0].mean()), **where),
             Measurement(metric="cache_bytes_per_token", value=float(size), **where),
         )
 
-    def _answers(self, subject: Subject, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Answers int32[B, A], and the exit loop of every token of them, int64[tokens]."""
-        import torch
 
-        from models.generation import generate
+def decode(
+    subject: Subject,
+    batch: Batch,
+    cache: CacheSettings,
+    rule: ExitRule,
+    loops: int | None = None,
+    *,
+    answers: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Greedy answers int32[B, A], and the exit loop of each of their tokens, int64[B, A].
 
-        start, stop = torch.from_numpy(batch.spans["answer"]).long().T
-        tokens = torch.from_numpy(batch.tokens).long()[:, : int(start.max())]
-        inside = torch.arange(tokens.shape[1]) < start[:, None]
-        found = generate(
-            subject.model,
-            torch.where(inside, tokens, 0).to(subject.device),
-            (stop - start).to(subject.device),
-            attention_mask=inside.to(subject.device),
-            cache=self.cache,
-            exit_rule=self.exit,
-            loops=self.loops,
-        )
-        exits = found.exit_loop[found.exit_loop > 0]
-        return found.tokens.int().cpu().numpy(), exits.cpu().numpy()
+    The exit loop is that of the token read before, 0 in the padding.
+
+    Args:
+        answers: False reads the prompts but their last tokens, and answers nothing.
+    """
+    import torch
+
+    from models.generation import generate
+
+    start, stop = torch.from_numpy(batch.spans["answer"]).long().T
+    tokens = torch.from_numpy(batch.tokens).long()[:, : int(start.max())]
+    inside = torch.arange(tokens.shape[1]) < start[:, None]
+    found = generate(
+        subject.model,
+        torch.where(inside, tokens, 0).to(subject.device),
+        ((stop - start) * answers).to(subject.device),
+        attention_mask=inside.to(subject.device),
+        cache=cache,
+        exit_rule=rule,
+        loops=loops,
+    )
+    return found.tokens.int().cpu().numpy(), found.exit_loop.cpu().numpy()

@@ -1,0 +1,119 @@
+"""Questions put to a trained model, and where in them the answer is read.
+
+Legend: B documents.
+"""
+
+from abc import ABC
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from generators.streams import Stream, generator
+from generators.task import Batch, Task
+from probes.probe import Probe, Subject
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+#: documents per forward pass
+CHUNK = 2048
+
+
+def asks(task: Task) -> bool:
+    """Whether the task's documents ask for an answer."""
+    return "answer" in task.sample(generator(0, Stream.PROBE), 1).spans
+
+
+def questions(task: Task, seed: int, split: str, difficulty: int | None, items: int) -> Batch:
+    """Held-out or training documents, the same at every call: a generator per difficulty.
+
+    Args:
+        items: most documents; fewer where the split has fewer of this difficulty.
+    """
+    n = items
+    if difficulty is not None and (count := task.count(split, difficulty)) is not None:
+        n = min(n, count)
+    step = 1 + 1000 * task.splits.index(split) + (difficulty or 0)
+    rng = generator(seed, Stream.EVALUATION, step)
+    return task.sample(rng, n, split=split, difficulty=difficulty)
+
+
+def chunks(batch: Batch) -> list[Batch]:
+    """The batch in parts that one forward pass can take."""
+    return [
+        batch.rows(np.arange(i, min(i + CHUNK, len(batch)))) for i in range(0, len(batch), CHUNK)
+    ]
+
+
+def having(batch: Batch, span: str) -> Batch:
+    """The documents that have a span.
+
+    Raises:
+        ValueError: none of them can have it.
+    """
+    if span not in batch.spans:
+        raise ValueError(f"there is no span {span!r}; the documents have {', '.join(batch.spans)}")
+    return batch.rows(batch.spans[span][:, 0] >= 0)
+
+
+def before(
+    batch: Batch, span: str, device: "torch.device | None" = None
+) -> tuple["Tensor", tuple["Tensor", "Tensor"], "Tensor"]:
+    """Where the first token of a span is predicted.
+
+    Returns:
+        The documents cut before the first token of the span that comes last, int64[B, T]; the
+        index (row, column), int64[B] each, of the token before the span; and the span's first
+        token, int64[B]. What stands behind the column is not seen by a causal model.
+    """
+    import torch
+
+    start = batch.spans[span][:, 0].astype(np.int64)
+    wanted = batch.tokens[np.arange(len(batch)), start]
+    tokens = torch.from_numpy(batch.tokens[:, : int(start.max())]).long().to(device)
+    rows = torch.arange(len(batch), device=device)
+    at = (rows, torch.from_numpy(start - 1).to(device))
+    return tokens, at, torch.from_numpy(wanted).long().to(device)
+
+
+class QuestionProbe(Probe, ABC):
+    """A probe that reads the answers to questions of one split, difficulty by difficulty."""
+
+    by_default: ClassVar[bool] = False
+
+    items: int = Field(512, ge=1, description="most documents per difficulty")
+    split: str = "test"
+    difficulties: tuple[int, ...] | None = Field(None, description="None: all of the split's")
+
+    @classmethod
+    def applies(cls, task: Task) -> bool:
+        return asks(task)
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        task.check_arguments(self.split, None)
+        for difficulty in self.difficulties or ():
+            task.check_arguments(self.split, difficulty)
+
+    def batches(self, subject: Subject) -> Iterator[tuple[int | None, Batch]]:
+        """(difficulty, documents), the documents that the accuracy probe asks first.
+
+        Raises:
+            ValueError: a split or difficulty that the task lacks.
+        """
+        self.check(subject.task)
+        known = subject.task.difficulties_of(self.split) or (None,)
+        for difficulty in known if self.difficulties is None else self.difficulties:
+            yield (
+                difficulty,
+                questions(subject.task, subject.seed, self.split, difficulty, self.items),
+            )
+
+
+def floor_of(task: Task, difficulty: int | None, split: str) -> float | None:
+    """The highest of the task's floors: what is reached without the ability."""
+    floors = task.floors(difficulty, split)
+    return max(floors.values()) if floors else None
