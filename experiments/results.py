@@ -19,12 +19,10 @@ from typing import TYPE_CHECKING, Any
 from experiments.errors import LoopscopeError
 from experiments.store import RunFolder, read_json, run_folders
 from models.config import LoopedConfig
+from probes.statistics import first_step, has_converged
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: Doubling the exposures changes bits per parameter by less than this in a converged cell.
-CONVERGED_WITHIN = 0.02
 
 #: column -> pandas type, in the order of the table; the labels of the grid's axes follow
 COLUMNS = {
@@ -208,8 +206,7 @@ def converged(runs: Iterable[Run]) -> dict[str, bool]:
         for exposures, run in family.items():
             R, longer = run.bits_per_parameter, family.get(2 * exposures)
             if R is not None and longer is not None and longer.bits_per_parameter is not None:
-                change = abs(longer.bits_per_parameter - R)
-                found[run.folder.run_id] = change < CONVERGED_WITHIN * abs(R)
+                found[run.folder.run_id] = has_converged(R, longer.bits_per_parameter)
     return found
 
 
@@ -260,8 +257,7 @@ def emergence_step(curve: "pd.DataFrame", level: float) -> int | None:
     Args:
         curve: rows of `load_curves` of one run and one measured quantity, in any order.
     """
-    reached = curve.loc[curve["value"] >= level, "step"]
-    return int(reached.min()) if len(reached) else None
+    return first_step(curve["step"].to_numpy(), curve["value"].to_numpy(), level)
 
 
 def _read(out: Path | str, grid: str | None) -> tuple[list[Point], dict[str, Run]]:

@@ -1,0 +1,70 @@
+"""Statistics of runs: intervals, differences, equivalence, power. Sizes in the unit given.
+
+Nothing here draws random numbers but the bootstrap, which is handed its generator.
+"""
+
+from probes.statistics.differences import (
+    Difference,
+    Equivalence,
+    equivalence,
+    hedges_correction,
+    holm,
+    paired_difference,
+    sign_test,
+    welch_difference,
+)
+from probes.statistics.intervals import (
+    Summary,
+    bootstrap_interval,
+    clopper_pearson_interval,
+    summarise,
+    wilson_interval,
+)
+from probes.statistics.power import (
+    equivalence_power,
+    paired_power,
+    seeds_for_difference,
+    seeds_for_equivalence,
+)
+from probes.statistics.seeds import (
+    CONVERGED_WITHIN,
+    SOLVED,
+    Best,
+    Share,
+    best,
+    expected_best,
+    first_step,
+    fraction_solved,
+    has_converged,
+    solved,
+)
+
+__all__ = [
+    "CONVERGED_WITHIN",
+    "SOLVED",
+    "Best",
+    "Difference",
+    "Equivalence",
+    "Share",
+    "Summary",
+    "best",
+    "bootstrap_interval",
+    "clopper_pearson_interval",
+    "equivalence",
+    "equivalence_power",
+    "expected_best",
+    "first_step",
+    "fraction_solved",
+    "has_converged",
+    "hedges_correction",
+    "holm",
+    "paired_difference",
+    "paired_power",
+    "seeds_for_difference",
+    "seeds_for_equivalence",
+    "sign_test",
+    "solved",
+    "summarise",
+    "welch_difference",
+    "wilson_interval",
+]

@@ -1,0 +1,219 @@
+"""Two arms: by how much they differ, whether they are equal, and Holm's correction for many.
+
+Runs of two arms pair by seed (the same world, the same order of data), so their differences are
+tested. scipy.stats costs a second to import and is left to the functions that need it.
+"""
+
+from collections.abc import Sequence
+from math import copysign, exp, inf, lgamma, sqrt
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from probes.statistics.intervals import Values, check_level, finite
+
+#: fewer seeds give no verdict on equivalence
+FEWEST_FOR_EQUIVALENCE = 5
+#: arms that reach this share of the most there is tie by construction
+SATURATED = 0.9
+
+
+class Difference(NamedTuple):
+    """b - a.
+
+    Attributes:
+        mean: of the differences (or difference of the means, where nothing pairs).
+        low, high: its t interval.
+        sd: of the differences; pooled where nothing pairs.
+        p: two-sided, of no difference.
+        effect: mean / sd times Hedges' correction: d_z of pairs, g of independent samples. None
+            where it has no finite estimate.
+        n: pairs, or values of the smaller sample.
+    """
+
+    mean: float
+    low: float
+    high: float
+    sd: float
+    p: float
+    effect: float | None
+    n: int
+
+
+class Equivalence(NamedTuple):
+    """Two one-sided tests of |mean of b - a| < margin.
+
+    Attributes:
+        mean, low, high: difference and its 90 % t interval.
+        p: the larger of the two one-sided ones.
+        verdict: `equal`: the interval lies within the margin; `different`: outside of it;
+            `undecided`: across it; `none`: not asked, for the reason given.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    sd: float | None
+    p: float | None
+    margin: float
+    n: int
+    verdict: Literal["equal", "different", "undecided", "none"]
+    reason: str = ""
+
+
+def hedges_correction(freedom: int) -> float:
+    """Γ(m/2) / (√(m/2) · Γ((m-1)/2)): makes d unbiased for m degrees of freedom (Hedges 1981).
+
+    Raises:
+        ValueError: one degree of freedom or none, where d has no mean.
+    """
+    if freedom < 2:
+        raise ValueError(f"Hedges' correction needs 2 or more degrees of freedom, got {freedom}")
+    return exp(lgamma(freedom / 2) - lgamma((freedom - 1) / 2)) / sqrt(freedom / 2)
+
+
+def paired_difference(a: Values, b: Values, level: float = 0.95) -> Difference:
+    """b - a of runs that pair: paired t test, t interval and d_z.
+
+    Raises:
+        ValueError: fewer than two pairs, or different numbers of values.
+    """
+    d = _pairs(a, b, level)
+    error = float(d.std(ddof=1)) / sqrt(d.size)
+    return _student(float(d.mean()), error, d.size - 1, float(d.std(ddof=1)), d.size, level)
+
+
+def welch_difference(a: Values, b: Values, level: float = 0.95) -> Difference:
+    """mean(b) - mean(a) of runs that do not pair: Welch's t test and interval, Hedges' g.
+
+    g divides by the pooled standard deviation, with n_a + n_b - 2 degrees of freedom.
+
+    Raises:
+        ValueError: fewer than two values on a side.
+    """
+    check_level(level)
+    x, y = finite(a, 2), finite(b, 2)
+    of_x, of_y = float(x.var(ddof=1)) / x.size, float(y.var(ddof=1)) / y.size
+    error = sqrt(of_x + of_y)
+    freedom = float(x.size + y.size - 2)
+    pooled = sqrt((x.var(ddof=1) * (x.size - 1) + y.var(ddof=1) * (y.size - 1)) / freedom)
+    if error > 0:
+        freedom = (of_x + of_y) ** 2 / (of_x**2 / (x.size - 1) + of_y**2 / (y.size - 1))
+    mean = float(y.mean() - x.mean())
+    found = _student(mean, error, freedom, pooled, min(x.size, y.size), level)
+    correction = hedges_correction(x.size + y.size - 2)
+    return found._replace(effect=correction * mean / pooled if pooled > 0 else None)
+
+
+def equivalence(
+    a: Values,
+    b: Values,
+    margin: float,
+    *,
+    ceiling: float | None = None,
+    alpha: float = 0.05,
+) -> Equivalence:
+    """TOST of paired runs (Schuirmann 1987): is the difference within ± margin?
+
+    Args:
+        margin: the smallest difference that would matter, in the unit of the values.
+        ceiling: the most a value can be, such as R_max; None: there is none.
+        alpha: of each one-sided test; the interval has level 1 - 2·alpha.
+
+    Fewer than five pairs, or an arm at nine tenths of the ceiling, give no verdict.
+
+    Raises:
+        ValueError: no values, different numbers of them, or a margin that is not positive.
+    """
+    if not margin > 0:
+        raise ValueError(f"a margin is positive, got {margin}")
+    x, y = finite(a), finite(b)
+    if len(x) == len(y) == 1:
+        reason = _no_verdict(x, y, ceiling)
+        return Equivalence(float(y[0] - x[0]), None, None, None, None, margin, 1, "none", reason)
+    found = paired_difference(x, y, 1 - 2 * alpha)
+    error = found.sd / sqrt(found.n)
+    tails = (_tail(s * found.mean + margin, error, found.n - 1) for s in (1, -1))
+    measured = found.mean, found.low, found.high, found.sd, max(tails), margin, found.n
+    if reason := _no_verdict(x, y, ceiling):
+        return Equivalence(*measured, "none", reason)
+    if -margin < found.low and found.high < margin:
+        return Equivalence(*measured, "equal")
+    apart = found.low >= margin or found.high <= -margin
+    return Equivalence(*measured, "different" if apart else "undecided")
+
+
+def sign_test(a: Values, b: Values) -> float:
+    """Two-sided exact p of b > a as often as b < a, ties left out; infinite values are ordered.
+
+    For steps at which a skill emerges, where never is infinite. 1 where every pair ties.
+
+    Raises:
+        ValueError: different numbers of values, or none.
+    """
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if x.shape != y.shape or not x.size:
+        raise ValueError(f"needed pairs, got {x.size} and {y.size} values")
+    from scipy.stats import binomtest
+
+    more, less = int((y > x).sum()), int((y < x).sum())
+    return float(binomtest(more, more + less).pvalue) if more + less else 1.0
+
+
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Adjusted p values, float64[m], in the order given (Holm 1979): the family errs ≤ alpha.
+
+    Raises:
+        ValueError: a p outside [0, 1].
+    """
+    x = np.asarray(p, float)
+    if not ((x >= 0) & (x <= 1)).all():
+        raise ValueError(f"p values lie between 0 and 1, got {x.tolist()}")
+    order = np.argsort(x, kind="stable")
+    adjusted = np.maximum.accumulate(x[order] * np.arange(x.size, 0, -1))
+    found = np.empty_like(x)
+    found[order] = np.minimum(adjusted, 1.0)
+    return found
+
+
+def _pairs(a: Values, b: Values, level: float) -> np.ndarray:
+    check_level(level)
+    x, y = finite(a, 2), finite(b, 2)
+    if x.size != y.size:
+        raise ValueError(f"needed pairs, got {x.size} and {y.size} values")
+    return y - x
+
+
+def _student(
+    mean: float, error: float, freedom: float, sd: float, n: int, level: float
+) -> Difference:
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    p = min(1.0, 2 * _tail(abs(mean), error, freedom))
+    whole = n - 1 >= 2 and sd > 0
+    effect = hedges_correction(n - 1) * mean / sd if whole else None
+    return Difference(mean, mean - half, mean + half, sd, p, effect, n)
+
+
+def _tail(mean: float, error: float, freedom: float) -> float:
+    """P(t ≥ mean / error); the limit where nothing varies."""
+    from scipy.special import stdtr
+
+    t = mean / error if error > 0 else copysign(inf, mean) if mean else 0.0
+    return float(stdtr(freedom, -t))
+
+
+def _no_verdict(a: np.ndarray, b: np.ndarray, ceiling: float | None) -> str:
+    if len(a) < FEWEST_FOR_EQUIVALENCE:
+        pairs = "1 pair" if len(a) == 1 else f"{len(a)} pairs"
+        return f"{pairs} of seeds, and equivalence needs {FEWEST_FOR_EQUIVALENCE}"
+    if ceiling is None:
+        return ""
+    reached = max(a.mean(), b.mean()) / ceiling
+    if reached < SATURATED:
+        return ""
+    return (
+        f"saturated: an arm reaches {reached:.0%} of the most there is, and arms at "
+        f"{SATURATED:.0%} or more tie by construction"
+    )

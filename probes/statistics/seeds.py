@@ -1,0 +1,101 @@
+"""What is said of the runs of one arm, and of one run's curve.
+
+The mean over seeds and the best of them answer different questions. They have different types
+here, so that one cannot pass for the other.
+"""
+
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+
+from probes.statistics.intervals import Values, finite, wilson_interval
+
+#: accuracy at which a run counts as having solved its questions
+SOLVED = 0.95
+#: doubling the exposures changes bits per parameter by less than this in a converged cell
+CONVERGED_WITHIN = 0.02
+
+
+class Share(NamedTuple):
+    """`count` of `n` runs, with the Wilson interval of the share."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+
+class Best(NamedTuple):
+    """The best of n runs. It grows with n, has no interval, and is no estimate of a mean."""
+
+    value: float
+    n: int
+
+
+def solved(values: Values, level: float = SOLVED, confidence: float = 0.95) -> Share:
+    """How many seeds reach `level`: results of manipulation are bimodal.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    x = finite(values)
+    count = int((x >= level).sum())
+    return Share(count, x.size, *wilson_interval(count, x.size, confidence))
+
+
+def fraction_solved(values: Values, level: float = SOLVED) -> float:
+    """Share of seeds whose accuracy reaches `level`.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    found = solved(values, level)
+    return found.count / found.n
+
+
+def best(values: Values) -> Best:
+    """The largest of the values, and of how many.
+
+    Raises:
+        ValueError: no values, or one that is not finite.
+    """
+    x = finite(values)
+    return Best(float(x.max()), x.size)
+
+
+def expected_best(values: Values, k: int) -> float:
+    """Mean of the best of k seeds drawn without replacement: Σ_i C(i-1, k-1) / C(n, k) · x_(i).
+
+    The best of arms with different numbers of seeds compare at a common k only (in the spirit of
+    Dodge et al. 2019, 1909.03004 §3). k = 1 is the mean, k = n the best.
+
+    Raises:
+        ValueError: k outside 1 … n, or values that are not finite.
+    """
+    x = np.sort(finite(values))
+    if not 1 <= k <= x.size:
+        raise ValueError(f"the best of k needs 1 ≤ k ≤ {x.size} values, got k = {k}")
+    weights = [comb(i, k - 1) / comb(x.size, k) for i in range(x.size)]
+    return float(np.dot(weights, x))
+
+
+def first_step(steps: Values, values: Values, level: float) -> int | None:
+    """First evaluated step at which a metric reaches `level` (emergence); None if it never does.
+
+    Args:
+        steps, values: of one curve, in any order.
+
+    Raises:
+        ValueError: of different lengths.
+    """
+    at, x = np.asarray(steps), np.asarray(values, float)
+    if at.shape != x.shape:
+        raise ValueError(f"needed a value for every step, got {at.size} steps, {x.size} values")
+    reached = at[x >= level]
+    return int(reached.min()) if reached.size else None
+
+
+def has_converged(value: float, doubled: float, within: float = CONVERGED_WITHIN) -> bool:
+    """Whether twice the exposures change a capacity by less than a share `within` of it."""
+    return abs(doubled - value) < within * abs(value)

@@ -1,0 +1,175 @@
+"""Differences, equivalence and Holm against scipy, enumeration and simulations of known truth."""
+
+from itertools import combinations
+from math import sqrt
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from generators.streams import Stream, generator
+from probes.statistics import (
+    equivalence,
+    hedges_correction,
+    holm,
+    paired_difference,
+    sign_test,
+    welch_difference,
+)
+
+
+def _arms(seed: int, n: int, m: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    rng = generator(seed, Stream.PROBE)
+    return rng.normal(1.0, 0.3, n), rng.normal(1.4, 0.5, m or n)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 12])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_paired_difference_agrees_with_scipy(n: int, level: float) -> None:
+    a, b = _arms(n, n)
+    got, want = paired_difference(a, b, level), stats.ttest_rel(b, a)
+    interval = want.confidence_interval(level)
+    assert (got.low, got.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert (got.mean, got.p, got.n) == pytest.approx(((b - a).mean(), want.pvalue, n), rel=1e-9)
+    if n == 2:
+        assert got.effect is None, "d of two pairs has no finite mean"
+    else:
+        d_z = (b - a).mean() / (b - a).std(ddof=1)
+        assert got.effect == pytest.approx(d_z * hedges_correction(n - 1))
+
+
+@pytest.mark.parametrize(("n", "m"), [(4, 4), (3, 9), (12, 5)])
+def test_welch_difference_agrees_with_scipy(n: int, m: int) -> None:
+    a, b = _arms(n, n, m)
+    got, want = welch_difference(a, b), stats.ttest_ind(b, a, equal_var=False)
+    interval = want.confidence_interval(0.95)
+    assert (got.low, got.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert got.p == pytest.approx(want.pvalue, rel=1e-9)
+    # with equal variances t = d / √(1/n + 1/m): Cohen's d from scipy's pooled test
+    d = stats.ttest_ind(b, a).statistic * sqrt(1 / n + 1 / m)
+    assert got.effect == pytest.approx(d * hedges_correction(n + m - 2))
+
+
+def test_hedges_correction_makes_d_unbiased() -> None:
+    """The plain estimate of d_z = 1 from five pairs averages 1.25: the control."""
+    d = generator(0, Stream.PROBE).normal(1.0, 1.0, (40_000, 5))
+    plain = d.mean(1) / d.std(1, ddof=1)
+    assert (hedges_correction(4) * plain).mean() == pytest.approx(1.0, abs=0.015)
+    assert plain.mean() > 1.2
+    # the usual approximation 1 - 3 / (4m - 1)
+    assert hedges_correction(20) == pytest.approx(1 - 3 / 79, abs=1e-4)
+
+
+def test_runs_that_do_not_vary_have_the_limits() -> None:
+    same = paired_difference([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    assert (same.mean, same.low, same.high, same.p, same.effect) == (0, 0, 0, 1, None)
+    assert paired_difference([0.0, 1.0], [1.0, 2.0]).p == 0.0
+    assert welch_difference([1.0, 1.0], [1.0, 1.0]).p == 1.0
+    five = [0.5] * 5
+    assert equivalence(five, five, 0.1).verdict == "equal"
+    assert equivalence(five, [0.7] * 5, 0.1).verdict == "different"
+
+
+def test_paired_test_keeps_its_size() -> None:
+    rows = generator(1, Stream.PROBE).normal(size=(4000, 2, 3))
+    wrong = np.mean([paired_difference(a, b).p < 0.05 for a, b in rows])
+    assert wrong == pytest.approx(0.05, abs=0.012)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.3])
+def test_equivalence_is_two_one_sided_tests(shift: float) -> None:
+    rng = generator(5, Stream.PROBE)
+    a = rng.normal(1.0, 0.2, 8)
+    b = a + shift + rng.normal(0, 0.04, 8)
+    got = equivalence(a, b, 0.1)
+    lower = stats.ttest_1samp(b - a, -0.1, alternative="greater").pvalue
+    upper = stats.ttest_1samp(b - a, 0.1, alternative="less").pvalue
+    assert got.p == pytest.approx(max(lower, upper), rel=1e-9)
+    assert (got.p < 0.05) == (got.verdict == "equal"), "interval and tests say the same"
+    interval = stats.ttest_rel(b, a).confidence_interval(0.9)
+    assert (got.low, got.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_verdicts_of_equivalence() -> None:
+    noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+    a = np.full(5, 1.0)
+    assert equivalence(a, a + noise, 0.1).verdict == "equal"
+    assert equivalence(a, a + noise + 0.5, 0.1).verdict == "different"
+    assert equivalence(a, a + 0.1 + noise, 0.1).verdict == "undecided"
+
+
+def test_no_verdict_says_why() -> None:
+    a = [1.0, 1.01, 0.99, 1.0]
+    few = equivalence(a, a, 0.1)
+    assert few.verdict == "none" and "4 pairs of seeds, and equivalence needs 5" in few.reason
+    assert few.p == pytest.approx(0.0, abs=1e-9), "the numbers are given all the same"
+    five = [*a, 1.02]
+    full = equivalence(five, five, 0.1, ceiling=1.1)
+    assert full.verdict == "none" and "saturated" in full.reason
+    assert equivalence(five, five, 0.1, ceiling=1.2).verdict == "equal"
+    half = equivalence(np.array(five) / 2, five, 0.1, ceiling=1.1)
+    assert half.verdict == "none", "one saturated arm is enough"
+    one = equivalence([1.0], [1.3], 0.1)
+    assert (one.verdict, one.low, one.n) == ("none", None, 1) and "1 pair of" in one.reason
+
+
+def test_equivalence_keeps_its_size_at_the_margin() -> None:
+    """The truth lies on the margin, so that every `equal` is an error; inside, most are right."""
+    noise = generator(2, Stream.PROBE).normal(0, 0.05, (4000, 6))
+    zero = np.zeros(6)
+    wrong = np.mean([equivalence(zero, 0.1 + x, 0.1).verdict == "equal" for x in noise])
+    right = np.mean([equivalence(zero, x, 0.1).verdict == "equal" for x in noise])
+    assert wrong == pytest.approx(0.05, abs=0.012)
+    assert right > 0.9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_closed_testing_by_enumeration(seed: int) -> None:
+    """A hypothesis falls when Bonferroni rejects every set that holds it."""
+    p = generator(seed, Stream.PROBE).beta(0.4, 2.0, 5)
+    p[1] = p[0]
+    every = range(len(p))
+    want = [
+        max(
+            min(1.0, len(chosen) * p[list(chosen)].min())
+            for size in range(1, len(p) + 1)
+            for chosen in combinations(every, size)
+            if i in chosen
+        )
+        for i in every
+    ]
+    assert holm(p) == pytest.approx(want)
+
+
+def test_holm_keeps_the_family_and_is_kinder_than_bonferroni() -> None:
+    p = generator(3, Stream.PROBE).uniform(size=(5000, 6))
+    assert np.mean([holm(row).min() < 0.05 for row in p]) <= 0.06
+    assert np.mean(p.min(1) < 0.05) > 0.2, "uncorrected, the family errs often"
+    assert holm([0.01, 0.03]).tolist() == [0.02, 0.03]
+    assert holm([]).tolist() == []
+
+
+def test_sign_test_orders_never_last() -> None:
+    never = np.inf
+    assert sign_test([never] * 6, [400] * 6) == pytest.approx(2 / 64)
+    assert sign_test([never, never, 500], [400, never, 400]) == pytest.approx(2 / 4)
+    assert sign_test([never, never], [never, never]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: paired_difference([1.0], [2.0]),
+        lambda: paired_difference([1.0, 2.0], [1.0, 2.0, 3.0]),
+        lambda: welch_difference([1.0], [1.0, 2.0]),
+        lambda: equivalence([1.0, 2.0], [1.0, 2.0], 0.0),
+        lambda: equivalence([1.0, float("nan")], [1.0, 2.0], 0.1),
+        lambda: equivalence([1.0], [1.0, 2.0], 0.1),
+        lambda: holm([0.5, 1.5]),
+        lambda: sign_test([], []),
+        lambda: hedges_correction(1),
+    ],
+)
+def test_bad_input_is_named(call) -> None:
+    with pytest.raises(ValueError, match="got"):
+        call()
