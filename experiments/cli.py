@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from experiments import data_commands
+from experiments import data_commands, plan_commands, results_commands, watch_commands
 from experiments.errors import LoopscopeError
 from experiments.export import export
+from experiments.options import RUNS, GridName, Out, OutArgument, Overrides, Shard, parse_shard
 
 if TYPE_CHECKING:
     from experiments.grid import Grid
@@ -21,14 +22,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-GridName = Annotated[str, typer.Argument(metavar="GRID", help="a shipped grid, or a YAML file")]
-Out = Annotated[Path, typer.Option(help="folder of the runs")]
-OutArgument = Annotated[Path, typer.Argument(metavar="[OUT]", help="folder of the runs")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="A.B=V", help="a value for every run; repeatable")
-]
-RUNS = Path("runs")
-
 
 @app.command()
 def run(
@@ -38,7 +31,7 @@ def run(
         None
     ),
     overrides: Overrides = [],  # noqa: B006 typer copies it
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="the I-th of N shares")] = None,
+    shard: Shard = None,
     allow_drift: Annotated[
         bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
     ] = False,
@@ -51,7 +44,7 @@ def run(
     from experiments.runner import run_grid
     from experiments.store import check_output
 
-    share = _parse_shard(shard)
+    share = parse_shard(shard)
     loaded = load_grid(grid, overrides)
     check_output(out)
     before = _state_of_figures(loaded, out)
@@ -69,22 +62,6 @@ def run(
         raise typer.Exit(130)
     _report(loaded, out, before)
     raise typer.Exit(1 if outcome.failed else 0)
-
-
-def _parse_shard(text: str | None) -> tuple[int, int] | None:
-    """Raises LoopscopeError unless `text` is I/N with 1 ≤ I ≤ N."""
-    if text is None:
-        return None
-    first, _, second = text.partition("/")
-    try:
-        i, n = int(first), int(second)
-    except ValueError:
-        i, n = 0, 0
-    if not 1 <= i <= n:
-        raise LoopscopeError(
-            f"--shard {text}: needs I/N with I from 1 to N, such as 1/3, 2/3 and 3/3"
-        )
-    return i, n
 
 
 def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
@@ -123,53 +100,6 @@ def _draw(
         for path in draw(**figure, out=out, grid=grid, folder=folder):
             if path.suffix == ".png":
                 typer.echo(path)
-
-
-@app.command()
-def plan(
-    grid: GridName,
-    out: Out = RUNS,
-    overrides: Overrides = [],  # noqa: B006
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-) -> None:
-    """Show the runs of a grid, what they cost and which are done; write nothing."""
-    import json
-
-    from experiments import plan as planning
-    from experiments.grid import load_grid
-    from experiments.store import check_output
-
-    loaded = load_grid(grid, overrides)
-    check_output(out)
-    planned = planning.plan(loaded, out)
-    if as_json:
-        data = planning.as_json(loaded, out, planned)
-        typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
-    else:
-        typer.echo(planning.as_text(loaded, planned))
-
-
-@app.command()
-def status(out: OutArgument = RUNS) -> None:
-    """Show how far every run in a folder is."""
-    from experiments.plan import status_text
-
-    typer.echo(status_text(out))
-
-
-@app.command()
-def table(
-    out: OutArgument = RUNS,
-    grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="for a README")] = False,
-) -> None:
-    """Print the results as tables, with floors, seeds and what failed."""
-    from experiments.table import markdown_table, print_table
-
-    if markdown:
-        typer.echo(markdown_table(out, grid))
-    else:
-        print_table(out, grid)
 
 
 @app.command()
@@ -246,7 +176,7 @@ def diff(
 ) -> None:
     """Show in which fields two runs differ."""
     from experiments.compare import differences, run_folder
-    from experiments.plan import aligned
+    from experiments.summary import aligned
 
     one, two = run_folder(first, out), run_folder(second, out)
     rows = differences(one.path, two.path)
@@ -267,6 +197,10 @@ def schema(
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
 
 
+app.command()(plan_commands.plan)
+app.command()(watch_commands.status)
+app.command()(watch_commands.logs)
+app.command()(results_commands.table)
 app.command()(export)
 app.command("export-data")(data_commands.export_data)
 app.add_typer(data_commands.bench, name="bench")

@@ -45,7 +45,7 @@ def generators(
 ) -> None:
     """Tokens per second on one core, beside plain Python that writes one document at a time."""
     from experiments.bench import measure_all
-    from experiments.plan import aligned
+    from experiments.summary import aligned
 
     rows = measure_all(kinds, batch=batch, seconds=seconds)
     typer.echo(f"million tokens a second on one core, padding not counted; batches of {batch}")

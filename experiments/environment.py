@@ -18,10 +18,14 @@ from typing import Any
 import generators
 import models
 from experiments.config import RunConfig
+from experiments.machine import device_name, processor_name
 from experiments.store import RunFolder
 
 #: modules of this package that decide weights
-TRAINING = ("config.py", "train.py", "trainer.py", "journal.py", "optimiser.py", "loops.py")
+TRAINING = tuple(
+    f"{name}.py"
+    for name in ("config", "train", "trainer", "growing", "journal", "optimiser", "loops")
+)
 VERSIONS = ("torch", "numpy")
 
 
@@ -67,15 +71,6 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def environment(config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     """The content of environment.json; needs no torch."""
     return {
@@ -83,7 +78,8 @@ def environment(config: RunConfig, device: str = "cpu") -> dict[str, Any]:
         "sources": source_hashes() | {"plugins": _plugin_hashes(config)},
         "machine": {
             "platform": platform.platform(),
-            "processor": _processor(),
+            "processor": processor_name(),
+            "accelerator": device_name(device) if device.startswith("cuda") else None,
             "cores": os.cpu_count(),
             "device": device,
         },

@@ -1,19 +1,17 @@
 """What a grid would cost and where it stands, without training anything or writing anything."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from experiments.config import RunConfig, spans
-from experiments.errors import LoopscopeError
 from experiments.grid import Grid
 from experiments.loops import expected_loops
 from experiments.plugins import blame
-from experiments.store import RunFolder, run_folders
-from experiments.summary import number
+from experiments.store import RunFolder
+from experiments.summary import aligned, number
 from generators.streams import Stream, generator
 from generators.task import Task
 from models.counts import count_parameters, training_flops
@@ -68,7 +66,7 @@ def cost(config: RunConfig) -> Cost:
         documents = span.last_document - span.first_document
         for loops, share in expected_loops(span.phase.draw, span.phase.loops or model.loops):
             flops += share * training_flops(
-                model,
+                config.model_of(span.phase),
                 shape.vocabulary,
                 documents=documents,
                 context=shape.context,
@@ -170,36 +168,4 @@ def as_text(grid: Grid, planned: list[Planned]) -> str:
         f"{total['points']} points, {total['runs']} runs ({status}), "
         f"{number(total['tokens'])} tokens, {number(total['train_flops'])} FLOPs, "
         f"of which {number(total['train_flops_left'])} are still to do"
-    )
-
-
-def status_text(out: Path) -> str:
-    """A line per run in `out` and their number by state.
-
-    Raises:
-        LoopscopeError: `out` is no folder.
-    """
-    if not out.is_dir():
-        raise LoopscopeError(f"{out} is no folder; `loopscope run GRID --out {out}` makes one")
-    lines = [("run", "status", "step", "loss", "reason")]
-    states: Counter[str] = Counter()
-    for folder in run_folders(out):
-        state, known = folder.state(), folder.status()
-        states[state] += 1
-        step = f"{known.step}/{known.last_step}" if known else ""
-        loss = f"{known.loss:.4f}" if known and known.loss is not None else ""
-        reason = known.reason if known and state == "failed" else ""
-        lines.append((folder.run_id, state, step, loss, reason))
-    counts = ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
-    return f"{aligned(lines)}\n\n{counts}" if states else f"{out} has no runs yet"
-
-
-def aligned(lines: Sequence[tuple[str, ...]]) -> str:
-    """Columns of text side by side; empty ones are left out."""
-    columns = [c for c in zip(*lines, strict=True) if any(c[1:])] if len(lines) > 1 else []
-    widths = [max(map(len, column)) for column in columns]
-    rows = zip(*columns, strict=True)
-    return "\n".join(
-        "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
     )

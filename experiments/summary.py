@@ -112,6 +112,17 @@ def number(value: Any) -> str:
     return f"{size:.4g}"
 
 
+def aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """Columns of text side by side; empty ones are left out."""
+    columns = [c for c in zip(*lines, strict=True) if any(c[1:])] if len(lines) > 1 else []
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
 def difficulty_name(task: str) -> str:
     """What a task calls its difficulty, such as `hops`."""
     from experiments.plugins import choices

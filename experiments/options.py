@@ -1,0 +1,38 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.errors import LoopscopeError
+
+RUNS = Path("runs")
+
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="a shipped grid, or a YAML file")]
+Out = Annotated[Path, typer.Option(help="folder of the runs")]
+OutArgument = Annotated[Path, typer.Argument(metavar="[OUT]", help="folder of the runs")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="A.B=V", help="a value for every run; repeatable")
+]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="the I-th of N shares")]
+Where = Annotated[
+    list[str],
+    typer.Option("--where", metavar="EXPR", help="such as 'task=bios,k=1,width>=64'; repeatable"),
+]
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Raises LoopscopeError unless `text` is I/N with 1 ≤ I ≤ N."""
+    if text is None:
+        return None
+    first, _, second = text.partition("/")
+    try:
+        i, n = int(first), int(second)
+    except ValueError:
+        i, n = 0, 0
+    if not 1 <= i <= n:
+        raise LoopscopeError(
+            f"--shard {text}: needs I/N with I from 1 to N, such as 1/3, 2/3 and 3/3"
+        )
+    return i, n
