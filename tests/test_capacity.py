@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from generators.biographies import Biographies
+from generators.extraction import Extraction
 from generators.multihop import MultiHop
+from generators.operations import Operations
 from generators.streams import Stream, generator
 from models.config import LoopedConfig
 from models.outputs import LoopOutputs, Positions
-from probes.capacity import Capacity, bootstrap_means, stored_bits
+from probes.capacity import Capacity, stored_bits
+from probes.memory import bootstrap_means
 from probes.probe import Measurement, Subject
 
 P = 12_345
@@ -269,7 +272,7 @@ def test_only_biographies_have_a_capacity() -> None:
     facts = MultiHop(entities=8, relations=4, hops=2).bind(0)
     assert Capacity.applies(Biographies()) and not Capacity.applies(facts)
     wrong = replace(subject(None, Biographies()), task=facts)
-    with pytest.raises(ValueError, match="kind bios, got multihop"):
+    with pytest.raises(ValueError, match="kind bios or .* got multihop"):
         Capacity().measure(wrong)
 
 
@@ -293,7 +296,41 @@ def test_a_trained_model_knows_its_own_people_and_no_others() -> None:
     others = Biographies(people=32, templates=1).bind(1)
     assert set(map(tuple, task.world.names)).isdisjoint(map(tuple, others.world.names))
     model = trained(task, steps=250)
-    own = by_item(Capacity().measure(subject(model, task)), "capacity_ratio")
+    rows = Capacity(bits=(8, 2)).measure(subject(model, task))
+    own = by_item(rows, "capacity_ratio")
     strangers = by_item(Capacity().measure(subject(model, others)), "capacity_ratio")
     assert own["total"].value > 0.9
     assert all(row.value < 0 for row in strangers.values())
+    eight, two = (by_item(rows, f"capacity_ratio_int{bits}")["total"] for bits in (8, 2))
+    assert eight.value == pytest.approx(own["total"].value, abs=0.05)
+    assert two.value < own["total"].value - 0.3
+    assert (eight.ceiling, eight.floor, eight.n_items) == (1, 0, 32)
+    assert Capacity().measure(subject(model, task)) == rows[: len(rows) // 3]  # put back
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        Extraction(biographies=Biographies(people=300, employer_first=False)),
+        Operations(biographies=Biographies(people=300, employer_first=False)),
+    ],
+    ids=["extraction", "operations"],
+)
+def test_biographies_among_questions_are_measured_alike(mixed: Any) -> None:
+    """Zero for the right pools and R_max for the oracle; only the questions' words are new."""
+    mixed = mixed.bind(3)
+    assert Capacity.applies(type(mixed)())
+    words = mixed.text.vocabulary.tokens
+    assert mixed.vocabulary.tokens[: len(words)] == words
+    others = len(mixed.vocabulary) - len(words)
+
+    def wider(next_token: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda tokens: pad(next_token(tokens), (0, others), value=-torch.inf)
+
+    blank = Capacity().measure(subject(Fake(wider(uniform_over_pools(mixed.text))), mixed))
+    assert by_item(blank, "bits")["total"].value / 300 == pytest.approx(0, abs=1e-5)
+    rows = Capacity().measure(subject(Fake(wider(lookup(mixed.text))), mixed))
+    total = by_item(rows, "bits")["total"]
+    assert total.value == pytest.approx(mixed.information_bits(), rel=1e-6)
+    assert total.ceiling == pytest.approx(mixed.information_bits())
+    assert total.n_items == 300
