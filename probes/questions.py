@@ -48,6 +48,11 @@ def chunks(batch: Batch) -> list[Batch]:
     ]
 
 
+def final_span(batch: Batch) -> str:
+    """`result`, or `answer` where nothing is written before it (no chain of thought)."""
+    return "result" if "result" in batch.spans else "answer"
+
+
 def having(batch: Batch, span: str) -> Batch:
     """The documents that have a span.
 
