@@ -23,6 +23,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         )
         yield ("model", "context"), message
     yield from _impossible_exits(config)
+    yield from _impossible_growth(config)
     for i, phase in enumerate(config.training.phases):
         yield from _impossible_loops(config, i)
         if phase.weights is not None:
@@ -85,6 +86,37 @@ def _impossible_loops(config: RunConfig, i: int) -> Iterator[tuple[Location, str
     else:
         return
     yield (*here, "backprop_loops"), message
+
+
+def _impossible_growth(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """Phases whose cores do not follow from each other by copies."""
+    model, phases = config.model, config.training.phases
+    grows = [i for i, phase in enumerate(phases) if phase.core or phase.growth]
+    if grows and isinstance(model.reuse, tuple):
+        message = f"model.reuse {list(model.reuse)} names the layers; a core of them cannot grow"
+        yield ("training", "phases", str(grows[0])), message
+        return
+    before: int | None = None  # layers of the run that training starts from, known later
+    for i, phase in enumerate(phases):
+        here = ("training", "phases", str(i))
+        core = model.core if phase.core is None else phase.core
+        if phase.core is not None and (phase.core >= model.core or i == len(phases) - 1):
+            message = (
+                f"has to be less than model.core {model.core}, to which a later phase has to "
+                f"grow; got {phase.core}"
+            )
+            yield (*here, "core"), message
+        elif i == 0:
+            if phase.growth is not None and config.start is None:
+                message = "in the first phase there is nothing to copy unless `start` names a run"
+                yield (*here, "growth"), message
+        elif (phase.growth is not None) != (core != before) or core % (before or 1):
+            message = (
+                f"the core has {before} layers in the phase before and {core} in this one; "
+                "growth (stack or interleave) makes a multiple of them, and goes with no other step"
+            )
+            yield here, message
+        before = core
 
 
 @cache

@@ -52,6 +52,13 @@ class Phase(Frozen):
     )
     beta: float | None = Field(None, ge=0, description="None: that of the objective")
     weights: dict[str, float] | None = Field(None, description="of a mixture's components")
+    core: int | None = Field(
+        None, ge=1, description="layers of the core before it has grown; None: those of the model"
+    )
+    growth: Literal["stack", "interleave"] | None = Field(
+        None,
+        description="how the core grows as the phase begins: from AB to ABAB, or to AABB",
+    )
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
@@ -162,11 +169,28 @@ class RunConfig(Frozen):
         """The task with this run's seed."""
         return self.task.bind(self.seed)
 
-    def build_model(self, task: Task) -> "LoopedTransformer":
-        """The untrained model for a bound task: weights from the run's own INIT stream."""
+    def model_of(self, phase: Phase) -> LoopedConfig:
+        """The model as it is in a phase: `model`, or what is yet to grow to it."""
+        if phase.core is None:
+            return self.model
+        shape = {"core": phase.core, "loops": phase.loops or self.model.loops}
+        return self.model.model_copy(update=shape | {"loop_rows": self.model.embedded_loops})
+
+    def model_at(self, step: int) -> LoopedConfig:
+        """The model as a checkpoint after so many steps holds it; it grows after its checkpoint."""
+        found = spans(self.training, self.task.items_per_exposure)
+        return self.model_of(next((s for s in found if step <= s.last_step), found[-1]).phase)
+
+    def build_model(self, task: Task, step: int | None = None) -> "LoopedTransformer":
+        """The untrained model for a bound task: weights from the run's own INIT stream.
+
+        Args:
+            step: with the shape that it has then; None: that of the end.
+        """
         weights_seed = int(generator(self.seed, Stream.INIT).integers(2**63))
         objective = self.canonical().objective
-        model = self.model.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
+        shape = self.model if step is None else self.model_at(step)
+        model = shape.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
         if objective.halting is not None:
             model.halting = objective.halting
         return model

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -75,6 +76,16 @@ class Journal:
             "seconds": self.trainer.counters.train_seconds,
         }
         self.folder.append_metrics(line | {k: float(v) for k, v in loss.logged.items()})
+
+    def grown(self, record: dict[str, Any] | None) -> None:
+        """One line of metrics.jsonl if the model has grown."""
+        if record is None:
+            return
+        self.folder.append_metrics({"step": record["step"], "growth": record})
+        self.folder.log(
+            f"grows from {record['from']} to {record['to']}: loss {record['loss_before']:.4f} "
+            f"before, {record['loss_after']:.4f} after"
+        )
 
     def evaluate(self) -> None:
         """One line of metrics.jsonl with the measurements of `observe.evaluate_with`."""

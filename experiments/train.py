@@ -10,6 +10,7 @@ from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.files import write_json
+from experiments.growing import enter, smaller
 from experiments.journal import Journal
 from experiments.measure import chosen_probes, record_probe, rows_of
 from experiments.store import RunFolder
@@ -45,6 +46,8 @@ def train(
     journal = Journal(trainer, folder)
     journal.report()
     for span in trainer.spans:
+        if trainer.counters.step == span.first_step:
+            journal.grown(enter(trainer, span))
         while trainer.counters.step < span.last_step:
             loss = trainer.step(span)
             journal.observe(loss, span)
@@ -106,6 +109,8 @@ def start_weights(trainer: Trainer, folder: RunFolder) -> None:
             f"start {run_id} has no result in {other.path.parent}; run its grid first, then "
             "this one with --retry-failed"
         )
+    if trainer.spans[0].phase.growth is not None:
+        trainer.adopt(smaller(trainer, other.config()))
     trainer.start_from(state["model"], run_id)
     folder.log(f"takes over the weights of {run_id}")
 
@@ -157,6 +162,7 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         "seed": config.seed,
         "lr": config.training.lr,
         "precision": config.training.precision,
+        **({"growth": trainer.growths} if trainer.growths else {}),
         "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
         "timings": {
             "wall_seconds": counters.train_seconds + counters.evaluate_seconds + probe_seconds,

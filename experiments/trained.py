@@ -41,6 +41,6 @@ def load_trained(folder: RunFolder, device: str) -> tuple["LoopedTransformer", T
             "and run its grid again"
         )
     task = config.bound_task()
-    model = config.build_model(task)
+    model = config.build_model(task, state["step"])
     model.load_state_dict(state["model"])
     return model.to(device).eval(), task, state["step"]

@@ -21,6 +21,7 @@ from experiments.optimiser import build_optimiser, learning_rate
 from generators.streams import Stream, generator
 from generators.task import Batch
 from models.counts import training_flops
+from models.looped import LoopedTransformer
 from models.objectives.objective import Loss
 from models.outputs import LoopOutputs, Positions
 
@@ -76,17 +77,23 @@ class Trainer:
         self.objective = self.config.objective
         self.task = self.config.bound_task()
         self.vocabulary_size = len(self.task.vocabulary)
-        self.model = self.config.build_model(self.task).to(self.device)
+        self.spans = spans(config.training, self.task.items_per_exposure)
+        self.last_step = self.spans[-1].last_step
+        self.adopt(self.config.build_model(self.task, step=0))
+        self.counters = Counters()
+        #: what each growth of the core did to the loss
+        self.growths: list[dict[str, Any]] = []
+        #: losses since the last look: they stay on the device, looking waits for it
+        self.window: list[Tensor] = []
+
+    def adopt(self, model: LoopedTransformer) -> None:
+        """Goes on with this model, and with an optimiser that has seen nothing yet."""
+        self.model = model.to(self.device)
         if self.objective.trains_gate_alone:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(name.startswith("gate."))
-        self.optimiser = build_optimiser(self.model, config.training)
-        self.spans = spans(config.training, self.task.items_per_exposure)
-        self.last_step = self.spans[-1].last_step
+        self.optimiser = build_optimiser(self.model, self.config.training)
         self.subject = subject_of(self.config, self.model, self.task, self.device)
-        self.counters = Counters()
-        #: losses since the last look: they stay on the device, looking waits for it
-        self.window: list[Tensor] = []
 
     def start_from(self, weights: dict[str, Tensor], run_id: str) -> None:
         """Takes over the weights of another run; a gate that it lacks stays as it is.
@@ -107,9 +114,12 @@ class Trainer:
 
     def restore(self, state: dict) -> None:
         """Goes back to a checkpoint."""
+        if self.config.model_at(state["step"]) != self.model.config:
+            self.adopt(self.config.build_model(self.task, state["step"]))
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.counters = Counters(**state["counters"])
+        self.growths = state.get("growths", [])
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs: tensors and plain types."""
@@ -118,22 +128,28 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "counters": asdict(self.counters),
+            "growths": self.growths,
         }
 
-    def step(self, span: Span) -> Loss:
-        """One optimiser step."""
+    def documents(self, span: Span) -> Batch:
+        """The batch of the next step."""
         training, step = self.config.training, self.counters.step
         first = span.first_document + (step - span.first_step) * training.batch
         n = min(training.batch, span.last_document - first)
         rng = generator(self.config.seed, Stream.TRAIN, step)
-        batch = self.task.sample(rng, n, index=first)
+        return self.task.sample(rng, n, index=first)
+
+    def step(self, span: Span) -> Loss:
+        """One optimiser step."""
+        training, step = self.config.training, self.counters.step
+        batch = self.documents(span)
         inputs, at, targets = model_inputs(batch, self.device)
         phase = span.phase
         wanted = phase.loops or self.config.model.loops
         loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(span, training, step)
-        with self._precision():
+        with self.precision():
             outputs = self.model(inputs, loops, **self._backward(phase))
             loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
             self._balance(outputs, loss)
@@ -162,7 +178,8 @@ class Trainer:
             loss.total = loss.total + self.config.model.balance * imbalance
             loss.logged["imbalance"] = imbalance.detach()
 
-    def _precision(self) -> AbstractContextManager:
+    def precision(self) -> AbstractContextManager:
+        """In which a forward pass is computed."""
         half = self.config.training.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
@@ -174,7 +191,7 @@ class Trainer:
         counters.documents += len(batch)
         counters.tokens += int((batch.tokens != 0).sum())
         counters.train_flops += training_flops(
-            self.config.model,
+            self.model.config,
             self.vocabulary_size,
             documents=inputs.shape[0],
             context=inputs.shape[1],

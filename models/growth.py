@@ -5,6 +5,7 @@ and halving the loops leaves the last loop's output as it is: the same blocks ru
 order (24 layers × 8 loops = 48 × 4). With it on, half of the norms between loops are lost.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from models.looped import LoopedTransformer
@@ -23,6 +24,15 @@ def growth_mapping(core: int, factor: int, mapping: Mapping) -> tuple[int, ...]:
     if mapping == "stack":
         return tuple(range(core)) * factor
     return tuple(layer for layer in range(core) for _ in range(factor))
+
+
+def origin_of(name: str, mapping: Sequence[int]) -> str:
+    """The old parameter that a new one is a copy of; outside the core it has the same name."""
+    part, _, rest = name.partition(".")
+    if part != "core":
+        return name
+    layer, _, inner = rest.partition(".")
+    return f"core.{mapping[int(layer)]}.{inner}"
 
 
 def grow(
@@ -56,12 +66,7 @@ def grow(
         .build(model.vocabulary_size, gate=model.gate is not None, seed=0)
     )
     old = model.state_dict()
-    state = {name: tensor for name, tensor in old.items() if not name.startswith("core.")}
-    for new, source in enumerate(origin):
-        start = f"core.{source}."
-        for name, tensor in old.items():
-            if name.startswith(start):
-                state[f"core.{new}.{name.removeprefix(start)}"] = tensor
-    grown.load_state_dict(state)
+    grown.load_state_dict({name: old[origin_of(name, origin)] for name in grown.state_dict()})
+    grown.halting = model.halting
     device = next(model.parameters()).device
     return grown.to(device, next(model.parameters()).dtype).train(model.training)

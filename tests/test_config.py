@@ -96,6 +96,8 @@ OTHER: dict[str, Any] = {
     "training.recompute": True,
     "start": "multihop-1x2-0123456789ab",
     "training.phases.0.weights": {"a": 1.0},
+    "training.phases.0.core": 1,
+    "training.phases.0.growth": "stack",
 }
 
 

@@ -1,0 +1,101 @@
+"""Growth inside a run: a phase that begins with more layers, each a copy of one before.
+
+The optimiser goes on too: a copy takes over the moments and the step count of its origin. With
+fresh moments AdamW would begin with steps of full size in every direction; whoever wants a
+gentler start gives the phase a `warmup`.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from experiments.config import RunConfig, Span
+from experiments.errors import LoopscopeError
+from experiments.trainer import Trainer, model_inputs
+from models.growth import grow, growth_mapping, origin_of
+from models.looped import LoopedTransformer
+
+
+def enter(trainer: Trainer, span: Span) -> dict[str, Any] | None:
+    """Brings the model into the shape of a phase that is about to begin; what that did, if it grew.
+
+    The entry of `trainer.growths`: the step that follows, the phase, `from` and `to` (k⊗n), the
+    mapping (old layer of each new one), and losses on the batch of that step right before and
+    right after: `loss` of the objective and `last_loop`, the cross-entropy of the last loop.
+    """
+    shape = trainer.config.model_of(span.phase)
+    if trainer.model.config.core != shape.core:
+        return grow_into(trainer, trainer.model, span)
+    if trainer.model.config != shape:
+        trainer.model.config = shape
+    return None
+
+
+def grow_into(trainer: Trainer, old: LoopedTransformer, span: Span) -> dict[str, Any]:
+    """As `enter`, from any model of which copies can be made; its own moments are kept.
+
+    Raises:
+        LoopscopeError: no growth leads there.
+    """
+    shape, how = trainer.config.model_of(span.phase), span.phase.growth
+    core = old.config.core
+    if how is None or shape.core <= core or shape.core % core:
+        raise LoopscopeError(
+            f"a core of {core} cannot grow to {shape.core}: it needs a multiple of its layers, and "
+            "`growth: stack` or `interleave` in the phase that begins with them"
+        )
+    before = _losses(trainer, old, span, old.config.loops)
+    moments = _moments(trainer, old)
+    grown = grow(old, how, factor=shape.core // core, loops=shape.loops)
+    grown.config = shape
+    trainer.adopt(grown)
+    mapping = growth_mapping(core, shape.core // core, how)
+    for name, parameter in grown.named_parameters():
+        if state := moments.get(origin_of(name, mapping)):
+            trainer.optimiser.state[parameter] = {k: v.clone() for k, v in state.items()}
+    after = _losses(trainer, grown, span, span.phase.loops or shape.loops)
+    record = {
+        "step": trainer.counters.step + 1,
+        "phase": trainer.spans.index(span),
+        "from": old.config.label,
+        "to": shape.label,
+        "mapping": list(mapping),
+        **{f"{name}_before": value for name, value in before.items()},
+        **{f"{name}_after": value for name, value in after.items()},
+    }
+    trainer.growths.append(record)
+    return record
+
+
+def smaller(trainer: Trainer, other: RunConfig) -> LoopedTransformer:
+    """A model of another run's shape, untrained, that can grow to this run's first.
+
+    Raises:
+        LoopscopeError: the two differ in more than core and loops.
+    """
+    own = trainer.config.model_of(trainer.spans[0].phase)
+    ends = {name: getattr(own, name) for name in ("core", "loops", "loop_rows")}
+    if other.model.model_copy(update=ends) != own:
+        raise LoopscopeError(
+            f"the model of start {other.run_id} cannot grow to this one: they may differ in core "
+            "and loops alone"
+        )
+    gate = trainer.objective.uses_gate
+    return other.model.build(trainer.vocabulary_size, gate=gate, seed=0)
+
+
+def _moments(trainer: Trainer, old: LoopedTransformer) -> dict[str, dict[str, torch.Tensor]]:
+    """Name of a parameter -> its state in the optimiser; empty for a model of another run."""
+    states = trainer.optimiser.state
+    return {name: states[p] for name, p in old.named_parameters() if p in states}
+
+
+def _losses(trainer: Trainer, model: LoopedTransformer, span: Span, loops: int) -> dict[str, float]:
+    """In nats per predicted token, on the batch of the next step and with the β of its phase."""
+    inputs, at, targets = model_inputs(trainer.documents(span), trainer.device)
+    with torch.no_grad(), trainer.precision():
+        outputs = model(inputs, loops)
+        loss = trainer.objective.loss(outputs, at, targets, beta=span.phase.beta).total
+        last = cross_entropy(outputs.logits(at=at).float(), targets)
+    return {"loss": float(loss), "last_loop": float(last)}
