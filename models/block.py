@@ -15,6 +15,7 @@ from models.positions import RotaryTable, rotate
 
 if TYPE_CHECKING:
     from models.passes import Recall
+    from models.reading import Reading
 
 
 class Attention(nn.Module):
@@ -41,6 +42,17 @@ class Attention(nn.Module):
             k, v = recall(k, v)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.out(mixed.transpose(1, 2).reshape(B, T, D))
+
+    def at(self, reading: "Reading", x: Tensor, table: RotaryTable | None) -> Tensor:
+        """[B, Q, D]: `forward` at the positions that are read."""
+        B, T, D = x.shape
+        query, key_value = self.qkv.weight.split((D, 2 * D))
+        q = F.linear(reading.gather(x), query).view(B, -1, self.heads, D // self.heads)
+        kv = F.linear(x, key_value).view(B, T, 2, self.heads, D // self.heads)
+        k, v = kv.permute(2, 0, 3, 1, 4)
+        q, k = rotate(q.transpose(1, 2), reading.table), rotate(k, table)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reading.mask)
+        return self.out(mixed.transpose(1, 2).reshape(B, -1, D))
 
 
 class Block(nn.Module):
@@ -69,6 +81,14 @@ class Block(nn.Module):
         routed: Routed | None = None,
     ) -> Tensor:
         mixed = self.attention(self.attention_norm(x), table, mask, recall)
+        return self._finish(x, mixed, routed)
+
+    def at(self, reading: "Reading", x: Tensor, table: RotaryTable | None) -> Tensor:
+        """[B, Q, D]: `forward` at the positions that are read."""
+        mixed = self.attention.at(reading, self.attention_norm(x), table)
+        return self._finish(reading.gather(x), mixed, None)
+
+    def _finish(self, x: Tensor, mixed: Tensor, routed: Routed | None) -> Tensor:
         x = x + self.attention_out_norm(mixed)
         return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x), routed))
 

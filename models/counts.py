@@ -103,7 +103,10 @@ def training_flops(
     backprop_loops: int | None = None,
     frozen: bool = False,
 ) -> int:
-    """FLOPs of a training step, forward and backward; what is computed twice counts once.
+    """FLOPs of a training step, forward and backward, by the architecture.
+
+    What is computed twice counts once, and what a pass leaves out because nobody reads it
+    (`models.reading`) counts all the same: models are compared by what they are.
 
     Args:
         backprop_loops: only the last so many loops have a backward pass; None: all.

@@ -93,6 +93,7 @@ class LoopedTransformer(nn.Module):
         memory: Memory | None = None,
         backprop_loops: int | None = None,
         recompute: bool = False,
+        read: Positions | None = None,
     ) -> LoopOutputs:
         """States of every loop.
 
@@ -108,6 +109,9 @@ class LoopedTransformer(nn.Module):
             backprop_loops: only the last so many loops are differentiated; None: all.
             recompute: keep only what enters each loop and compute the rest again in the
                 backward pass, so that activations do not grow with the loops.
+            read: the only positions at which states and logits will be read. The last block is
+                then computed there alone, if they are few; without a coda so are the states,
+                [M, D]. Loss and gradients are those of a whole pass.
 
         Raises:
             ValueError: a number of loops below 1 or beyond the rows of a learned embedding,
@@ -118,7 +122,7 @@ class LoopedTransformer(nn.Module):
         self._check_hooks(loops, {*capture, *(name for name, _ in interventions)})
         captured: dict[str, Tensor] = {}
 
-        def hook(name: str, x: Tensor) -> Tensor:
+        def listen(name: str, x: Tensor) -> Tensor:
             for wanted, change in interventions:
                 if wanted == name:
                     x = change(x)
@@ -129,7 +133,8 @@ class LoopedTransformer(nn.Module):
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
         mask = None if attention_mask is None else causal_mask(attention_mask)
-        run = self.begin(tokens, loops, positions, mask, hook, memory)
+        hook = listen if capture or interventions else no_hook
+        run = self.begin(tokens, loops, positions, mask, hook, memory, read)
         states = []
         for t in range(1, self.config.states(loops) + 1):
             learned = backprop_loops is None or t > loops - backprop_loops
@@ -141,7 +146,9 @@ class LoopedTransformer(nn.Module):
                 state = self._halted(states[:loop], self.halting)
             return run.logits(state, loop, at)
 
-        return LoopOutputs(states, read_logits, self.read_exit, captured, run.imbalance)
+        return LoopOutputs(
+            states, read_logits, self.read_exit, captured, run.imbalance, run.state_positions
+        )
 
     def _halted(self, states: list[Tensor], epsilon: float) -> Tensor:
         assert self.read_exit is not None
@@ -156,15 +163,17 @@ class LoopedTransformer(nn.Module):
         mask: Tensor | None = None,
         hook: Hook = no_hook,
         memory: Memory | None = None,
+        read: Positions | None = None,
     ) -> Pass:
         """A pass that has embedded the tokens and run the prelude, to be stepped by its caller.
 
         Args:
             loops: the largest loop that will be run.
             mask: bool, broadcastable to [B, H, T, S]: True where a query sees a key; None: causal.
+            read: see `Pass`.
         """
         self._check_loops(loops, None)
-        return Pass(self, tokens, loops, positions, mask, hook, memory)
+        return Pass(self, tokens, loops, positions, mask, hook, memory, read)
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """[B, T, D]; positions as in `forward`."""

@@ -18,7 +18,8 @@ class LoopOutputs:
     """States after every loop, 1-based like the papers: `state(1)` is the first loop's.
 
     Attributes:
-        states: n tensors [B, T, D], each after the final norm.
+        states: n tensors [B, T, D], each after the final norm; [M, D] where there is a `read`.
+        read: the only positions that this pass has states of; None: all tokens.
         captured: hook name -> tensor, for the names asked for in `capture`.
         read_imbalance: load-balancing loss of the block calls so far, None without experts.
     """
@@ -28,13 +29,14 @@ class LoopOutputs:
     read_exit: Callable[[Tensor], Tensor] | None = None
     captured: dict[str, Tensor] = field(default_factory=dict)
     read_imbalance: Callable[[], Tensor | None] = lambda: None
+    read: Positions | None = None
 
     @property
     def n_loops(self) -> int:
         return len(self.states)
 
     def state(self, loop: int) -> Tensor:
-        """Normed state [B, T, D] after loop `loop` (1 … n)."""
+        """Normed state [B, T, D] after loop `loop` (1 … n), or [M, D] where there is a `read`."""
         if not 1 <= loop <= self.n_loops:
             raise ValueError(f"loop {loop} does not exist, this pass ran loops 1 to {self.n_loops}")
         return self.states[loop - 1]
@@ -42,7 +44,7 @@ class LoopOutputs:
     def logits(self, loop: int | None = None, at: Positions | None = None) -> Tensor:
         """Logits of a loop (default: the last), [B, T, V], or [M, V] at selected positions."""
         loop = self.n_loops if loop is None else loop
-        return self.read_logits(self.state(loop), loop, at)
+        return self.read_logits(self.state(loop), loop, self._among(at))
 
     def exit_logits(self, at: Positions | None = None) -> Tensor:
         """Gate logits of every loop, [n, B, T] or [n, M]; λ_t is their sigmoid.
@@ -56,5 +58,18 @@ class LoopOutputs:
         """`exit_logits` of other states [B, T, D] than this pass's own."""
         if self.read_exit is None:
             raise ValueError("this model has no exit gate; its objective does not use one")
+        at = self._among(at)
         states = states if at is None else [s[at] for s in states]
         return torch.stack([self.read_exit(s) for s in states])
+
+    def _among(self, at: Positions | None) -> Positions | None:
+        """What is left to select from the states.
+
+        Raises:
+            ValueError: other positions than those that this pass was to be read at.
+        """
+        if self.read is None:
+            return at
+        if at is not None and at is not self.read:
+            raise ValueError("this pass has states at the positions of its `read` alone")
+        return None

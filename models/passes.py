@@ -18,6 +18,7 @@ from models.config import BlockCall
 from models.mlp import Routing, imbalance
 from models.outputs import Positions
 from models.positions import table_of
+from models.reading import Reading
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer
@@ -51,6 +52,8 @@ class Pass:
         positions: int[T] or int[B, T], where each token stands.
         mask: bool, True where a query sees a key; None: plain causal attention.
         hook: called with the name and the state of every hook point, returns the state.
+        read: the only positions at which anything is read; None: all. Without a coda the states
+            are then those of these positions, [M, D].
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Pass:
         mask: Tensor | None,
         hook: Hook = no_hook,
         memory: Memory | None = None,
+        read: Positions | None = None,
     ) -> None:
         self.model, self.table, self.mask = model, table_of(model.config, positions), mask
         self.hook, self.memory = hook, memory
@@ -70,6 +74,9 @@ class Pass:
         self.calls: dict[int, list[BlockCall]] = {}
         for call in model.config.schedule(loops):
             self.calls.setdefault(call.loop, []).append(call)
+        self.last_call = call
+        self.read = read
+        self.reading = None if read is None else self._reading(read, *tokens.shape)
         self.x = hook("embed", model.embed(tokens, positions))
         for call in self.calls.get(0, ()):
             self.x = self._apply(call, self.x, self.routings)
@@ -90,10 +97,29 @@ class Pass:
         else:
             self.x, routings = self._core(number, self.x, self.e)
         self.routings += routings
+        if self.reading is not None and self._is_last(self.calls[number][-1]):
+            return self.model.final_norm(self.reading.select(self.x))
         state = self.hook(f"state.loop.{number}", self.model.final_norm(self.x))
         if self.model.config.norm_between_loops:
             self.x = state
-        return state
+        return state if self.state_positions is None else state[self.state_positions]
+
+    @property
+    def state_positions(self) -> Positions | None:
+        """Where the states are; None: at all tokens, as a coda needs for its keys and values."""
+        return None if len(self.model.coda) else self.read
+
+    def _reading(self, read: Positions, B: int, T: int) -> Reading | None:
+        """None where hooks, another memory or the balance of experts ask for all tokens."""
+        everything = self.hook is not no_hook or self.memory is not None
+        if everything or self.model.config.mlp == "moe":
+            return None
+        return Reading.of(read, B, T, self.table, self.mask)
+
+    def _is_last(self, call: BlockCall) -> bool:
+        """Whether nothing but the head reads what this call gives."""
+        last = len(self.model.coda) - 1
+        return call.layer == last if call.part == "coda" else last < 0 and call == self.last_call
 
     def _core(self, number: int, x: Tensor, e: Tensor | None) -> tuple[Tensor, list[Routing]]:
         routings: list[Routing] = []
@@ -106,8 +132,11 @@ class Pass:
     def logits(self, state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
         """Logits [B, T, V] of the state after a loop, or [M, V] at selected positions."""
         if len(self.model.coda):
+            sparse = at is not None and at is self.read
             for i in range(len(self.model.coda)):
-                state = self._apply(BlockCall("coda", i, loop), state, self.routings)
+                state = self._apply(BlockCall("coda", i, loop), state, self.routings, sparse)
+            if sparse and self.reading is not None:
+                state, at = self.reading.select(state), None
             state = self.model.final_norm(state)
         return self.model.head(state if at is None else state[at])
 
@@ -131,7 +160,12 @@ class Pass:
             return None
         return torch.stack([imbalance(r, self.counted) for r in self.routings]).mean()
 
-    def _apply(self, call: BlockCall, x: Tensor, routings: list[Routing]) -> Tensor:
+    def _apply(
+        self, call: BlockCall, x: Tensor, routings: list[Routing], sparse: bool = True
+    ) -> Tensor:
+        """The state after a call; [B, Q, D] after one that only the head reads, if `sparse`."""
         recall = None if self.memory is None else partial(self.memory.attend, call)
         block = getattr(self.model, call.part)[call.layer]
+        if sparse and self.reading is not None and self._is_last(call):
+            return block.at(self.reading, x, self.table)
         return self.hook(call.name, block(x, self.table, self.mask, recall, routings.append))

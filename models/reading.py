@@ -1,0 +1,89 @@
+"""Positions at which the states of a pass are read, and what need not be computed for them.
+
+Keys and values come from every token, but queries, MLP and norms of a block whose output is read
+at a few positions are needed at those alone. Every document gets as many queries as the one with
+the most, so that they stay one dense tensor; those too many are computed and thrown away.
+
+Legend: B documents, T tokens, Q queries of each document, M selected positions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.outputs import Positions
+from models.positions import RotaryTable
+
+#: largest share of the tokens at which queries are worth gathering
+SPARSE = 0.5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Selected positions as queries per document.
+
+    Attributes:
+        flat: int64[B·Q], row·T + column of every query.
+        place: int64[M], where among those each selected position stands.
+        mask: bool[B, 1, Q, T], what each query sees.
+        table: rotary angles of the queries, [B, 1, Q, r/2].
+    """
+
+    flat: Tensor
+    place: Tensor
+    mask: Tensor
+    table: RotaryTable | None
+
+    @classmethod
+    def of(
+        cls, at: Positions, B: int, T: int, table: RotaryTable | None, mask: Tensor | None
+    ) -> "Reading | None":
+        """None where so many positions are read that computing all is no dearer.
+
+        Args:
+            at: (row, column), in any order.
+            table, mask: of a whole pass over [B, T].
+        """
+        row, column = at
+        count = torch.bincount(row, minlength=B)
+        Q = int(count.max())
+        if not 0 < Q <= SPARSE * T:
+            return None
+        order = row.argsort(stable=True)
+        rank = torch.empty_like(row)
+        rank[order] = (
+            torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row[order]]
+        )
+        columns = torch.zeros(B, Q, dtype=torch.int64, device=row.device)
+        columns[row, rank] = column
+        flat = (columns + T * torch.arange(B, device=row.device)[:, None]).flatten()
+        return cls(flat, row * Q + rank, _rows(mask, columns, T), table and _angles(table, columns))
+
+    def gather(self, x: Tensor) -> Tensor:
+        """[B, Q, D] of x [B, T, D]."""
+        B, _, D = x.shape
+        return x.flatten(0, 1).index_select(0, self.flat).view(B, -1, D)
+
+    def select(self, x: Tensor) -> Tensor:
+        """[M, D] of queries x [B, Q, D]."""
+        return x.flatten(0, 1).index_select(0, self.place)
+
+
+def _rows(mask: Tensor | None, columns: Tensor, T: int) -> Tensor:
+    """bool[B, 1, Q, T]: the rows of a mask [B, 1, T, T]; None is causal."""
+    if mask is None:
+        return (torch.arange(T, device=columns.device) <= columns[..., None])[:, None]
+    index = columns[:, None, :, None]
+    return mask.expand(len(columns), 1, T, T).gather(2, index.expand(-1, -1, -1, T))
+
+
+def _angles(table: RotaryTable, columns: Tensor) -> RotaryTable:
+    def chosen(angles: Tensor) -> Tensor:  # [T, r/2] or [B, 1, T, r/2]
+        if angles.dim() == 2:
+            return angles[columns][:, None]
+        index = columns[:, None, :, None].expand(-1, -1, -1, angles.shape[-1])
+        return angles.gather(2, index)
+
+    cos, sin = table
+    return chosen(cos), chosen(sin)
