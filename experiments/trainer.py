@@ -150,7 +150,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(span, training, step)
         with self.precision():
-            outputs = self.model(inputs, loops, **self._backward(phase))
+            outputs = self.model(inputs, loops, read=at, **self._backward(phase))
             loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
             self._balance(outputs, loss)
         self.optimiser.zero_grad(set_to_none=True)
