@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from experiments import data_commands, plan_commands, results_commands, watch_commands
+from experiments import (
+    data_commands,
+    plan_commands,
+    results_commands,
+    verdict_commands,
+    watch_commands,
+)
 from experiments.errors import LoopscopeError
 from experiments.export import export
 from experiments.options import RUNS, GridName, Out, OutArgument, Overrides, Shard, parse_shard
@@ -201,6 +207,7 @@ app.command()(plan_commands.plan)
 app.command()(watch_commands.status)
 app.command()(watch_commands.logs)
 app.command()(results_commands.table)
+app.command()(verdict_commands.compare)
 app.command()(export)
 app.command("export-data")(data_commands.export_data)
 app.add_typer(data_commands.bench, name="bench")

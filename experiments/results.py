@@ -257,7 +257,7 @@ def emergence_step(curve: "pd.DataFrame", level: float) -> int | None:
     Args:
         curve: rows of `load_curves` of one run and one measured quantity, in any order.
     """
-    return first_step(curve["step"].to_numpy(), curve["value"].to_numpy(), level)
+    return first_step(curve["step"].tolist(), curve["value"].tolist(), level)
 
 
 def _read(out: Path | str, grid: str | None) -> tuple[list[Point], dict[str, Run]]:

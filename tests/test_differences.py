@@ -109,6 +109,8 @@ def test_no_verdict_says_why() -> None:
     assert equivalence(five, five, 0.1, ceiling=1.2).verdict == "equal"
     half = equivalence(np.array(five) / 2, five, 0.1, ceiling=1.1)
     assert half.verdict == "none", "one saturated arm is enough"
+    assert equivalence(five, five, 0.1, ceiling=(2.0, 1.1)).verdict == "none"
+    assert equivalence(five, five, 0.1, ceiling=(2.0, 3.0)).verdict == "equal"
     one = equivalence([1.0], [1.3], 0.1)
     assert (one.verdict, one.low, one.n) == ("none", None, 1) and "1 pair of" in one.reason
 

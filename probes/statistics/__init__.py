@@ -4,6 +4,7 @@ Nothing here draws random numbers but the bootstrap, which is handed its generat
 """
 
 from probes.statistics.differences import (
+    FEWEST_FOR_EQUIVALENCE,
     Difference,
     Equivalence,
     equivalence,
@@ -41,6 +42,7 @@ from probes.statistics.seeds import (
 
 __all__ = [
     "CONVERGED_WITHIN",
+    "FEWEST_FOR_EQUIVALENCE",
     "SOLVED",
     "Best",
     "Difference",

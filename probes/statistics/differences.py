@@ -110,14 +110,14 @@ def equivalence(
     b: Values,
     margin: float,
     *,
-    ceiling: float | None = None,
+    ceiling: float | tuple[float, float] | None = None,
     alpha: float = 0.05,
 ) -> Equivalence:
     """TOST of paired runs (Schuirmann 1987): is the difference within ± margin?
 
     Args:
         margin: the smallest difference that would matter, in the unit of the values.
-        ceiling: the most a value can be, such as R_max; None: there is none.
+        ceiling: the most a value can be, such as R_max, or that of a and of b; None: there is none.
         alpha: of each one-sided test; the interval has level 1 - 2·alpha.
 
     Fewer than five pairs, or an arm at nine tenths of the ceiling, give no verdict.
@@ -204,13 +204,13 @@ def _tail(mean: float, error: float, freedom: float) -> float:
     return float(stdtr(freedom, -t))
 
 
-def _no_verdict(a: np.ndarray, b: np.ndarray, ceiling: float | None) -> str:
+def _no_verdict(a: np.ndarray, b: np.ndarray, ceiling: float | tuple[float, float] | None) -> str:
     if len(a) < FEWEST_FOR_EQUIVALENCE:
         pairs = "1 pair" if len(a) == 1 else f"{len(a)} pairs"
         return f"{pairs} of seeds, and equivalence needs {FEWEST_FOR_EQUIVALENCE}"
     if ceiling is None:
         return ""
-    reached = max(a.mean(), b.mean()) / ceiling
+    reached = float((np.array([a.mean(), b.mean()]) / ceiling).max())
     if reached < SATURATED:
         return ""
     return (
