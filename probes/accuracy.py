@@ -1,6 +1,6 @@
 """Manipulation accuracy: does the model give the right answer, at once, in greedy decoding?
 
-Legend: B documents, T tokens, A tokens of the longest answer.
+Legend: B documents, T tokens, A tokens of the longest answer, S samples.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -14,37 +14,65 @@ from probes.questions import asks, chunks, floor_of, questions
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from models.looped import LoopedTransformer
+    from models.generation import Sampling
+    from models.interface import LoopedModel
 
 
-def greedy_answers(model: "LoopedTransformer", batch: Batch, loop: int | None = None) -> np.ndarray:
+def greedy_answers(model: "LoopedModel", batch: Batch, loop: int | None = None) -> np.ndarray:
     """The model's own answers, int32[B, A], padded with 0 beyond each document's answer length.
 
     Everything before `spans["answer"]` is the prompt; each answer token is the most likely one
     after the prompt and the tokens generated so far. `loop` reads the head after that loop
     (default: the last).
     """
+    from models.generation import Sampling
+
+    return sampled_answers(model, batch, Sampling(), loop=loop)[:, 0]
+
+
+def sampled_answers(
+    model: "LoopedModel",
+    batch: Batch,
+    sampling: "Sampling",
+    rng: np.random.Generator | None = None,
+    loop: int | None = None,
+) -> np.ndarray:
+    """As many answers to every question as `sampling` says, int32[B, S, A], padded with 0.
+
+    Where the answer is written after intermediate results, they are the model's own as well.
+    Every token is computed anew from the document so far: no cache whose strategy would count.
+
+    Args:
+        rng: needed at a temperature above 0.
+    """
     import torch
 
-    device = next(model.parameters()).device
+    from models.generation import choose
+
+    device, S = next(model.parameters()).device, sampling.samples
     start, stop = torch.from_numpy(batch.spans["answer"]).long().T.to(device)
     tokens = torch.from_numpy(batch.tokens).long().to(device)
-    rows = torch.arange(len(tokens), device=device)
-    longest = int((stop - start).max())
     columns = torch.arange(tokens.shape[1], device=device)
     tokens = torch.where(columns < start[:, None], tokens, 0)  # nothing of the answer is seen
-    generated = torch.zeros(len(tokens), longest, dtype=torch.int32, device=device)
+    longest = int((stop - start).max())
+    generated = torch.zeros(len(tokens) * S, longest, dtype=torch.int32, device=device)
     for step in range(longest):
-        unfinished = start + step < stop
         at = (start + step).clamp(max=tokens.shape[1] - 1)
-        read = int(at.max())
+        rows = torch.arange(len(tokens), device=device)
         with torch.no_grad():
-            outputs = model(tokens[:, :read], n_loops=loop)
-            best = outputs.logits(at=(rows, at - 1)).argmax(-1)
-        best = torch.where(unfinished, best, 0)
-        generated[:, step] = best.int()
-        tokens[rows, at] = torch.where(unfinished, best, tokens[rows, at])
-    return generated.cpu().numpy()
+            outputs = model(tokens[:, : int(at.max())], n_loops=loop)
+            logits = outputs.logits(at=(rows, at - 1))
+        if step == 0:  # until now the samples of a question are the same
+            tokens, start, stop, at, logits = (
+                x.repeat_interleave(S, 0) for x in (tokens, start, stop, at, logits)
+            )
+            rows = torch.arange(len(tokens), device=device)
+        uniform = None if rng is None else torch.from_numpy(rng.random(len(rows))).to(device)
+        unfinished = start + step < stop
+        chosen = torch.where(unfinished, choose(logits, sampling, uniform), 0)
+        generated[:, step] = chosen.int()
+        tokens[rows, at] = torch.where(unfinished, chosen, tokens[rows, at])
+    return generated.view(-1, S, longest).cpu().numpy()
 
 
 class Accuracy(Probe):

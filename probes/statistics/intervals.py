@@ -91,8 +91,11 @@ def bootstrap_interval(
     return Summary(mean, float(interval.low), float(interval.high), int(x.size))
 
 
-def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion (Wilson 1927), which stays in [0, 1] and suits 0 and n.
+
+    Also for the mean of n numbers in [0, 1], whose sum is then `successes`: they vary at most as
+    much as ones and zeros with that mean, so the interval is rather too wide.
 
     Raises:
         ValueError: n < 1, successes outside 0 … n, or a level outside (0, 1).
@@ -137,7 +140,7 @@ def check_level(level: float) -> None:
         raise ValueError(f"an interval's level lies between 0 and 1, got {level}")
 
 
-def _check_counts(successes: int, n: int, level: float) -> None:
+def _check_counts(successes: float, n: int, level: float) -> None:
     check_level(level)
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"needed 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")
