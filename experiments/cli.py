@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,15 +10,13 @@ from experiments import (
     data_commands,
     plan_commands,
     results_commands,
+    run_commands,
     verdict_commands,
     watch_commands,
 )
 from experiments.errors import LoopscopeError
 from experiments.export import export
-from experiments.options import RUNS, GridName, Out, OutArgument, Overrides, Shard, parse_shard
-
-if TYPE_CHECKING:
-    from experiments.grid import Grid
+from experiments.options import RUNS, GridName, Out, OutArgument, Overrides
 
 app = typer.Typer(
     help="What does a transformer gain when it runs the same layers several times?",
@@ -27,85 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.command()
-def run(
-    grid: GridName,
-    out: Out = RUNS,
-    workers: Annotated[int | None, typer.Option(help="processes; default: one a core or GPU")] = (
-        None
-    ),
-    overrides: Overrides = [],  # noqa: B006 typer copies it
-    shard: Shard = None,
-    allow_drift: Annotated[
-        bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="try again what failed before")
-    ] = False,
-) -> None:
-    """Train and measure what a grid lacks, then print its table and draw its figures."""
-    from experiments.grid import load_grid
-    from experiments.runner import run_grid
-    from experiments.store import check_output
-
-    share = parse_shard(shard)
-    loaded = load_grid(grid, overrides)
-    check_output(out)
-    before = _state_of_figures(loaded, out)
-    outcome = run_grid(
-        loaded,
-        out,
-        workers=workers,
-        shard=share,
-        allow_drift=allow_drift,
-        retry_failed=retry_failed,
-    )
-    if outcome.interrupted:
-        left = len(outcome.resumable)
-        typer.echo(f"stopped; the same command goes on with the {left} runs left", err=True)
-        raise typer.Exit(130)
-    _report(loaded, out, before)
-    raise typer.Exit(1 if outcome.failed else 0)
-
-
-def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
-    """What the figures of a grid depend on: its finished runs and the record of it."""
-    from experiments.files import read_json
-    from experiments.store import RunFolder
-
-    done = tuple(run_id for run_id in grid.runs if RunFolder(out / run_id).state() == "done")
-    return done, read_json(out / "grids" / f"{grid.name}.json")
-
-
-def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
-    """The table, and the figures where there is anything new to draw."""
-    from experiments.table import print_table
-
-    print_table(out, grid.name)
-    after = _state_of_figures(grid, out)
-    drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
-    if after == before and len(drawn) >= len(grid.figures):
-        return
-    if len(after[0]) < len(grid.runs):
-        typer.echo(f"`loopscope figure {grid.name}` draws figures once all runs are done", err=True)
-        return
-    _draw(grid.figures, out, grid.name, None)
-
-
-def _draw(
-    figures: tuple[dict[str, Any], ...] | list[dict[str, Any]],
-    out: Path,
-    grid: str | None,
-    folder: Path | None,
-) -> None:
-    from experiments.figures import draw
-
-    for figure in figures:
-        for path in draw(**figure, out=out, grid=grid, folder=folder):
-            if path.suffix == ".png":
-                typer.echo(path)
 
 
 @app.command()
@@ -129,7 +48,7 @@ def figure(
             wanted += known or [{"kind": name}]
     if not wanted:
         raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
-    _draw(wanted, out, loaded.name, folder)
+    run_commands.draw_figures(wanted, out, loaded.name, folder)
 
 
 @app.command()
@@ -203,6 +122,7 @@ def schema(
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
 
 
+app.command()(run_commands.run)
 app.command()(plan_commands.plan)
 app.command()(watch_commands.status)
 app.command()(watch_commands.logs)

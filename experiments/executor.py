@@ -1,25 +1,20 @@
-"""The local executor: a pool of persistent worker processes over "this folder, at least once".
+"""The executor: works through run folders on a back end, each "at least once" until it ended.
 
-A worker that dies is replaced and its run is tried again; other runs go on. Workers are plain
-subprocesses in sessions of their own, so Ctrl-C reaches this process only, which then asks them
-to write checkpoints.
+What is tried again, how often, and what an interrupt means is decided here, once for all back
+ends. A worker that dies costs one run one try; other runs go on.
 """
 
-import os
-import selectors
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from experiments.backends.backend import Backend
 from experiments.store import RunFolder
-from experiments.worker import CLAIM_LOST, Job, Outcome
+from experiments.worker import Outcome
 
 #: times a run is tried again after its worker died without reaching a new checkpoint
 RETRIES = 3
@@ -29,61 +24,6 @@ LOOK = 0.25
 BUSY = 2.0
 #: seconds that workers are given to write their checkpoints
 GRACE = 60.0
-
-
-@dataclass
-class Slot:
-    """A place for one worker, on one device."""
-
-    device: str
-    process: subprocess.Popen[bytes] | None = None
-    folder: RunFolder | None = None
-
-    def send(self, folder: RunFolder, allow_drift: bool) -> None:
-        """Gives the slot's worker a run; starts a worker where there is none."""
-        if self.process is None or self.process.poll() is not None:
-            self.close()
-            self.process = _spawn(folder.path / "log.txt")
-        self.folder = folder
-        job = Job(folder=folder.path.absolute(), device=self.device, allow_drift=allow_drift)
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it died just now: the end of its output says so
-            self.process.stdin.write(job.model_dump_json().encode() + b"\n")
-            self.process.stdin.flush()
-
-    def close(self) -> None:
-        """Lets the worker end, and waits for it."""
-        if self.process is None:
-            return
-        assert self.process.stdin is not None and self.process.stdout is not None
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-        self.process = None
-
-    def signal(self, number: int) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-
-
-def _spawn(log: Path) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with log.open("ab") as errors:
-        return subprocess.Popen(
-            # -P: a folder called `experiments` where the command is typed must not shadow ours
-            [sys.executable, "-P", "-m", "experiments.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            bufsize=0,
-            start_new_session=True,
-            env=os.environ
-            | one_thread
-            | {"PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
-        )
 
 
 class Interrupts:
@@ -110,23 +50,20 @@ class Interrupts:
 
 
 @dataclass
-class LocalExecutor:
-    """Runs folders on the slots of this machine.
+class Executor:
+    """Runs folders on a back end, which the caller closes.
 
     Args:
-        devices: one worker for each.
         finished: told of every run that ended, in the order of ending.
         look: called about four times a second with the runs being worked on.
         tell: given a sentence when a worker died, and when the executor is stopping.
     """
 
-    devices: Sequence[str]
-    allow_drift: bool = False
+    backend: Backend
     finished: Callable[[Outcome], None] = lambda outcome: None
     look: Callable[[list[RunFolder]], None] = lambda running: None
     tell: Callable[[str], None] = lambda message: None
 
-    slots: list[Slot] = field(default_factory=list, init=False)
     queue: deque[RunFolder] = field(default_factory=deque, init=False)
     elsewhere: list[tuple[float, RunFolder]] = field(default_factory=list, init=False)
     #: run id -> (deaths since the last new checkpoint, step of that checkpoint)
@@ -140,36 +77,23 @@ class LocalExecutor:
             Whether it was interrupted; every run can then be resumed.
         """
         self.queue.extend(folders)
-        if not self.queue:
-            return False
-        self.slots = [Slot(device) for device in self.devices[: len(self.queue)]]
         interrupts = Interrupts()
         with interrupts.watched():
-            try:
-                while not interrupts.count and (self.queue or self.elsewhere or self._busy()):
-                    self._assign()
-                    self._collect()
-                    self.look([slot.folder for slot in self._busy() if slot.folder])
-                if interrupts.count:
-                    self._stop(interrupts)
-            finally:
-                for slot in self._busy():
-                    slot.signal(signal.SIGKILL)
-                for slot in self.slots:
-                    slot.close()
+            while not interrupts.count and (self.queue or self.elsewhere or self.backend.running):
+                self._assign()
+                self._collect()
+                self.look(self.backend.running)
+            if interrupts.count:
+                self._stop(interrupts)
         return interrupts.count > 0
-
-    def _busy(self) -> list[Slot]:
-        return [slot for slot in self.slots if slot.folder is not None]
 
     def _assign(self) -> None:
         now = time.monotonic()
         due = [folder for when, folder in self.elsewhere if when <= now]
         self.elsewhere = [(when, folder) for when, folder in self.elsewhere if when > now]
         self.queue.extend(folder for folder in due if not self._ended_elsewhere(folder))
-        for slot in self.slots:
-            if slot.folder is None and self.queue:
-                slot.send(self.queue.popleft(), self.allow_drift)
+        if self.queue:
+            self.backend.take(self.queue)
 
     def _ended_elsewhere(self, folder: RunFolder) -> bool:
         """Whether the process that had this run has finished it, well or badly."""
@@ -189,33 +113,22 @@ class LocalExecutor:
 
     def _collect(self) -> None:
         """Takes the answers that are there, waiting for a moment if there is none."""
-        with selectors.DefaultSelector() as selector:
-            for slot in self._busy():
-                assert slot.process is not None and slot.process.stdout is not None
-                selector.register(slot.process.stdout, selectors.EVENT_READ, slot)
-            ready = selector.select(LOOK)
-        for key, _ in ready:
-            slot: Slot = key.data
-            assert slot.process is not None and slot.process.stdout is not None
-            line = slot.process.stdout.readline()
-            folder, slot.folder = slot.folder, None
-            assert folder is not None
-            if line.endswith(b"\n"):
-                self._answered(folder, Outcome.model_validate_json(line))
-            else:
-                self._died(folder, slot.process.wait())
+        for folder, outcome in self.backend.ended(LOOK):
+            self._answered(folder, outcome)
 
     def _answered(self, folder: RunFolder, outcome: Outcome) -> None:
-        if outcome.ended == "busy":
+        if outcome.ended == "died":
+            self._died(folder, outcome.reason)
+        elif outcome.ended == "busy":
             self._later(folder)
         elif outcome.ended == "stopped" and not self.stopping:
-            self._died(folder, -signal.SIGTERM)  # someone else stopped this worker
+            self._died(folder, "stopped by someone else")
         else:
             self.finished(outcome)
 
-    def _died(self, folder: RunFolder, status: int) -> None:
+    def _died(self, folder: RunFolder, how: str) -> None:
         """Tries a run again, unless its workers keep dying at the same place."""
-        if self.stopping or status == CLAIM_LOST:
+        if self.stopping:
             self._later(folder)
             return
         known = folder.status()
@@ -223,7 +136,6 @@ class LocalExecutor:
         count, before = self.deaths.get(folder.run_id, (0, checkpoint))
         count = 1 if checkpoint > before else count + 1
         self.deaths[folder.run_id] = count, checkpoint
-        how = _describe(status)
         if count <= RETRIES:
             message = f"its worker died ({how}); trying again from step {checkpoint}"
             folder.log(message)
@@ -240,20 +152,10 @@ class LocalExecutor:
     def _stop(self, interrupts: Interrupts) -> None:
         """Lets running workers write their checkpoints; a second Ctrl-C does not wait."""
         self.stopping = True
-        if self._busy():
+        if self.backend.running:
             self.tell("stopping: runs write their checkpoints; once more to stop at once")
-        for slot in self._busy():
-            slot.signal(signal.SIGTERM)
+        self.backend.stop()
         deadline = time.monotonic() + GRACE
-        while self._busy() and interrupts.count < 2 and time.monotonic() < deadline:
+        while self.backend.running and interrupts.count < 2 and time.monotonic() < deadline:
             self._collect()
-            self.look([slot.folder for slot in self._busy() if slot.folder])
-
-
-def _describe(status: int) -> str:
-    """An exit status in words."""
-    if status >= 0:
-        return f"exit status {status}"
-    if -status == signal.SIGKILL:
-        return "killed, often for want of memory"
-    return f"signal {signal.Signals(-status).name}"
+            self.look(self.backend.running)

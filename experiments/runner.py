@@ -1,17 +1,24 @@
 """Running a grid: what is missing is done, what is done is left alone, nothing is lost."""
 
 import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.backends import BackendOptions, backend_options, make_backend
+from experiments.backends.backend import Orders
 from experiments.config import RunConfig, spans
-from experiments.devices import worker_devices
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
-from experiments.executor import LocalExecutor
+from experiments.executor import Executor
+from experiments.memory import run_memory
+from experiments.mirrors import MirrorName, Mirrors
 from experiments.progress import Progress
-from experiments.store import RunFolder, prepare_output, record_grid
+from experiments.store import RunFolder, State, prepare_output, record_grid
+from experiments.worker import Outcome
 from models.counts import block_flops
 
 if TYPE_CHECKING:
@@ -52,54 +59,120 @@ def run_grid(
     out: Path | str = "runs",
     *,
     workers: int | None = None,
+    backend: BackendOptions | None = None,
     shard: tuple[int, int] | None = None,
     allow_drift: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
+    mirrors: Sequence[MirrorName] = (),
 ) -> GridOutcome:
     """Trains and measures every run of a grid that has no result yet.
 
     Args:
         workers: processes at once; None: one for each GPU, or for each core without GPUs.
+        backend: where to work; None: processes on this machine.
         shard: (i, n), i from 1: only every n-th run, starting with the i-th.
         allow_drift: resume runs although code or libraries changed since they began.
         retry_failed: try again what failed before.
+        mirrors: copies of the metrics for other tools, below OUT/mirrors.
 
     Raises:
-        LoopscopeError: the folder cannot be used, or a run to resume began with other code.
+        LoopscopeError: the folder cannot be used, a library is missing, or a run to resume began
+            with other code.
     """
-    folders, configs = _unique_runs(grid, Path(out), shard)
-    if workers is not None and workers < 1:
-        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
-    prepare_output(Path(out))
+    out = Path(out)
+    folders, configs = _unique_runs(grid, out, shard)
+    options = backend or _local(workers)
+    copies = Mirrors(mirrors, out, grid.name)
+    prepare_output(out)
     states = {folder: folder.state() for folder in folders}
-    skipped = {"done"} if retry_failed else {"done", "failed"}
-    todo = [folder for folder in folders if states[folder] not in skipped]
+    todo = _todo(states, configs, retry_failed)
     if not allow_drift:
         _refuse_drift(todo, configs)
-    _record(grid, Path(out))
+    given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
+    done = len(folders) - len(todo) - given_up
+    display = Progress(grid.title or grid.name, len(folders), done, given_up) if progress else None
+    tell = display.tell if display else lambda message: None
+    executor = None
+    if todo:
+        orders = Orders(out, allow_drift, _memory(configs), tell)
+        executor = Executor(make_backend(options, orders), tell=tell)
+    _record(grid, out)
     for folder in folders:  # one that is done may have lost its config
         folder.freeze(configs[folder])
-    todo.sort(key=lambda folder: -_estimated_flops(configs[folder]))
-    given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
     if given_up and progress:
         print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
-    executor = LocalExecutor(worker_devices(workers) if todo else (), allow_drift)
-    display = Progress(
-        grid.title or grid.name, len(folders), len(folders) - len(todo) - given_up, given_up
+    copies.tell = tell
+    interrupted = executor is not None and _execute(
+        executor, _waves(todo, configs), display, copies
     )
-    waves = _waves(todo, configs)
-    return _outcome(folders, _execute(executor, waves, display if progress else None))
+    return _outcome(folders, interrupted)
+
+
+def describe_grid(
+    grid: "Grid",
+    out: Path,
+    backend: BackendOptions,
+    *,
+    shard: tuple[int, int] | None = None,
+    allow_drift: bool = False,
+    retry_failed: bool = False,
+) -> str:
+    """What `run_grid` would start where; writes nothing."""
+    folders, configs = _unique_runs(grid, out, shard)
+    todo = _todo({folder: folder.state() for folder in folders}, configs, retry_failed)
+    orders = Orders(out, allow_drift, _memory(configs))
+    if not todo:
+        return "nothing to do"
+    with closing(make_backend(backend, orders)) as made:
+        return made.describe(todo)
+
+
+def _local(workers: int | None) -> BackendOptions:
+    if workers is not None and workers < 1:
+        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
+    return backend_options("local", workers=workers)
+
+
+def _todo(
+    states: dict[RunFolder, State], configs: dict[RunFolder, RunConfig], retry_failed: bool
+) -> list[RunFolder]:
+    """What lacks a result, the longest first."""
+    skipped = {"done"} if retry_failed else {"done", "failed"}
+    todo = [folder for folder, state in states.items() if state not in skipped]
+    return sorted(todo, key=lambda folder: -_estimated_flops(configs[folder]))
+
+
+def _memory(configs: dict[RunFolder, RunConfig]) -> Callable[[RunFolder], int]:
+    """Bytes that a run needs; 0 where its own code fails, which its worker will say better."""
+
+    @cache
+    def estimate(folder: RunFolder) -> int:
+        try:
+            return run_memory(configs[folder])
+        except Exception:
+            return 0
+
+    return estimate
 
 
 def _execute(
-    executor: LocalExecutor, waves: list[list[RunFolder]], display: Progress | None
+    executor: Executor, waves: list[list[RunFolder]], display: Progress | None, copies: Mirrors
 ) -> bool:
     """Whether it was interrupted."""
-    if display is None or not waves:
-        return any(executor.run(wave) for wave in waves)
-    executor.finished, executor.look, executor.tell = display.finished, display.look, display.tell
-    with display:
+
+    def finished(outcome: Outcome) -> None:
+        copies.finished(outcome.run_id)
+        if display:
+            display.finished(outcome)
+
+    def look(running: list[RunFolder]) -> None:
+        copies.look(running)
+        if display:
+            display.look(running)
+
+    executor.finished, executor.look = finished, look
+    with closing(executor.backend), closing(copies), display or nullcontext():
         return any(executor.run(wave) for wave in waves)
 
 
@@ -152,7 +225,7 @@ def _record(grid: "Grid", out: Path) -> None:
 def _estimated_flops(config: RunConfig) -> float:
     """Rough cost, to start with the longest run: the context is left out."""
     model = config.model
-    documents = spans(config.training, config.task.items_per_exposure)[-1].last_document
+    documents = spans(config.training, config.task)[-1].last_document
     calls = len(model.schedule(config.max_loops)) + model.coda
     return documents * calls * block_flops(model, 0)
 

@@ -1,11 +1,13 @@
-"""A worker process: takes run folders from its parent, one after the other.
+"""Work on one run folder, wherever it is done: a result is left alone, a checkpoint is resumed,
+anything else starts anew.
 
-Each line on its standard input is a job, each line on its standard output what became of it.
-Whatever else is printed while a run is worked on goes to the log of that run. A worker is
-idempotent: a result is left alone, a checkpoint is resumed, anything else starts anew.
+`perform` does one job in this process; cluster back ends call it. As a program this is a worker
+of the local back end: each line on its standard input is a job, each line on its standard
+output what became of it. Whatever else is printed while a run is worked on goes to the log of
+that run.
 
-SIGTERM, or the death of the parent, makes the run write a checkpoint and stop. SIGINT is the
-parent's business.
+SIGTERM, the death of the parent, or the job's stop file makes the run write a checkpoint and
+stop. SIGINT is the parent's business.
 """
 
 import faulthandler
@@ -14,6 +16,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -23,29 +27,39 @@ from experiments.claim import Claim
 from experiments.errors import LoopscopeError
 from experiments.store import RunFolder
 
-#: seconds between two beats of the claim and looks for the parent
+#: seconds between two beats of the claim and looks for the parent and the stop file
 BEAT = 2.0
 #: exit status of a worker whose claim another process has taken (sysexits: temporary failure)
 CLAIM_LOST = 75
 
 
 class Job(BaseModel):
-    """One line to a worker."""
+    """What a worker is asked to do.
+
+    Attributes:
+        device: `auto` takes a GPU where the worker sees one.
+        stop_file: the run stops, with a checkpoint, once there is such a file.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     folder: Path
     device: str = "cpu"
     allow_drift: bool = False
+    stop_file: Path | None = None
 
 
 class Outcome(BaseModel):
-    """One line from a worker. `busy`: another process works on the run."""
+    """What became of a job.
+
+    `busy`: not worked on, another process has the run or nobody began it. `died`: said by a back
+    end of a worker that cannot speak any more; the reason is how it died.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
-    ended: Literal["done", "stopped", "failed", "busy"]
+    ended: Literal["done", "stopped", "failed", "busy", "died"]
     reason: str = ""
     notes: tuple[str, ...] = ()
 
@@ -64,17 +78,18 @@ class StopFlag:
 
 
 class Heart(threading.Thread):
-    """Keeps the claim alive and watches the parent while a run is worked on."""
+    """Keeps the claim alive and watches the parent and the stop file during a run."""
 
-    def __init__(self, claim: Claim, stop: StopFlag) -> None:
+    def __init__(self, claim: Claim, stop: StopFlag, stop_file: Path | None) -> None:
         super().__init__(daemon=True)
-        self.claim, self.stop = claim, stop
+        self.claim, self.stop, self.stop_file = claim, stop, stop_file
         self.parent = os.getppid()
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(BEAT):
-            if os.getppid() != self.parent:
+            asked = self.stop_file is not None and self.stop_file.exists()
+            if asked or os.getppid() != self.parent:
                 self.stop.set()
             if not self.claim.beat() and not self.over.is_set():
                 # asleep for too long: whoever has the run now must not be disturbed
@@ -87,7 +102,9 @@ def work(job: Job, stop: StopFlag) -> Outcome:
     claim = Claim.acquire(folder.claim_path)
     if claim is None:
         return Outcome(run_id=folder.run_id, ended="busy")
-    heart = Heart(claim, stop)
+    if job.stop_file is not None and job.stop_file.exists():
+        stop.set()
+    heart = Heart(claim, stop, job.stop_file)
     heart.start()
     try:
         return _work(job, folder, stop)
@@ -108,7 +125,8 @@ def _work(job: Job, folder: RunFolder, stop: StopFlag) -> Outcome:
             return Outcome(run_id=folder.run_id, ended="stopped", notes=notes)
         config = folder.config()
         folder.check_unedited(config)
-        done = train(config, folder, device=job.device, stop=stop, allow_drift=job.allow_drift)
+        device = _device(job.device)
+        done = train(config, folder, device=device, stop=stop, allow_drift=job.allow_drift)
     except LoopscopeError as error:
         reason = str(error)
         folder.log(f"failed: {reason}")
@@ -121,21 +139,46 @@ def _work(job: Job, folder: RunFolder, stop: StopFlag) -> Outcome:
     return Outcome(run_id=folder.run_id, ended="failed", reason=reason, notes=notes)
 
 
-def _redirect(path: Path) -> None:
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _redirected(path: Path) -> Iterator[None]:
     """Sends standard output and error, those of C code too, to the end of a file."""
+    before = os.dup(1), os.dup(2)
+    try:
+        with path.open("ab") as file:
+            _send_output(file.fileno(), file.fileno())
+        yield
+    finally:
+        _send_output(*before)
+        for descriptor in before:
+            os.close(descriptor)
+
+
+def _send_output(output: int, errors: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-    with path.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+
+
+def perform(job: Job, stop: StopFlag) -> Outcome:
+    """Does one run as far as it goes, with its output in its log."""
+    with _redirected(job.folder / "log.txt"):
+        return work(job, stop)
 
 
 def serve(jobs: IO[str], answers: IO[str], stop: StopFlag) -> None:
     """Works until the parent closes the line or wants the worker to stop."""
     for line in jobs:
         job = Job.model_validate_json(line)
-        _redirect(job.folder / "log.txt")
-        outcome = work(job, stop)
+        outcome = perform(job, stop)
         answers.write(outcome.model_dump_json() + "\n")
         answers.flush()
         # after an error the state of a GPU is unknown: the parent starts a fresh worker

@@ -15,6 +15,8 @@ import torch
 from rich.console import Console
 
 from experiments import executor
+from experiments.backends import LocalOptions, local
+from experiments.backends.backend import Orders
 from experiments.claim import Claim
 from experiments.config import Observe, Phase, RunConfig, Training
 from experiments.devices import available_cores, worker_devices
@@ -85,7 +87,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_spawn", lambda log: pytest.fail("a worker was started"))
+    monkeypatch.setattr(local, "_spawn", lambda log: pytest.fail("a worker was started"))
 
 
 def test_a_run_that_diverges_says_why(out: Path) -> None:
@@ -174,11 +176,11 @@ def test_failed_runs_are_tried_again_when_asked(out: Path) -> None:
 def test_shards_split_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
-    def run(self: executor.LocalExecutor, folders: list[RunFolder]) -> bool:
+    def run(self: executor.Executor, folders: list[RunFolder]) -> bool:
         seen.append([folder.run_id for folder in folders])
         return False
 
-    monkeypatch.setattr(executor.LocalExecutor, "run", run)
+    monkeypatch.setattr(executor.Executor, "run", run)
     runs = [config(seed) for seed in range(5)]
     for i in (1, 2):
         run_grid(toy(*runs, runs[0]), tmp_path, shard=(i, 2), progress=False)
@@ -188,7 +190,7 @@ def test_shards_split_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_longest_run_starts_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(
-        executor.LocalExecutor,
+        executor.Executor,
         "run",
         lambda self, folders: order.extend(folder.run_id for folder in folders),
     )
@@ -244,13 +246,13 @@ def test_a_run_that_another_process_has_is_waited_for(
         claim.release()
 
     answers: list[str] = []
-    answered = executor.LocalExecutor._answered
+    answered = executor.Executor._answered
 
-    def spy(self: executor.LocalExecutor, run: RunFolder, outcome: Outcome) -> None:
+    def spy(self: executor.Executor, run: RunFolder, outcome: Outcome) -> None:
         answers.append(outcome.ended)
         answered(self, run, outcome)
 
-    monkeypatch.setattr(executor.LocalExecutor, "_answered", spy)
+    monkeypatch.setattr(executor.Executor, "_answered", spy)
     thread = threading.Thread(target=finish_elsewhere)
     thread.start()
     outcome = run_grid(toy(config()), tmp_path, workers=1, progress=False)
@@ -288,35 +290,36 @@ def test_damaged_results_are_named_and_redone(
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> tuple[executor.LocalExecutor, RunFolder, list[Outcome]]:
+def pool(tmp_path: Path) -> tuple[executor.Executor, RunFolder, list[Outcome]]:
     folder = RunFolder(tmp_path / "a-run")
     folder.freeze(config())
     ended: list[Outcome] = []
-    return executor.LocalExecutor(("cpu",), finished=ended.append), folder, ended
+    backend = local.LocalBackend(LocalOptions(workers=1, device="cpu"), Orders(tmp_path))
+    return executor.Executor(backend, finished=ended.append), folder, ended
 
 
 def test_a_run_whose_workers_keep_dying_is_given_up(
-    pool: tuple[executor.LocalExecutor, RunFolder, list[Outcome]],
+    pool: tuple[executor.Executor, RunFolder, list[Outcome]],
 ) -> None:
-    local, folder, ended = pool
+    pooled, folder, ended = pool
     for _ in range(executor.RETRIES):
-        local._died(folder, -9)
-        assert local.queue.popleft() == folder and not ended
-    local._died(folder, -9)
-    assert not local.queue
+        pooled._died(folder, local.describe_exit(-9))
+        assert pooled.queue.popleft() == folder and not ended
+    pooled._died(folder, local.describe_exit(-9))
+    assert not pooled.queue
     assert ended[0].ended == "failed" and "died 4 times" in ended[0].reason
     assert "want of memory" in ended[0].reason
     assert folder.state() == "failed"
 
 
 def test_a_new_checkpoint_resets_the_count(
-    pool: tuple[executor.LocalExecutor, RunFolder, list[Outcome]],
+    pool: tuple[executor.Executor, RunFolder, list[Outcome]],
 ) -> None:
-    local, folder, ended = pool
+    pooled, folder, ended = pool
     for death in range(3 * executor.RETRIES):
         folder.write_status(Status(state="running", checkpoint_step=death))
-        local._died(folder, 1)
-        local.queue.clear()
+        pooled._died(folder, local.describe_exit(1))
+        pooled.queue.clear()
     assert not ended
 
 
@@ -336,9 +339,15 @@ def test_cores_respect_the_container(tmp_path: Path, text: str, most: int) -> No
 def test_workers_take_turns_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.devices.available_gpus", lambda: 2)
     assert worker_devices() == ("cuda:0", "cuda:1")
-    assert worker_devices(3) == ("cuda:0", "cuda:1", "cuda:0")
+    assert worker_devices(slots_per_gpu=2) == ("cuda:0", "cuda:1") * 2
+    assert worker_devices(3, slots_per_gpu=2) == ("cuda:0", "cuda:1", "cuda:0")
+    with pytest.raises(LoopscopeError, match="--slots-per-gpu 2"):
+        worker_devices(3)
+    assert worker_devices(3, device="cpu") == ("cpu",) * 3
     monkeypatch.setattr("experiments.devices.available_gpus", lambda: 0)
     assert worker_devices(3) == ("cpu",) * 3
+    with pytest.raises(LoopscopeError, match="torch finds no CUDA device"):
+        worker_devices(device="cuda")
 
 
 def test_progress_shows_running_runs_and_reasons(tmp_path: Path) -> None:

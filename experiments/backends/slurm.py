@@ -1,0 +1,211 @@
+"""The Slurm back end: array jobs sent by submitit, a run or a pack of tiny runs in each.
+
+A job that is preempted or reaches its time limit writes a checkpoint and is requeued by
+submitit, with nobody watching. One that is killed outright is seen here and sent again by the
+executor. submitit keeps what it sends as pickles in OUT/slurm, which only its own jobs and this
+command read; they are removed when a job has ended.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedSubmissionError
+from submitit.helpers import DelayedSubmission
+from submitit.slurm import slurm
+
+from experiments.backends.backend import Ended, Orders, packs
+from experiments.backends.options import SlurmOptions
+from experiments.errors import LoopscopeError
+from experiments.store import RunFolder
+from experiments.worker import Job, Outcome, StopFlag, perform
+
+#: times a job may reach its time limit and be requeued
+TIMEOUTS = 1000
+#: seconds between looks at the files of sent jobs, by cluster
+EVERY = {"slurm": 2.0, "local": 0.2}
+#: seconds between questions to Slurm about jobs that left no file, such as killed ones
+ASK = 60.0
+
+
+class WorkThrough:
+    """What a job does; `checkpoint` tells submitit what to send when it is requeued."""
+
+    def __init__(self, jobs: list[str]) -> None:
+        self.jobs = jobs
+
+    def __call__(self) -> list[str]:
+        """The outcomes, as text. Warned by Slurm, it stops with a checkpoint and is requeued."""
+        number = getattr(signal, "SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2"))
+        stop, outcomes = StopFlag(), list[Outcome]()
+        warned = StopFlag()
+
+        def warn(*_: Any) -> None:
+            warned.set()
+            stop.set()
+
+        requeue = signal.signal(number, warn)
+        for text in self.jobs:
+            outcomes.append(perform(Job.model_validate_json(text), stop))
+        if warned() and callable(requeue) and any(o.ended == "stopped" for o in outcomes):
+            requeue(number, None)  # does not return: submitit ends the process
+        return [outcome.model_dump_json() for outcome in outcomes]
+
+    def checkpoint(self) -> DelayedSubmission:
+        """All of it again: what is done by then takes no time."""
+        return DelayedSubmission(self)
+
+
+@dataclass
+class Sent:
+    """A job and its runs."""
+
+    job: submitit.Job[list[str]]
+    folders: list[RunFolder]
+
+
+class SlurmBackend:
+    """Sends everything it is given at once; Slurm keeps the queue."""
+
+    def __init__(self, options: SlurmOptions, orders: Orders) -> None:
+        self.options, self.orders = options, orders
+        self.home = orders.out.absolute() / "slurm"
+        self.sent: list[Sent] = []
+        self._asked = time.monotonic()
+
+    @property
+    def running(self) -> list[RunFolder]:
+        return [folder for sent in self.sent for folder in sent.folders]
+
+    def take(self, queue: deque[RunFolder]) -> None:
+        """Sends one array job.
+
+        Raises:
+            LoopscopeError: there is no Slurm here, or it refuses the job.
+        """
+        executor = self._executor()
+        found = packs(queue, self.options.pack)
+        functions = [
+            WorkThrough([self.orders.job(f, self.options.device).model_dump_json() for f in pack])
+            for pack in found
+        ]
+        try:
+            with executor.batch():
+                jobs = [executor.submit(function) for function in functions]
+        except FailedSubmissionError as error:
+            raise LoopscopeError(f"Slurm refused the job: {error}") from error
+        self.sent += [Sent(job, pack) for job, pack in zip(jobs, found, strict=True)]
+
+    def _executor(self) -> submitit.Executor:
+        if self.options.cluster == "local":
+            local = submitit.LocalExecutor(self.home, max_num_timeout=TIMEOUTS)
+            local.update_parameters(
+                timeout_min=self.options.minutes,
+                signal_delay_s=self.options.signal_seconds,
+                gpus_per_node=self.options.gpus,
+                setup=self.options.setup,
+                stderr_to_stdout=True,
+            )
+            return local
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise LoopscopeError(
+                "there is no Slurm here (no sbatch, no srun): run this where jobs are sent from, "
+                "look at the job with --dry-run, or try it out with --option cluster=local"
+            )
+        executor = submitit.SlurmExecutor(self.home, max_num_timeout=TIMEOUTS)
+        executor.update_parameters(**self._parameters())
+        return executor
+
+    def _parameters(self) -> dict[str, Any]:
+        """What submitit writes into the sbatch file."""
+        options = self.options
+        wanted = {
+            "job_name": "loopscope",
+            "time": options.minutes,
+            "signal_delay_s": options.signal_seconds,
+            "partition": options.partition,
+            "account": options.account,
+            "qos": options.qos,
+            "constraint": options.constraint,
+            "cpus_per_task": options.cpus,
+            "gpus_per_node": options.gpus or None,
+            "mem": None if options.memory_gb is None else f"{round(options.memory_gb * 1000)}M",
+            "array_parallelism": options.workers,
+            "setup": list(options.setup) or None,
+            "stderr_to_stdout": True,
+            "additional_parameters": {"requeue": True, **options.sbatch},
+        }
+        return {name: value for name, value in wanted.items() if value is not None} | {
+            "wckey": None
+        }
+
+    def ended(self, wait: float) -> list[Ended]:
+        time.sleep(max(wait, EVERY[self.options.cluster]) if self.sent else wait)
+        if self.options.cluster == "slurm" and time.monotonic() - self._asked > ASK:
+            self._asked = time.monotonic()
+            slurm.SlurmJob.watcher.update()
+        over = [sent for sent in self.sent if sent.job.done()]
+        self.sent = [sent for sent in self.sent if sent not in over]
+        return [ended for sent in over for ended in self._read(sent)]
+
+    def _read(self, sent: Sent) -> list[Ended]:
+        """The outcomes of a job; if it was killed, its files say how far it came."""
+        try:
+            outcomes = [Outcome.model_validate_json(text) for text in sent.job.result()]
+        except Exception as error:  # submitit's errors, and whatever a job raised
+            return self._killed(sent, error)
+        for path in _files(sent.job):
+            path.unlink(missing_ok=True)
+        return list(zip(sent.folders, outcomes, strict=True))
+
+    def _killed(self, sent: Sent, error: Exception) -> list[Ended]:
+        """The first run without an end is the one at which the job died."""
+        lines = str(error).strip().splitlines()
+        how = f"{lines[0] if lines else type(error).__name__}; see {sent.job.paths.stdout}"
+        unfinished = [f for f in sent.folders if f.state() not in ("done", "failed")]
+        found: list[Ended] = []
+        for folder in sent.folders:
+            outcome = Outcome(run_id=folder.run_id, ended="busy")
+            if folder in unfinished[:1]:
+                outcome = Outcome(run_id=folder.run_id, ended="died", reason=how)
+            found.append((folder, outcome))
+        return found
+
+    def stop(self) -> None:
+        """Running jobs see the file; those that wait in Slurm's queue are cancelled by `close`."""
+        if not self.sent:
+            return
+        self.orders.stop_file.touch()
+        waiting = [
+            sent for sent in self.sent if not any(f.claim_path.exists() for f in sent.folders)
+        ]
+        for sent in waiting:
+            sent.job.cancel(check=False)
+        self.sent = [sent for sent in self.sent if sent not in waiting]
+
+    def close(self) -> None:
+        for sent in self.sent:
+            sent.job.cancel(check=False)
+        self.sent = []
+        self.orders.stop_file.unlink(missing_ok=True)
+
+    def describe(self, folders: Sequence[RunFolder]) -> str:
+        found = packs(deque(folders), self.options.pack)
+        count = {"map_count": len(found)} if len(found) > 1 else {}
+        command = f"python -u -m submitit.core._submit {self.home}"
+        text = slurm._make_sbatch_string(command, self.home, **self._parameters(), **count)
+        runs = [f"# {i}: {' '.join(f.run_id for f in pack)}" for i, pack in enumerate(found)]
+        return "\n".join([text, *runs])
+
+
+def _files(job: submitit.Job[Any]) -> list[Path]:
+    """What a job that ended well leaves behind; the sbatch file of an array is shared."""
+    paths = job.paths
+    return [paths.submitted_pickle, paths.result_pickle]

@@ -1,0 +1,77 @@
+"""How much memory a run needs and how much there is, so that not too many run at once.
+
+Estimates, from above rather than from below: documents count as long as the longest one.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+
+from experiments.config import RunConfig
+from experiments.machine import MEMORY_VARIABLE, gpus, machine_memory
+from generators.task import Task
+from models.config import LoopedConfig
+from models.counts import count_parameters
+
+#: bytes of a worker that has imported torch and trains nothing yet
+PROCESS = 500e6
+#: float32 values per parameter: weight, gradient and two moments; twice more while a checkpoint
+#: of weights and moments is written to memory and read again
+PER_PARAMETER = 4 + 2 * 3
+#: values kept for the backward pass per token and application of a layer, in widths: inputs of
+#: four norms, three projections, attention and its output, two sums
+PER_WIDTH = 12
+#: the same in hidden widths of the MLP: its products before, in and after the non-linearity
+PER_HIDDEN = 4
+#: logits, their softmax and gradients
+PER_LOGIT = 4
+#: share of a GPU's memory that runs may fill
+GPU_SHARE = 0.9
+
+
+def run_memory(config: RunConfig) -> int:
+    """Bytes that training a run needs at its peak; 0 for a model of which nothing is known."""
+    config = config.canonical()
+    model = config.model
+    if not isinstance(model, LoopedConfig):
+        return 0
+    vocabulary, longest = _shape(type(config.task), config.task.model_dump_json())
+    parameters = count_parameters(model, vocabulary, gate=config.objective.uses_gate)["total"]
+    tokens = config.training.batch * longest
+    loops = config.max_loops
+    losses = config.objective.losses_computed(loops)
+    calls = len(model.schedule(loops)) + model.coda * losses
+    if config.training.recompute:  # one loop at a time, and the states between loops
+        calls = -(-calls // loops)
+    experts = model.experts_per_token if model.mlp == "moe" else 1
+    activations = tokens * calls * (PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden)
+    states = tokens * loops * model.width
+    logits = tokens * vocabulary * losses * PER_LOGIT
+    return round(PROCESS + 4 * (PER_PARAMETER * parameters + activations + states + logits))
+
+
+@cache
+def _shape(task_class: type[Task], task_json: str) -> tuple[int, int]:
+    """Words of a task's vocabulary and tokens of its longest document."""
+    task = task_class.model_validate_json(task_json).bind(0)
+    return len(task.vocabulary), task.context_length
+
+
+def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that runs on a device (`cpu`, `cuda:1`) may fill.
+
+    The CPU's is what is free now, or what LOOPSCOPE_MEMORY says; a GPU's is most of what it has.
+    """
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        found = gpus()
+        return round(GPU_SHARE * found[index][1]) if index < len(found) else machine_memory()
+    if os.environ.get(MEMORY_VARIABLE):
+        return machine_memory()
+    try:
+        lines = meminfo.read_text().splitlines()
+        rows = dict(line.split(":", 1) for line in lines if ":" in line)
+        available = int(rows["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        available = machine_memory()
+    return min(available, machine_memory())
