@@ -8,13 +8,14 @@ writes the same lines again after a crash, so the number of lines copied is all 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from experiments.backends.backend import require
+from experiments.errors import LoopscopeError
 from experiments.files import read_json, write_json
+from experiments.plugins import nearest
 from experiments.store import RunFolder
 
-MirrorName = Literal["tensorboard", "wandb"]
 #: seconds between looks at the metrics of running runs
 EVERY = 2.0
 
@@ -96,10 +97,16 @@ class Mirrors:
         project: what the tools call the grid.
 
     Raises:
-        LoopscopeError: a library is not installed.
+        LoopscopeError: there is no such mirror, or its library is not installed.
     """
 
-    def __init__(self, names: Sequence[MirrorName], out: Path, project: str) -> None:
+    def __init__(self, names: Sequence[str], out: Path, project: str) -> None:
+        for name in names:
+            if name not in KINDS:
+                hint = nearest(name, KINDS)
+                raise LoopscopeError(
+                    f"there is no mirror {name!r}{hint}; there are {', '.join(KINDS)}"
+                )
         self.homes = {name: out / "mirrors" / name for name in dict.fromkeys(names)}
         self.mirrors = {name: KINDS[name](home, project) for name, home in self.homes.items()}
         self.out = out

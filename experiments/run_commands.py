@@ -1,7 +1,7 @@
 """The command that works: `loopscope run`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,8 +32,12 @@ def run(
     overrides: Overrides = [],  # noqa: B006
     shard: Shard = None,
     mirrors: Annotated[
-        list[Literal["tensorboard", "wandb"]],
-        typer.Option("--mirror", help="a copy of the metrics in OUT/mirrors; repeatable"),
+        list[str],
+        typer.Option(
+            "--mirror",
+            metavar="tensorboard|wandb",
+            help="a copy of the metrics in OUT/mirrors; repeatable",
+        ),
     ] = [],  # noqa: B006
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show what would be started where; write nothing")

@@ -15,7 +15,7 @@ from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.executor import Executor
 from experiments.memory import run_memory
-from experiments.mirrors import MirrorName, Mirrors
+from experiments.mirrors import Mirrors
 from experiments.progress import Progress
 from experiments.store import RunFolder, State, prepare_output, record_grid
 from experiments.worker import Outcome
@@ -64,7 +64,7 @@ def run_grid(
     allow_drift: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
-    mirrors: Sequence[MirrorName] = (),
+    mirrors: Sequence[str] = (),
 ) -> GridOutcome:
     """Trains and measures every run of a grid that has no result yet.
 

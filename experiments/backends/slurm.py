@@ -198,9 +198,10 @@ class SlurmBackend:
 
     def describe(self, folders: Sequence[RunFolder]) -> str:
         found = packs(deque(folders), self.options.pack)
-        count = {"map_count": len(found)} if len(found) > 1 else {}
+        count = len(found) if len(found) > 1 else None
+        parameters = self._parameters() | {"map_count": count}
         command = f"python -u -m submitit.core._submit {self.home}"
-        text = slurm._make_sbatch_string(command, self.home, **self._parameters(), **count)
+        text = slurm._make_sbatch_string(command, self.home, **parameters)
         runs = [f"# {i}: {' '.join(f.run_id for f in pack)}" for i, pack in enumerate(found)]
         return "\n".join([text, *runs])
 
