@@ -62,12 +62,13 @@ class EntityHead(nn.Module):
     def __init__(self, solver: HopSolver, scale: float = 50.0) -> None:
         super().__init__()
         self.solver, self.scale = solver, scale
+        self.bias = nn.Parameter(torch.zeros(()))  # tells probes the device
 
     def forward(self, state: Tensor) -> Tensor:
         logits = torch.zeros(*state.shape[:-1], self.solver.V)
         first, V = self.solver.first_entity, self.solver.V
         logits[..., first : first + self.solver.E] = self.scale * state[..., V:-1]
-        return logits
+        return logits + self.bias
 
 
 class DoneGate(nn.Module):
@@ -79,10 +80,11 @@ class DoneGate(nn.Module):
 
 def foreign(task: MultiHop, loops: int, *, gate: bool = False) -> ForeignModel:
     """The solver as a model from elsewhere."""
-    solver = HopSolver(task)
-    return ForeignModel(
-        solver, loops, head=EntityHead(solver), gate=DoneGate() if gate else None
-    ).eval()
+    solver, config = HopSolver(task), LoopedConfig(width=2, heads=1, loops=loops)
+    gated = DoneGate() if gate else None
+    model = ForeignModel(solver, config, head=EntityHead(solver), gate=gated)
+    model.config = config
+    return model.eval()
 
 
 class HookedSolver(nn.Module):

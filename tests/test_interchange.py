@@ -1,0 +1,134 @@
+"""Interchange on a solver that holds the entity reached before the answer, and exact controls."""
+
+import numpy as np
+import pytest
+import torch
+from hop_solver import HookedSolver, foreign
+
+from generators.composition import Composition
+from generators.layered import Layered
+from generators.mano import Mano
+from generators.multihop import MultiHop
+from models.config import LoopedConfig
+from probes.interchange import Interchange, pair_up, patched_logits
+from probes.probe import Subject
+from probes.questions import before, questions
+
+TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.5).bind(1)
+V = len(TASK.vocabulary)
+VARIANTS = (
+    {}, {"prelude": 1}, {"coda": 1}, {"injection": "add"}, {"norm_between_loops": False},
+    {"reuse": "sequence"},
+)  # fmt: skip
+
+
+def subject(model, task=TASK):
+    return Subject(model.eval(), task, {"total": 1}, 1, torch.device("cpu"))
+
+
+def looped(task=TASK, **fields):
+    config = LoopedConfig(**{"width": 16, "heads": 2, "core": 2, "loops": 3, **fields})
+    model = config.build(len(task.vocabulary), gate=False, seed=3)
+    with torch.no_grad():
+        model.embedding.weight.mul_(50)  # so that answers differ
+    return subject(model, task)
+
+
+def table(rows):
+    return {(r.metric, r.item, r.difficulty, r.loop): r for r in rows}
+
+
+@pytest.mark.parametrize("differ", ["entity", "relation", "hop"])
+def test_the_solver_follows_the_state_that_holds_the_entity(differ):
+    probe = Interchange(items=64, differ=differ, only_right=True)
+    found = table(probe.measure(subject(HookedSolver(TASK, 3))))
+    for k in (2, 3):
+        assert found["interchange_pairs", "", k, None].value >= 20
+        for loop in range(4):
+            held = found["follows_donor", "answer", k, loop]
+            assert held.value == (loop > 0), "in its own state the token holds nothing"
+            assert found["follows_base", "answer", k, loop].value == (loop == 0)
+            assert held.floor < 0.5 and held.low <= held.value <= held.high
+            assert found["follows_donor", "all", k, loop].value == 1
+            if differ == "entity":
+                asked = found["follows_donor", "entity", k, loop].value
+                assert asked == (loop == 0), "it is looked at in the first loop alone"
+            assert found["follows_neither", "answer", k, loop].value == 0
+
+
+def test_a_swapped_relation_alone_is_followed_by_neither_kind_of_state():
+    """The entity's state is the same in both questions: swapping it leaves the base's answer."""
+    probe = Interchange(items=64, differ="relation")
+    found = table(probe.measure(subject(HookedSolver(TASK, 3))))
+    for loop in range(4):
+        assert found["follows_base", "entity", 3, loop].value == 1
+
+
+@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+def test_swapping_the_same_changes_nothing_and_swapping_all_is_the_donor(fields):
+    model = looped(**fields).model
+    batch = questions(TASK, 1, "test", 3, 200)
+    base, donor = pair_up(batch, 3, "hop")
+    tokens, at, _ = before(batch.rows(base), "answer")
+    other, _, _ = before(batch.rows(donor), "answer")
+    hooks = {0: "embed"} | {call.loop: call.name for call in model.config.schedule()}
+    everywhere = torch.ones_like(tokens, dtype=torch.bool)
+    with torch.no_grad():
+        own = model(tokens, capture=tuple(hooks.values()))
+        theirs = model(other, capture=tuple(hooks.values()))
+        for loop, hook in hooks.items():
+            same = patched_logits(model, tokens, at, hook, own.captured[hook], everywhere)
+            assert torch.equal(same, own.logits(at=at))
+            nowhere = patched_logits(model, tokens, at, hook, theirs.captured[hook], ~everywhere)
+            assert torch.equal(nowhere, own.logits(at=at))
+            swapped = patched_logits(model, tokens, at, hook, theirs.captured[hook], everywhere)
+            whole = loop == 0 or model.config.injection == "none"
+            # with an injection the base's input comes back, but for the last loop
+            assert torch.equal(swapped, theirs.logits(at=at)) == (whole or loop == 3)
+    assert not torch.equal(own.logits(at=at), theirs.logits(at=at))
+
+
+def test_controls_are_among_the_rows():
+    found = table(Interchange(items=64).measure(looped()))
+    assert found["interchange_pairs", "", 3, None].value > 0
+    for loop in range(4):
+        assert found["follows_donor", "all", 3, loop].value == 1
+        total = sum(
+            found[f"follows_{who}", "entity", 3, loop].value for who in ("donor", "base", "neither")
+        )
+        assert total == pytest.approx(1)
+    assert found["follows_donor", "answer", 3, 3].value == 1
+    assert found["follows_base", "entity", 3, 3].value == 1
+
+
+def test_pairs_share_what_they_should():
+    batch = questions(TASK, 1, "test", 3, 500)
+    same = {
+        "entity": ("relation.1", "relation.2", "relation.3"),
+        "relation": ("hop.0", "relation.2", "relation.3"),
+        "hop": ("relation.2", "relation.3"),
+    }
+    for differ, names in same.items():
+        base, donor = pair_up(batch, 3, differ)
+        assert len(base) > 50 and len(np.unique(base)) == len(base)
+        for name in names:
+            assert (batch.latents[name][base] == batch.latents[name][donor]).all()
+        for name in ("hop.1", "hop.3"):
+            assert (batch.latents[name][base] != batch.latents[name][donor]).all()
+
+
+def test_other_tasks_with_hops_and_those_without():
+    layered = Layered(people=40, relations=3, held_out=20, fewer_hops=True, budget=0.3, hops=2)
+    fields = {"entities": 20, "relations": 6, "out_degree": 3, "phi": 1.5, "held_out": 0.2}
+    for task in (layered, Composition(**fields, ood=0.2)):
+        task = task.bind(0)
+        assert Interchange.applies(task)
+        rows = Interchange(items=32, split="train", differ="hop").measure(looped(task))
+        assert {row.metric for row in rows} > {"follows_donor", "interchange_pairs"}
+        assert {row.value for row in rows if row.item == "all" and "donor" in row.metric} == {1}
+    assert not Interchange.applies(Mano(length=2).bind(0))
+    assert not Interchange.by_default
+    with pytest.raises(ValueError, match="one from elsewhere has none"):
+        Interchange().measure(subject(foreign(TASK, 2)))
+    with pytest.raises(ValueError, match="no span 'verb'"):
+        Interchange(items=8, swap=("verb",)).measure(looped())
