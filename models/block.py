@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
+from models.kernels import Rotation, worthwhile
 from models.mlp import MLP, MixtureOfExperts, Routed
 from models.norms import RMSNorm
 from models.positions import RotaryTable, rotate
@@ -37,7 +38,7 @@ class Attention(nn.Module):
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D/H]
-        q, k = rotate(q, table), rotate(k, table)
+        q, k = self._rotate(q, table), self._rotate(k, table)
         if recall is not None:
             k, v = recall(k, v)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
@@ -50,9 +51,16 @@ class Attention(nn.Module):
         q = F.linear(reading.gather(x), query).view(B, -1, self.heads, D // self.heads)
         kv = F.linear(x, key_value).view(B, T, 2, self.heads, D // self.heads)
         k, v = kv.permute(2, 0, 3, 1, 4)
-        q, k = rotate(q.transpose(1, 2), reading.table), rotate(k, table)
+        q = self._rotate(q.transpose(1, 2), reading.table)
+        k = self._rotate(k, table)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reading.mask)
         return self.out(mixed.transpose(1, 2).reshape(B, -1, D))
+
+    def _rotate(self, x: Tensor, table: RotaryTable | None) -> Tensor:
+        if table is None or not worthwhile(self, x):
+            return rotate(x, table)
+        cos, sin = (angles.to(x.dtype) for angles in table)
+        return Rotation.apply(x, cos, sin)
 
 
 class Block(nn.Module):

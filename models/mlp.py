@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
+from models.kernels import worthwhile
 
 
 class Routing(NamedTuple):
@@ -37,7 +38,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor, routed: Routed | None = None) -> Tensor:
         if self.gated:
-            gate, up = self.up(x).split(self.hidden, dim=-1)
+            if worthwhile(self, x):  # two products spare the backward pass a copy of both halves
+                gate, up = (F.linear(x, half) for half in self.up.weight.chunk(2))
+            else:
+                gate, up = self.up(x).split(self.hidden, dim=-1)
             return self.down(F.silu(gate) * up)
         return self.down(F.gelu(self.up(x)))
 
