@@ -5,10 +5,11 @@ prelude and a coda that run once (Huginn, 2502.05171).
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from models.model import ModelConfig
 from models.sizes import shape_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class BlockCall(NamedTuple):
         return f"{self.part}.{self.layer}.loop.{self.loop}{again}"
 
 
-class LoopedConfig(BaseModel):
+class LoopedConfig(ModelConfig):
     """A looped transformer: prelude, core ⊗ loops, coda.
 
     The defaults follow Ouro (2510.25741 §3, checked against its published inference code):
@@ -43,14 +44,9 @@ class LoopedConfig(BaseModel):
     `heads` and `core`, `size: 100k` takes a shape from `models.sizes`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    version: ClassVar[int] = 1
-
     kind: Literal["looped"] = "looped"
     width: int = Field(64, ge=1, description="size of the residual stream")
     heads: int = Field(2, ge=1)
-    core: int = Field(1, ge=1, description="layers that are looped: the k of k⊗n")
-    loops: int = Field(1, ge=1, description="times the core runs: the n of k⊗n")
     reuse: Literal["cycle", "sequence"] | tuple[int, ...] = Field(
         "cycle",
         description="order of the core's layers: cycle runs AB AB, sequence AA BB (one state, "
@@ -194,6 +190,23 @@ class LoopedConfig(BaseModel):
         from models.looped import LoopedTransformer
 
         return LoopedTransformer(self, vocabulary_size, gate=gate, seed=seed)
+
+    def count_parameters(
+        self, vocabulary_size: int, *, gate: bool, active: bool = False
+    ) -> dict[str, int]:
+        from models.counts import count_parameters
+
+        return count_parameters(self, vocabulary_size, gate=gate, active=active)
+
+    def forward_flops(self, vocabulary_size: int, **batch: Any) -> int:
+        from models.counts import forward_flops
+
+        return forward_flops(self, vocabulary_size, **batch)
+
+    def training_flops(self, vocabulary_size: int, **batch: Any) -> int:
+        from models.counts import training_flops
+
+        return training_flops(self, vocabulary_size, **batch)
 
 
 def impossible(config: LoopedConfig) -> Iterator[str]:

@@ -6,9 +6,7 @@ rotary positions and element-wise functions are left out, as is usual (2001.0836
 """
 
 from models.config import LoopedConfig
-
-#: a backward pass costs about two forward passes
-BACKWARD = 2
+from models.model import BACKWARD
 
 
 def _mlp_parameters(config: LoopedConfig, experts: int) -> int:

@@ -3,6 +3,8 @@
 Legend: n loops, … any shape of positions.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,6 +38,16 @@ def halting(exit_logits: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     remainder = 1 - (probability * running).sum(0)
     weights = probability * running + remainder * (loops == N)
     return weights, N + 1 + remainder
+
+
+def halted_state(states: Sequence[Tensor], exit_logits: Tensor, epsilon: float) -> Tensor:
+    """[…, D] from the states of the loops so far, weighted by their halting (1807.03819 §2.2).
+
+    Args:
+        exit_logits: [n, …] of these n states.
+    """
+    weights, _ = halting(exit_logits, epsilon)
+    return (weights[..., None] * torch.stack(list(states))).sum(0)
 
 
 def quantile_exit(exit_log_probability: Tensor, q: float) -> Tensor:

@@ -3,12 +3,13 @@
 Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positions.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
+from models.interface import LoopedModel
+from models.model import ModelConfig
 from models.outputs import LoopOutputs, Positions
 
 
@@ -21,19 +22,12 @@ class Recurrent(Protocol):
     def __call__(self, tokens: Tensor, n_loops: int) -> Sequence[Tensor]: ...
 
 
-@dataclass(frozen=True)
-class ForeignShape:
-    """What probes ask of a model's config."""
-
-    loops: int
-
-
-class ForeignModel(nn.Module):
-    """A recurrent module behind the interface of `LoopedTransformer.forward`.
+class ForeignModel(LoopedModel):
+    """A recurrent module behind the interface of every model.
 
     Args:
         module: see `Recurrent`; causal, and indifferent to padding on the right.
-        loops: it runs by default.
+        config: from which it was built; its loops are run by default.
         head: reads states [..., D] as logits [..., V]; None: the module gives logits itself.
         gate: reads states as gate logits [..., 1]; None: no early exits.
     """
@@ -41,7 +35,7 @@ class ForeignModel(nn.Module):
     def __init__(
         self,
         module: nn.Module,
-        loops: int,
+        config: ModelConfig,
         *,
         head: nn.Module | None = None,
         gate: nn.Module | None = None,
@@ -50,10 +44,12 @@ class ForeignModel(nn.Module):
         if gate is not None and head is None:
             raise ValueError("a gate reads states, but without a head the module gives logits")
         self.module, self.head, self.gate = module, head, gate
-        self.config = ForeignShape(loops)
+        self.config = config
 
-    def forward(self, tokens: Tensor, n_loops: int | None = None) -> LoopOutputs:
-        """As `LoopedTransformer.forward`, without masks, capture and interventions.
+    def forward(
+        self, tokens: Tensor, n_loops: int | None = None, *, read: Positions | None = None
+    ) -> LoopOutputs:
+        """As `LoopedModel.forward`; there are no masks, capture and interventions.
 
         Raises:
             ValueError: n_loops < 1, or the module gave another number of tensors.
@@ -64,16 +60,16 @@ class ForeignModel(nn.Module):
         states = list(self.module(tokens, loops))
         if len(states) != loops:
             raise ValueError(f"the module gave {len(states)} tensors for {loops} loops")
-        return LoopOutputs(states, self._logits, self.read_exit)
+        if read is not None:
+            states = [state[read] for state in states]
 
-    def _logits(self, state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
-        state = state if at is None else state[at]
-        return state if self.head is None else self.head(state)
+        def logits(state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
+            if self.halting is not None:
+                state = self.halted(states[:loop])
+            state = state if at is None else state[at]
+            return state if self.head is None else self.head(state)
 
-    @property
-    def read_exit(self) -> Callable[[Tensor], Tensor] | None:
-        gate = self.gate
-        return None if gate is None else lambda state: gate(state).squeeze(-1)
+        return LoopOutputs(states, logits, self.read_exit, read=read)
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters by part; shared ones count once, in `total` too."""

@@ -14,7 +14,7 @@ from models.block import Block
 from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
 from models.entrance import Entrance
-from models.exits import halting
+from models.interface import LoopedModel
 from models.norms import RMSNorm
 from models.outputs import LoopOutputs, Positions
 from models.passes import Hook, Memory, Pass, no_hook
@@ -37,14 +37,14 @@ def causal_mask(attention_mask: Tensor) -> Tensor:
     return (causal & attention_mask[:, None, None, :]) | own
 
 
-class LoopedTransformer(nn.Module):
+class LoopedTransformer(LoopedModel):
     """k core layers ⊗ n loops; one final norm, one head and one exit gate shared by all loops."""
 
     def __init__(
         self, config: LoopedConfig, vocabulary_size: int, *, gate: bool = False, seed: int = 0
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config: LoopedConfig = config  # pyrefly: ignore
         self.vocabulary_size = vocabulary_size
         self.embedding = nn.Embedding(vocabulary_size, config.width)
         self.prelude = nn.ModuleList(Block(config) for _ in range(config.prelude))
@@ -58,9 +58,6 @@ class LoopedTransformer(nn.Module):
         learned = config.context if config.positions == "learned" else None
         self.position = None if learned is None else nn.Embedding(learned, config.width)
         self.entrance = Entrance(config) if config.enters else None
-        #: ε of adaptive computation time, whose objective sets it: a loop's logits are then read
-        #: from the states up to it, weighted by their halting
-        self.halting: float | None = None
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
@@ -141,19 +138,9 @@ class LoopedTransformer(nn.Module):
             with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
                 states.append(run.loop(t, recompute=recompute))
 
-        def read_logits(state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
-            if self.halting is not None:
-                state = self._halted(states[:loop], self.halting)
-            return run.logits(state, loop, at)
-
         return LoopOutputs(
-            states, read_logits, self.read_exit, captured, run.imbalance, run.state_positions
+            states, run.logits, self.read_exit, captured, run.imbalance, run.state_positions
         )
-
-    def _halted(self, states: list[Tensor], epsilon: float) -> Tensor:
-        assert self.read_exit is not None
-        weights, _ = halting(torch.stack([self.read_exit(s) for s in states]), epsilon)
-        return (weights[..., None] * torch.stack(states)).sum(0)
 
     def begin(
         self,
@@ -185,11 +172,6 @@ class LoopedTransformer(nn.Module):
                 f"positions learned reach {longest}, but context is {self.config.context}"
             )
         return x + self.position(positions)
-
-    @property
-    def read_exit(self) -> Callable[[Tensor], Tensor] | None:
-        gate = self.gate
-        return None if gate is None else lambda state: gate(state).squeeze(-1)
 
     def _check_loops(self, loops: int, backprop_loops: int | None) -> None:
         if loops < 1:

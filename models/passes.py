@@ -70,6 +70,8 @@ class Pass:
         self.model, self.table, self.mask = model, table_of(model.config, positions), mask
         self.hook, self.memory = hook, memory
         self.routings: list[Routing] = []
+        #: of the loops so far, where halting weighs them
+        self.states: list[Tensor] = []
         self.counted = tokens != 0
         self.calls: dict[int, list[BlockCall]] = {}
         for call in model.config.schedule(loops):
@@ -98,11 +100,18 @@ class Pass:
             self.x, routings = self._core(number, self.x, self.e)
         self.routings += routings
         if self.reading is not None and self._is_last(self.calls[number][-1]):
-            return self.model.final_norm(self.reading.select(self.x))
+            return self._remember(self.model.final_norm(self.reading.select(self.x)))
         state = self.hook(f"state.loop.{number}", self.model.final_norm(self.x))
         if self.model.config.norm_between_loops:
             self.x = state
-        return state if self.state_positions is None else state[self.state_positions]
+        return self._remember(
+            state if self.state_positions is None else state[self.state_positions]
+        )
+
+    def _remember(self, state: Tensor) -> Tensor:
+        if self.model.halting is not None:
+            self.states.append(state)
+        return state
 
     @property
     def state_positions(self) -> Positions | None:
@@ -130,7 +139,12 @@ class Pass:
         return x, routings
 
     def logits(self, state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
-        """Logits [B, T, V] of the state after a loop, or [M, V] at selected positions."""
+        """Logits [B, T, V] of the state after a loop, or [M, V] at selected positions.
+
+        A model with halting reads its states up to that loop.
+        """
+        if self.model.halting is not None:
+            state = self.model.halted(self.states[:loop])
         if len(self.model.coda):
             sparse = at is not None and at is self.read
             for i in range(len(self.model.coda)):
@@ -150,6 +164,7 @@ class Pass:
         if self.e is not None:
             self.e = self.e[rows]
         self.x = self.x[rows]
+        self.states = [state[rows] for state in self.states]
 
     def imbalance(self) -> Tensor | None:
         """How unevenly the experts were used, mean over all block calls; None without experts.

@@ -3,7 +3,7 @@
 Legend: B documents, T columns of the prompts, A tokens of the longest answer.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -23,6 +23,8 @@ class Decoding(Probe):
     `cache_bytes_per_token` (keys and values of the core that are kept). `item` names the rule
     and the cache. The same documents are asked under every setting.
     """
+
+    looks_inside: ClassVar[bool] = True
 
     kind: Literal["decoding"] = "decoding"
     cache: CacheSettings  # without a default: a run that names no probes is not measured this way
@@ -55,7 +57,7 @@ class Decoding(Probe):
         return f"exit {self.exit.kind}, cache {self.cache.sharing}, prefill {self.cache.prefill}"
 
     def _rows(self, subject: Subject, difficulty: int | None) -> tuple[Measurement, ...]:
-        task, config = subject.task, subject.model.config
+        task, config = subject.task, subject.looped.config
         loops = config.loops if self.loops is None else self.loops
         batch = questions(task, subject.seed, self.split, difficulty, self.items)
         answers, exit_loop = decode(subject, batch, self.cache, self.exit, self.loops)
@@ -113,7 +115,7 @@ def decode(
     tokens = torch.from_numpy(batch.tokens).long()[:, : int(start.max())]
     inside = torch.arange(tokens.shape[1]) < start[:, None]
     found = generate(
-        subject.model,
+        subject.looped,
         torch.where(inside, tokens, 0).to(subject.device),
         ((stop - start) * answers).to(subject.device),
         attention_mask=inside.to(subject.device),

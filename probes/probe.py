@@ -11,6 +11,7 @@ from generators.task import Task
 if TYPE_CHECKING:
     import torch
 
+    from models.interface import LoopedModel
     from models.looped import LoopedTransformer
 
 
@@ -52,11 +53,27 @@ class Subject:
         device: where the model is.
     """
 
-    model: "LoopedTransformer"
+    model: "LoopedModel"
     task: Task
     parameters: dict[str, int]
     seed: int
     device: "torch.device"
+
+    @property
+    def looped(self) -> "LoopedTransformer":
+        """The model, for what steps through it or looks into it.
+
+        Raises:
+            ValueError: it comes from elsewhere.
+        """
+        from models.looped import LoopedTransformer
+
+        if not isinstance(self.model, LoopedTransformer):
+            raise ValueError(
+                f"model {self.model.config.kind} maps tokens to states and shows nothing else of "
+                "itself; this needs one of kind looped"
+            )
+        return self.model
 
 
 class Probe(BaseModel, ABC):
@@ -70,6 +87,8 @@ class Probe(BaseModel, ABC):
     version: ClassVar[int] = 1
     #: whether a run that names no probes is measured this way; False for what takes long
     by_default: ClassVar[bool] = True
+    #: whether it needs `Subject.looped`; False: any model will do
+    looks_inside: ClassVar[bool] = False
 
     kind: str
 

@@ -1,5 +1,7 @@
 """A recurrent model that is none of ours, trained by our objectives and read by our probes."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -7,12 +9,22 @@ from torch import nn
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from models.foreign import ForeignModel
+from models.model import ModelConfig
 from models.objectives.entropy import Entropy
 from probes.accuracy import Accuracy
 from probes.probe import Subject
 
 TASK = MultiHop(entities=8, relations=4, hops=2).bind(1)
 V = len(TASK.vocabulary)
+
+
+class Shape(ModelConfig):
+    """What probes ask of a model that is built by hand."""
+
+    kind: Literal["by-hand"] = "by-hand"
+
+    def build(self, vocabulary_size, *, gate, seed):
+        raise NotImplementedError
 
 
 class LoopedGRU(nn.Module):
@@ -42,7 +54,9 @@ class Logits(nn.Module):
 
 def test_states_with_a_head_and_a_gate_learn_and_are_probed():
     torch.manual_seed(0)
-    model = ForeignModel(LoopedGRU(), 2, head=nn.Linear(32, V), gate=nn.Linear(32, 1))
+    model = ForeignModel(
+        LoopedGRU(), Shape(width=32, loops=2), head=nn.Linear(32, V), gate=nn.Linear(32, 1)
+    )
     counts = model.count_parameters()
     assert counts["total"] == sum(p.numel() for p in model.parameters())
     subject = Subject(model, TASK, counts, 1, torch.device("cpu"))
@@ -65,7 +79,7 @@ def test_states_with_a_head_and_a_gate_learn_and_are_probed():
 
 
 def test_logits_need_no_head():
-    model = ForeignModel(Logits(), 3)
+    model = ForeignModel(Logits(), Shape(width=1, loops=3))
     tokens = torch.ones(2, 4, dtype=torch.long)
     outputs = model(tokens)
     assert outputs.n_loops == 3 and torch.equal(outputs.logits(3), 3 * outputs.logits(1))
@@ -77,13 +91,27 @@ def test_logits_need_no_head():
 
 def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="a gate reads states"):
-        ForeignModel(Logits(), 1, gate=nn.Linear(V, 1))
+        ForeignModel(Logits(), Shape(width=1), gate=nn.Linear(V, 1))
     with pytest.raises(ValueError, match="n_loops must be 1 or more, got 0"):
-        ForeignModel(Logits(), 1)(torch.ones(1, 2, dtype=torch.long), 0)
+        ForeignModel(Logits(), Shape(width=1))(torch.ones(1, 2, dtype=torch.long), 0)
 
     class Short(Logits):
         def forward(self, tokens, n_loops):
             return super().forward(tokens, n_loops)[1:]
 
     with pytest.raises(ValueError, match="gave 2 tensors for 3 loops"):
-        ForeignModel(Short(), 3)(torch.ones(1, 2, dtype=torch.long))
+        ForeignModel(Short(), Shape(width=1, loops=3))(torch.ones(1, 2, dtype=torch.long))
+
+
+def test_a_halting_model_from_elsewhere_answers_from_the_weighted_states():
+    torch.manual_seed(1)
+    model = ForeignModel(
+        LoopedGRU(), Shape(width=32, loops=3), head=nn.Linear(32, V), gate=nn.Linear(32, 1)
+    )
+    tokens = torch.randint(1, V, (2, 4))
+    plain = model(tokens)
+    lam = plain.exit_logits().sigmoid()
+    model.halting = 1e-6  # nothing halts before the last loop
+    weights = [lam[0], lam[1].minimum(1 - lam[0]), (1 - lam[0] - lam[1]).clamp(min=0)]
+    state = sum(w[..., None] * plain.state(t + 1) for t, w in enumerate(weights))
+    assert torch.allclose(model(tokens).logits(), model.head(state), atol=1e-5)

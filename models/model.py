@@ -1,0 +1,172 @@
+"""The contract of a model's configuration: its shape, what it costs, and how to build it.
+
+Nothing here needs torch before something is built or measured.
+"""
+
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from models.interface import LoopedModel
+
+#: a backward pass costs about two forward passes
+BACKWARD = 2
+
+
+class ModelConfig(BaseModel, ABC):
+    """A frozen configuration that builds its model. Its fields and `version` enter the run id.
+
+    A subclass declares `kind: Literal["its-name"] = "its-name"` and writes `build`; it may lie in
+    any file, which a grid names as `kind: path/to/file.py:ClassName`. A module that is none of
+    ours is built into a `models.foreign.ForeignModel`. Counts are by default those of what was
+    built; a formula is faster.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: ClassVar[int] = 1
+
+    kind: str
+    width: int = Field(ge=1, description="size of the state between loops")
+    core: int = Field(1, ge=1, description="layers that are looped: the k of k⊗n")
+    loops: int = Field(1, ge=1, description="times they run: the n of k⊗n")
+
+    @abstractmethod
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedModel":
+        """The torch module, always the same for a seed.
+
+        Args:
+            vocabulary_size: includes `<pad>` (id 0).
+            gate: the objective needs an exit gate.
+        """
+
+    @property
+    def layers(self) -> int:
+        """Stored layers, those outside the loop included."""
+        return self.core
+
+    @property
+    def label(self) -> str:
+        """`2⊗4`, and what else there is."""
+        return f"{self.core}⊗{self.loops}"
+
+    def states(self, n_loops: int | None = None) -> int:
+        """States that a pass of so many loops has."""
+        return self.loops if n_loops is None else n_loops
+
+    def count_parameters(
+        self, vocabulary_size: int, *, gate: bool, active: bool = False
+    ) -> dict[str, int]:
+        """Parameters by part; `total` is their sum.
+
+        Args:
+            active: only what one token uses in one application of a layer.
+        """
+        return dict(_counted(self, vocabulary_size, gate))
+
+    def forward_flops(
+        self,
+        vocabulary_size: int,
+        *,
+        documents: int,
+        context: int,
+        predicted: int,
+        n_loops: int | None = None,
+        losses: int = 1,
+        gate: bool = False,
+    ) -> int:
+        """Forward FLOPs of a batch, two per multiply-add of every matrix product.
+
+        Args:
+            documents, context: rows and columns of the token array that the model reads.
+            predicted: positions at which the head is computed.
+            losses: loops whose logits are computed.
+            gate: the exit gate is computed at the predicted positions, after every loop.
+        """
+        each = self._measured(vocabulary_size, gate, context, n_loops)
+        return documents * each.document + predicted * (losses * each.head + each.gate)
+
+    def training_flops(
+        self,
+        vocabulary_size: int,
+        *,
+        documents: int,
+        context: int,
+        predicted: int,
+        n_loops: int,
+        losses: int,
+        gate: bool,
+        backprop_loops: int | None = None,
+        frozen: bool = False,
+    ) -> int:
+        """FLOPs of a training step, forward and backward; what is computed twice counts once.
+
+        Args:
+            backprop_loops: only the last so many loops have a backward pass; None: all.
+            frozen: only the gate has one.
+        """
+        forward = self.forward_flops(
+            vocabulary_size,
+            documents=documents,
+            context=context,
+            predicted=predicted,
+            n_loops=n_loops,
+            losses=losses,
+            gate=gate,
+        )
+        if frozen:
+            gates = self._measured(vocabulary_size, gate, context, n_loops).gate
+            return forward + BACKWARD * predicted * gates
+        return forward + BACKWARD * forward
+
+    def _measured(
+        self, vocabulary_size: int, gate: bool, context: int, n_loops: int | None
+    ) -> "Flops":
+        loops = self.loops if n_loops is None else n_loops
+        return _measured(self, vocabulary_size, gate, context, loops)
+
+
+class Flops(NamedTuple):
+    """Forward FLOPs of one document without head and gate, of the head, of all loops' gates."""
+
+    document: int
+    head: int
+    gate: int
+
+
+@cache
+def _counted(config: ModelConfig, vocabulary_size: int, gate: bool) -> dict[str, int]:
+    return config.build(vocabulary_size, gate=gate, seed=0).count_parameters()
+
+
+@cache
+def _measured(
+    config: ModelConfig, vocabulary_size: int, gate: bool, context: int, loops: int
+) -> Flops:
+    """By torch's own counter, in one pass over one document.
+
+    Raises:
+        ValueError: it sees no matrix product, as in a fused kernel.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = config.build(vocabulary_size, gate=gate, seed=0)
+    first = (torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    counted = []
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            outputs = model(torch.ones(1, context, dtype=torch.int64), loops)
+        counted.append(counter.get_total_flops())
+        for read in (outputs.logits, outputs.exit_logits if gate else None):
+            with FlopCounterMode(display=False) as counter:
+                if read is not None:
+                    read(at=first)
+            counted.append(counter.get_total_flops())
+    if counted[0] == 0:
+        raise ValueError(
+            f"model {config.kind}: torch counts no FLOPs in its forward pass; define forward_flops"
+        )
+    return Flops(*counted)
