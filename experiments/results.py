@@ -10,7 +10,7 @@ missing in silence.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +139,8 @@ class Run:
         embedding = parameters.get("embedding", 0) + parameters.get("head", 0)
         status = self.folder.status()
         shape = {"k": model.core, "n_loops": model.loops, "width": model.width}
-        known = {**shape, "layers": model.layers, "arm": model.label} if config else {}
+        layers, arm = result.get("layers", model.layers), result.get("label", model.label)
+        known = {**shape, "layers": layers, "arm": arm} if config else {}
         return {
             **known,
             "run_id": self.folder.run_id,
@@ -169,10 +170,17 @@ class Run:
         text = json.dumps(config, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
+    def shown(self, measurement: dict[str, Any]) -> dict[str, Any]:
+        """How often the component that was measured has been shown, where it is one."""
+        component = self.result.get("components", {}).get(measurement.get("component"), {})
+        return {"exposures": component["exposures"]} if "exposures" in component else {}
+
     @property
     def bits_per_parameter(self) -> float | None:
-        """Of everything stored, read from the last loop."""
+        """Of everything stored (in a mixture: of the counted component), from the last loop."""
         for row in self.measurements:
+            if row.get("component", "") != (self.result.get("counted") or ""):
+                continue
             last = row.get("loop") in (None, self.columns.get("n_loops"))
             if row["metric"] == "bits_per_parameter" and row.get("item") == "total" and last:
                 return row["value"]
@@ -226,14 +234,16 @@ def load_runs(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFram
     for point in points:
         run = runs[point.run_id]
         shared = {**_columns(run, point), "converged": known.get(point.run_id)}
-        rows += [{**shared, **m} for m in run.measurements] or [shared]
+        rows += [{**shared, **run.shown(m), **m} for m in run.measurements] or [shared]
     return _frame(rows, points)
 
 
 def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFrame":
     """What was evaluated during training: `load_runs`'s columns, `step` being the step.
 
-    The training loss is among it as metric `loss` (nats per predicted token, split `train`).
+    The training loss is among it as metric `loss` (nats per predicted token, split `train`), and
+    where the objective has a gate, of the same batch, `exit_probability` and `loop_loss` of every
+    loop, `mean_exit` (loops) and `exit_entropy` (nats).
 
     Raises:
         LoopscopeError: `out` is no folder of runs or has no such grid.
@@ -246,9 +256,20 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
         for line in lines[point.run_id]:
             at = {**shared, "step": line["step"]}
             rows += [{**at, **m} for m in line.get("measurements", [])]
-            if "loss" in line:
-                rows.append({**at, "metric": "loss", "value": line["loss"], "split": "train"})
+            rows += [{**at, "split": "train", **logged} for logged in _logged(line)]
     return _frame(rows, points)
+
+
+def _logged(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the objective said of its batch, as rows."""
+    for name in ("loss", "mean_exit", "exit_entropy"):
+        if name in line:
+            yield {"metric": name, "value": line[name]}
+    for name, metric in (("exit", "exit_probability"), ("loss", "loop_loss")):
+        for key, value in line.items():
+            head, _, loop = key.partition(".")
+            if head == name and loop.isdigit():
+                yield {"metric": metric, "loop": int(loop), "value": value}
 
 
 def emergence_step(curve: "pd.DataFrame", level: float) -> int | None:

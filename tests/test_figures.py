@@ -31,7 +31,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_kinds_are_discovered() -> None:
-    assert tuple(choices(Figure, "experiments.figures")) == KINDS
+    assert set(KINDS) < set(choices(Figure, "experiments.figures"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

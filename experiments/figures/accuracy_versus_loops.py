@@ -21,16 +21,16 @@ class AccuracyVersusLoops(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text, last_loop
+        from experiments.summary import difficulty_text, last_loop, panels_of
 
         runs = last_loop(load_runs(out, grid))
         rows = self.select(
             runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
         ).sort_values("difficulty", kind="stable")
         return rows.assign(
-            panel=rows["part"].where(rows["part"] != "", rows["task"]),
+            panel=panels_of(rows),
             hue=list(map(difficulty_text, rows["task"], rows["difficulty"])),
-            series=series(rows, ["part", "n_loops"], ["k"]),
+            series=series(rows, ["part", "component", "n_loops"], ["k"]),
         )
 
     def plot(self, data: "pd.DataFrame") -> "Picture":

@@ -18,17 +18,16 @@ class CapacityVersusLoops(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import last_loop
+        from experiments.summary import last_loop, panels_of
 
         runs = last_loop(load_runs(out, grid))
         rows = self.select(runs, metric="bits_per_parameter", item=self.item)
-        told = series(rows, ["part", "n_loops"], ["k"])
+        told = series(rows, ["part", "component", "n_loops"], ["k"])
         if rows["item"].nunique() > 1:
             told = [
                 f"{t}, {item}" if t else item for t, item in zip(told, rows["item"], strict=True)
             ]
-        panel = rows["part"].where(rows["part"] != "", rows["task"])
-        return rows.assign(panel=panel, hue=told, series="")
+        return rows.assign(panel=panels_of(rows), hue=told, series="")
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from experiments.figures.versus import plot_versus_loops

@@ -115,6 +115,14 @@ def seeds_and_mean(
     )
 
 
+def t_interval(values: Iterable[float]) -> tuple[float, float]:
+    """seaborn's `errorbar`: 95 % over seeds, of no width for a single one."""
+    found = summarise(list(values))
+    if found.low is None or found.high is None:
+        return found.mean, found.mean
+    return found.low, found.high
+
+
 def floors(axes: "Axes", by_series: dict[Any, float], looks: dict[Any, tuple[str, str]]) -> None:
     """A dashed line per floor in its series' colour; one grey line where all are the same."""
     known = {name: value for name, value in by_series.items() if value == value}
@@ -134,6 +142,27 @@ def loops_axis(axes: "Axes", values: Iterable[float]) -> None:
     axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
 
 
+def numbers_axis(axes: "Axes", values: Iterable[float]) -> None:
+    """Logarithmic, a tick for every number drawn that has room for its label."""
+    from experiments.summary import number
+
+    ticks: list[float] = []
+    for value in sorted(set(map(float, values))):
+        if not ticks or value > 1.3 * ticks[-1]:
+            ticks.append(value)
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [number(t) for t in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(ticks[0] / 1.25, max(map(float, values)) * 1.25)
+
+
+def counting_axis(axes: "Axes", values: Iterable[float]) -> None:
+    """1, 2, 3 …, a tick for each."""
+    ticks = sorted({int(v) for v in values})
+    axes.set_xticks(ticks)
+    axes.set_xlim(ticks[0] - 0.4, ticks[-1] + 0.4)
+
+
 def legend(picture: "Picture", entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """(text, line properties) beside the panels, in room added for it."""
     from matplotlib.lines import Line2D
@@ -145,14 +174,19 @@ def legend(picture: "Picture", entries: Sequence[tuple[str, dict[str, Any]]]) ->
         picture.set_figwidth(picture.get_figwidth() + 0.6 + 0.065 * longest)
 
 
-def seeds_note(picture: "Picture", seeds: Iterable[int]) -> None:
+def seeds_note(
+    picture: "Picture",
+    seeds: Iterable[int],
+    one: str = "one seed: a demonstration",
+    shown: str = "; faint: every seed",
+) -> None:
     """Says under the panels what points and bars are, and owns up to a single seed."""
     counts = sorted(set(seeds))
     if counts == [1]:
-        text = "one seed: a demonstration"
+        text = one
     else:
         range_ = "–".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
-        text = f"mean of {range_} seeds with 95 % t interval; faint: every seed"
+        text = f"mean of {range_} seeds with 95 % t interval{shown}"
     picture.supxlabel(text, fontsize=7.5, color=GREY, x=0.01, ha="left")
 
 

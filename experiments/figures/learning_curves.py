@@ -30,7 +30,7 @@ class LearningCurves(Figure):
         import pandas as pd
 
         from experiments.results import emergence_step, load_curves
-        from experiments.summary import difficulty_text, last_loop
+        from experiments.summary import difficulty_text, last_loop, panels_of
 
         rows = self.select(
             last_loop(load_curves(out, grid)),
@@ -39,10 +39,10 @@ class LearningCurves(Figure):
             split=self.split,
             difficulty=self.difficulty,
         )
-        names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
+        names = zip(panels_of(rows), rows["task"], rows["difficulty"], strict=True)
         hard = rows["difficulty"].notna().any()
-        panel = [f"{p or t}, {difficulty_text(t, d)}" if hard else p or t for p, t, d in names]
-        told = series(rows, ["part", "arm", "step"], [])
+        panel = [f"{p}, {difficulty_text(t, d)}" if hard else p for p, t, d in names]
+        told = series(rows, ["part", "component", "arm", "step"], [])
         arm = [", ".join(filter(None, both)) for both in zip(rows["arm"], told, strict=True)]
         rows = rows.assign(panel=panel, series=arm)
         if self.level is None:

@@ -58,20 +58,18 @@ class Plane(Figure):
         ]
 
     def _accuracy(self, runs: "pd.DataFrame") -> "pd.DataFrame":
-        from experiments.summary import difficulty_text
+        from experiments.summary import difficulty_text, panels_of
 
         rows = self.select(
             runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
         )
         if self.difficulty is None:
-            hardest = rows.groupby("part")["difficulty"].transform("max")
+            hardest = rows.groupby(["part", "component"])["difficulty"].transform("max")
             rows = rows[(rows["difficulty"] == hardest).fillna(True)]
-        rows = rows.drop_duplicates(["run_id", "part", "difficulty"])
-        told = series(rows, ["part", "difficulty", *ARCHITECTURE], [])
-        names = zip(rows["part"], rows["task"], rows["difficulty"], told, strict=True)
-        panel = [
-            ", ".join(filter(None, [p or t, difficulty_text(t, d), s])) for p, t, d, s in names
-        ]
+        rows = rows.drop_duplicates(["run_id", "part", "component", "difficulty"])
+        told = series(rows, ["part", "component", "difficulty", *ARCHITECTURE], [])
+        names = zip(panels_of(rows), rows["task"], rows["difficulty"], told, strict=True)
+        panel = [", ".join(filter(None, [p, difficulty_text(t, d), s])) for p, t, d, s in names]
         return rows.assign(panel=panel).rename(columns={"value": "accuracy"})[
             [*ARCHITECTURE, "seed", "arm", "panel", "accuracy", "floor"]
         ]

@@ -1,0 +1,159 @@
+"""Figures of sizes, training questions, exits, caches and the lens: the data behind each."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic_results import accuracies, bits, config, write_run
+
+from experiments.figures import draw
+from experiments.figures.cache_strategies import CacheStrategies
+from experiments.figures.capacity_versus_parameters import CapacityVersusParameters
+from experiments.figures.drawing import style
+from experiments.figures.exit_distribution import ExitDistribution
+from experiments.figures.heat_map import HeatMap
+from experiments.figures.priors import EXITS, Priors
+from experiments.figures.q_exit_curve import QExitCurve
+from experiments.figures.sample_efficiency import SampleEfficiency
+from experiments.store import prepare_output
+from generators.multihop import MultiHop
+
+KINDS = (
+    "cache_strategies",
+    "capacity_versus_parameters",
+    "exit_distribution",
+    "heat_map",
+    "priors",
+    "q_exit_curve",
+    "sample_efficiency",
+)
+LOOPS = 3
+
+
+def row(metric: str, value: float, item: str = "", loop: int = LOOPS, **fields: Any) -> dict:
+    place = {"split": "test", "item": item, "difficulty": 2, "loop": loop, "n_items": 100}
+    return {"metric": metric, "value": value, **place, **fields}
+
+
+def probed(seed: int) -> list[dict[str, Any]]:
+    """Rows as the probes accuracy, exits, decoding and lens give them."""
+    rows = accuracies(LOOPS, {2: 0.9 + 0.01 * seed}, 0.1)
+    for item, loops, accuracy in (
+        ("all", 3.0, 0.9),
+        ("static loop=1", 1.0, 0.2),
+        ("static loop=2", 2.0, 0.6),
+        ("quantile q=0.5", 1.5, 0.7),
+    ):
+        ends = {"low": accuracy - 0.05, "high": accuracy + 0.05, "floor": 0.1}
+        rows += [row("exit_accuracy", accuracy, item, **ends), row("exit_loops", loops, item)]
+    for cache, size, accuracy in (("full", 1536, 0.9), ("average", 512, 0.5)):
+        item = f"exit all, cache {cache}, prefill full"
+        ends = {"low": accuracy - 0.05, "high": accuracy + 0.05, "floor": 0.1}
+        rows += [row("accuracy", accuracy, item, **ends), row("cache_bytes_per_token", size, item)]
+    for loop in range(1, LOOPS + 1):
+        for place in ("", f"@core.0.loop.{loop}"):
+            rows.append(row("lens_accuracy", 0.3 * loop, f"answer{place}", loop, floor=0.1))
+            rows.append(row("lens_accuracy", 0.9 - 0.3 * loop, f"hop.1{place}", loop))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures") / "runs"
+    prepare_output(folder)
+    for seed in range(2):
+        lines = [
+            {"step": step, "loss": 1.0, "exit.1": p, "exit.2": 1 - p, "mean_exit": 2 - p}
+            for step, p in ((50, 0.5), (100, 0.75 + 0.05 * seed))
+        ]
+        for held_out in (0.2, 0.6):
+            run = config("multihop", LOOPS, seed)
+            run["task"] |= {"entities": 8, "relations": 6, "hops": 2, "held_out": held_out}
+            name = f"asked-{held_out}-{seed}"
+            write_run(folder, name, run, probed(seed), metrics=lines)
+        for exposures in (100, 200):
+            run = config("bios", LOOPS, seed, phases=[{"until_exposure": exposures}])
+            rows = bits(LOOPS, 1.5)
+            stored = {**rows[-1], "metric": "bits", "value": 15_000.0, "ceiling": 30_000.0}
+            name = f"stored-{exposures}-{seed}"
+            write_run(folder, name, run, [*rows, stored], exposures=exposures)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_renders_its_three_files(kind: str, out: Path, tmp_path: Path) -> None:
+    png, svg, csv = draw(kind, out, None, tmp_path)
+    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 10_000
+    assert "<svg" in svg.read_text() and len(pd.read_csv(csv)) > 0
+
+
+def test_capacity_versus_parameters_draws_bits_and_their_lines(out: Path) -> None:
+    figure = CapacityVersusParameters()
+    data = figure.data(out, None)
+    assert set(data["value"]) == {15_000.0} and set(data["parameters"]) == {10_000}
+    assert set(data["hue"]) == {"3 loops"}
+    assert set(data["series"]) == {"100 exposures", "200 exposures"}
+    with style():
+        (axes,) = figure.plot(data).axes
+    lines = [(line.get_xdata(), line.get_ydata()) for line in axes.lines]
+    slopes = {round(y[0] / x[0], 3) for x, y in lines if len(x) == 2 and y[0] / x[0] == y[1] / x[1]}
+    assert {2.0, 1.0, 0.5} <= slopes
+    bars = [s for c in axes.collections if hasattr(c, "get_segments") for s in c.get_segments()]
+    assert any(set(bar[:, 1]) == {30_000.0} for bar in bars if len(bar)), "R_max in bits"
+
+
+def test_training_questions_are_those_of_the_task(out: Path) -> None:
+    data = SampleEfficiency().data(out, None)
+    for row_ in data.itertuples():
+        _, held_out, seed = row_.run_id.split("-")
+        task = MultiHop(entities=8, relations=6, hops=2, held_out=float(held_out)).bind(int(seed))
+        assert row_.questions == (task.split_of(2, pd.Series(range(8 * 36)).to_numpy()) == 0).sum()
+    assert data["mean_questions"].nunique() == 2, "seeds of one arm stand together"
+    assert set(data["difficulty"]) == {2} and set(data["loop"]) == {LOOPS}
+
+
+def test_exit_distribution_is_of_every_loop_and_step(out: Path) -> None:
+    data = ExitDistribution().data(out, None)
+    by = data[data["run_id"] == "asked-0.2-1"].set_index(["step", "hue"])["value"]
+    assert by.to_dict() == {
+        (50, "loop 1"): 0.5,
+        (50, "loop 2"): 0.5,
+        (100, "loop 1"): 0.8,
+        (100, "loop 2"): pytest.approx(0.2),
+    }
+
+
+def test_priors_take_the_last_exits_and_every_loops_accuracy(out: Path) -> None:
+    data = Priors().data(out, None)
+    exits = data[data["panel"] == EXITS]
+    assert set(exits["step"]) == {100}
+    accuracy = data[data["panel"] == "accuracy, 2 hops"]
+    assert set(accuracy["loop"]) == {1, 2, 3} and accuracy["value"].max() == pytest.approx(0.91)
+
+
+def test_q_exit_curve_pairs_accuracy_with_loops(out: Path) -> None:
+    data = QExitCurve().data(out, None)
+    pairs = set(zip(data["item"], data["mean_loops"], data["value"], strict=True))
+    assert pairs == {
+        ("all", 3.0, 0.9),
+        ("static loop=1", 1.0, 0.2),
+        ("static loop=2", 2.0, 0.6),
+        ("quantile q=0.5", 1.5, 0.7),
+    }
+    assert set(data["rule"]) == {"all", "static", "quantile"}
+
+
+def test_cache_strategies_say_what_they_keep(out: Path) -> None:
+    data = CacheStrategies().data(out, None)
+    assert set(zip(data["setting"], data["value"], strict=True)) == {
+        ("cache full: 1.54k B/token", 0.9),
+        ("cache average: 512 B/token", 0.5),
+    }
+
+
+def test_heat_map_has_a_cell_per_loop_and_layer(out: Path) -> None:
+    data = HeatMap(target="hop.1", where={"run_id": ["asked-0.2-0", "asked-0.2-1"]}).data(out, None)
+    assert set(data["layer"]) == {"core.0", "end"} and set(data["n"]) == {2}
+    by_loop = data[data["layer"] == "end"].set_index("loop")["mean"]
+    assert by_loop.to_dict() == {n: pytest.approx(0.9 - 0.3 * n) for n in (1, 2, 3)}
