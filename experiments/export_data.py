@@ -5,10 +5,10 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.errors import LoopscopeError
 from experiments.plugins import blame
@@ -17,6 +17,8 @@ from generators.task import Batch, Task
 
 if TYPE_CHECKING:
     import pyarrow
+
+Result = TypeVar("Result")
 
 #: training documents generated at once, one step of the training stream
 CHUNK = 8192
@@ -53,7 +55,7 @@ def export_data(
     digest, documents, tokens = hashlib.sha256(), 0, 0
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        table = as_table(task, first)
+        table = _blamed(task, lambda: as_table(task, first))
         with parquet.ParquetWriter(temporary, table.schema) as writer:
             while table is not None:
                 writer.write_table(table)
@@ -61,19 +63,32 @@ def export_data(
                     digest.update((" ".join(map(str, row)) + "\n").encode())
                     tokens += len(row)
                 documents += len(table)
-                batch = next(batches, None)
-                table = None if batch is None else as_table(task, _like(first, batch))
+                table = _blamed(task, lambda: _next_table(task, batches, first))
+        facts = {
+            "split": split,
+            "difficulty": "as in training" if difficulty is None else difficulty,
+            "documents": documents,
+            "tokens": tokens,
+            "SHA-256 of the tokens (one document a line, ids in decimal)": digest.hexdigest(),
+        }
+        text = _blamed(task, lambda: card(task, facts, split, difficulty))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    facts = {
-        "split": split,
-        "difficulty": "as in training" if difficulty is None else difficulty,
-        "documents": documents,
-        "tokens": tokens,
-        "SHA-256 of the tokens (one document a line, ids in decimal)": digest.hexdigest(),
-    }
-    return path, _write(path.with_suffix(".md"), card(task, facts, split, difficulty))
+    return path, _write(path.with_suffix(".md"), text)
+
+
+def _blamed(task: Task, work: Callable[[], Result]) -> Result:
+    """What `work` returns; whatever a plugin does wrong in it is a message."""
+    try:
+        return work()
+    except Exception as error:
+        raise blame(f"task {task.kind}: a sample", error) from error
+
+
+def _next_table(task: Task, batches: Iterator[Batch], first: Batch) -> "pyarrow.Table | None":
+    batch = next(batches, None)
+    return None if batch is None else as_table(task, _like(first, batch))
 
 
 def _batches(task: Task, n: int, split: str, difficulty: int | None) -> Iterator[Batch]:

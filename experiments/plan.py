@@ -2,170 +2,204 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from experiments.config import RunConfig, spans
+from experiments.config import RunConfig
+from experiments.costs import Cost, Work, cost, cost_and_work
+from experiments.devices import available_cores
+from experiments.errors import LoopscopeError
+from experiments.estimate import Estimator, Finished, disk_bytes, measured_seconds
 from experiments.grid import Grid
-from experiments.loops import expected_loops
-from experiments.plugins import blame
+from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memory
+from experiments.memory import run_memory
+from experiments.progress import duration
+from experiments.schedule import makespan
 from experiments.store import RunFolder
 from experiments.summary import aligned, number
-from generators.streams import Stream, generator
-from generators.task import Task
-from models.counts import count_parameters, training_flops
 
+__all__ = ("Cost", "Planned", "as_json", "as_text", "cost", "plan", "totals")
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one run. Tokens and FLOPs are those of a typical batch times the number of batches.
-
-    Attributes:
-        parameters: by part, with their `total`.
-        tokens: without padding.
-        train_flops: forward and backward, heads included.
-    """
-
-    parameters: dict[str, int]
-    steps: int
-    documents: int
-    tokens: int
-    train_flops: int
+HEAD = (
+    *("run", "part", "point", "status", "parameters", "by part", "steps", "tokens", "FLOPs"),
+    *("time", "measured", "memory"),
+)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A point of the grid; `status` is that of its run folder."""
+    """A point of the grid; `status` is that of its run folder.
+
+    Attributes:
+        seconds: estimated, on this device; of a run that is done from the calibration alone, to
+            stand beside what was measured. None: nothing is known of this device.
+        measured: seconds that a run took that is done, where it ran on this device.
+        memory, disk: bytes.
+        start: the run whose weights it starts from.
+    """
 
     run_id: str
     part: str
     labels: dict[str, str]
     status: str
     cost: Cost
+    seconds: float | None = None
+    measured: float | None = None
+    memory: int = 0
+    disk: int = 0
+    start: str | None = None
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Of a task's documents in a batch: averages per document, and columns the model reads."""
+def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
+    """Every point in the grid's order.
 
-    vocabulary: int
-    tokens: float
-    predicted: float
-    context: int
-
-
-def cost(config: RunConfig) -> Cost:
-    """What a run costs."""
-    config = config.canonical()
-    task, model, objective = config.task, config.model, config.objective
-    shape = _shape(type(task), task.model_dump_json(), config.training.batch)
-    flops = 0.0
-    found = spans(config.training, task.items_per_exposure)
-    for span in found:
-        documents = span.last_document - span.first_document
-        for loops, share in expected_loops(span.phase.draw, span.phase.loops or model.loops):
-            flops += share * training_flops(
-                config.model_of(span.phase),
-                shape.vocabulary,
-                documents=documents,
-                context=shape.context,
-                predicted=round(documents * shape.predicted),
-                n_loops=loops,
-                losses=objective.losses_computed(loops),
-                gate=objective.uses_gate,
-                backprop_loops=span.phase.backprop_loops,
-                frozen=objective.trains_gate_alone,
-            )
-    documents = found[-1].last_document
-    return Cost(
-        parameters=count_parameters(model, shape.vocabulary, gate=objective.uses_gate),
-        steps=found[-1].last_step,
-        documents=documents,
-        tokens=round(documents * shape.tokens),
-        train_flops=round(flops),
-    )
-
-
-@cache
-def _shape(task_class: type[Task], task_json: str, batch: int) -> _Shape:
-    """From one batch; cached, since runs of a grid share few tasks.
+    Args:
+        device: cpu or cuda, for which times are told; None: GPUs if there are any.
 
     Raises:
-        LoopscopeError: the task cannot make one.
+        LoopscopeError: a run needs more memory than there is, or its task cannot make a batch.
     """
-    task = task_class.model_validate_json(task_json).bind(0)
-    n = min(batch, task.items_per_exposure or batch)
-    try:
-        sample = task.sample(generator(0, Stream.TRAIN), n, index=0)
-        used = sample.tokens != 0
-    except Exception as error:  # whatever a plugin does wrong
-        raise blame(f"task {task.kind}: a batch of {n}", error) from error
-    return _Shape(
-        vocabulary=len(task.vocabulary),
-        tokens=float(used.sum()) / n,
-        predicted=float(sample.loss_mask[:, 1:].sum()) / n,
-        context=int(used.any(axis=0).nonzero()[0].max()),
-    )
-
-
-def plan(grid: Grid, out: Path) -> list[Planned]:
-    """Every point in the grid's order."""
-    runs = {
-        run_id: (RunFolder(out / run_id).state(), cost(config))
-        for run_id, config in grid.runs.items()
-    }
+    device = device or ("cuda" if gpus() else "cpu")
+    configs, known, finished = grid.runs, {}, []
+    works: dict[str, Work] = {}
+    for run_id, config in configs.items():
+        memory = _possible_memory(run_id, config)
+        needed, works[run_id] = cost_and_work(config)
+        folder = RunFolder(out / run_id)
+        state = folder.state()
+        took = measured_seconds(folder, device) if state == "done" else None
+        if took is not None:
+            finished.append(Finished(config.task.kind, works[run_id], took))
+        known[run_id] = (state, needed, took, memory)
+    estimator = Estimator.of(device, finished)
+    runs = {}
+    for run_id, (state, needed, took, memory) in known.items():
+        config, work = configs[run_id], works[run_id]
+        guess = estimator.calibrated if state == "done" else estimator.seconds
+        disk = disk_bytes(config, needed)
+        runs[run_id] = (state, needed, guess(config, work), took, memory, disk, config.start)
     return [Planned(p.run_id, p.part, p.labels, *runs[p.run_id]) for p in grid.points]
 
 
-def as_json(grid: Grid, out: Path, planned: list[Planned]) -> dict[str, Any]:
+def _possible_memory(run_id: str, config: RunConfig) -> int:
+    """Bytes that a run needs.
+
+    Raises:
+        LoopscopeError: more than this machine or its GPUs have.
+    """
+    needed, there_is = run_memory(config), largest_memory()
+    if needed > there_is:
+        raise LoopscopeError(
+            f"{run_id} needs about {bytes_text(needed)} of memory and there are "
+            f"{bytes_text(there_is)}; lower training.batch, the width or the loops, or set "
+            f"training.recompute; for another machine say its memory in {MEMORY_VARIABLE}, such "
+            "as 512G"
+        )
+    return needed
+
+
+def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:
+    """The points whose runs a share has, as the runner deals them: every n-th of the runs."""
+    if shard is None:
+        return planned
+    i, n = shard
+    runs = set(list(dict.fromkeys(point.run_id for point in planned))[i - 1 :: n])
+    return [point for point in planned if point.run_id in runs]
+
+
+def as_json(
+    grid: Grid, out: Path, planned: list[Planned], workers: int | None = None
+) -> dict[str, Any]:
     """Points and totals as plain data."""
     return {
         "name": grid.name,
         "title": grid.title,
         "out": str(out),
         "runs": [asdict(point) for point in planned],
-        "totals": totals(planned),
+        "totals": totals(planned, workers),
     }
 
 
-def totals(planned: list[Planned]) -> dict[str, Any]:
-    """Over runs, each counted once."""
-    runs = {point.run_id: point for point in planned}.values()
+def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]:
+    """Over runs, each counted once; times None where one of a run to do is not known.
+
+    `seconds_with_workers` is the time until the last run ends, by the number of workers.
+    """
+    unique = {point.run_id: point for point in planned}
+    runs, todo = unique.values(), [r for r in unique.values() if r.status != "done"]
+    seconds = {r.run_id: r.seconds for r in todo if r.seconds is not None}
+    complete = len(seconds) == len(todo)
+    starts = {r.run_id: r.start for r in todo}
+    here = len(gpus()) or available_cores()
+    counts = [workers] if workers else sorted({1, here, 2 * here, 4 * here})
+    spans = {n: makespan(seconds, starts, n) for n in counts if seconds and complete}
+    ratios = [r.seconds / r.measured for r in runs if r.measured and r.seconds]
     return {
         "points": len(planned),
         "runs": len(runs),
         "status": dict(sorted(Counter(run.status for run in runs).items())),
         "tokens": sum(run.cost.tokens for run in runs),
         "train_flops": sum(run.cost.train_flops for run in runs),
-        "train_flops_left": sum(r.cost.train_flops for r in runs if r.status != "done"),
+        "train_flops_left": sum(r.cost.train_flops for r in todo),
+        "seconds_left": sum(seconds.values()) if complete else None,
+        "seconds_with_workers": spans,
+        "measured_seconds": sum(r.measured for r in runs if r.measured),
+        "estimated_over_measured": (
+            {"low": min(ratios), "median": median(ratios), "high": max(ratios), "runs": len(ratios)}
+            if ratios
+            else None
+        ),
+        "largest_memory": max((r.memory for r in runs), default=0),
+        "disk": sum(r.disk for r in runs),
     }
 
 
-def as_text(grid: Grid, planned: list[Planned]) -> str:
-    """A line per point and one of totals."""
-    head = ("run", "part", "point", "status", "parameters", "by part", "steps", "tokens", "FLOPs")
-    lines = [head]
-    for point in planned:
-        parts = {k: v for k, v in point.cost.parameters.items() if v and k != "total"}
-        lines.append(
-            (
-                point.run_id,
-                point.part,
-                " ".join(f"{axis}={label}" for axis, label in point.labels.items()),
-                point.status,
-                number(point.cost.parameters["total"]),
-                " ".join(f"{name} {number(size)}" for name, size in parts.items()),
-                number(point.cost.steps),
-                number(point.cost.tokens),
-                number(point.cost.train_flops),
-            )
-        )
-    total = totals(planned)
+def as_text(grid: Grid, planned: list[Planned], workers: int | None = None) -> str:
+    """A line per point and a few of totals."""
+    lines = [HEAD, *map(_line, planned)]
+    total = totals(planned, workers)
     status = ", ".join(f"{n} {name}" for name, n in total["status"].items())
     return (
         f"{': '.join(filter(None, (grid.name, grid.title)))}\n\n{aligned(lines)}\n\n"
         f"{total['points']} points, {total['runs']} runs ({status}), "
         f"{number(total['tokens'])} tokens, {number(total['train_flops'])} FLOPs, "
-        f"of which {number(total['train_flops_left'])} are still to do"
+        f"of which {number(total['train_flops_left'])} are still to do\n"
+        f"memory up to {bytes_text(total['largest_memory'])} a run, "
+        f"disk about {bytes_text(total['disk'])}\n{_times(total)}"
+    )
+
+
+def _times(total: dict[str, Any]) -> str:
+    """What is known of time, in words."""
+    lines = []
+    if total["seconds_left"] is None:
+        lines.append("no times: `loopscope calibrate` measures this device in seconds")
+    elif total["seconds_with_workers"]:
+        spans = total["seconds_with_workers"].items()
+        told = ", ".join(f"{n} {'worker' if n == 1 else 'workers'} {duration(s)}" for n, s in spans)
+        lines.append(f"still to do: {told}")
+    if ratio := total["estimated_over_measured"]:
+        lines.append(
+            f"estimated / measured over {ratio['runs']} finished runs: median "
+            f"{ratio['median']:.2f}, from {ratio['low']:.2f} to {ratio['high']:.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _line(point: Planned) -> tuple[str, ...]:
+    parts = {k: v for k, v in point.cost.parameters.items() if v and k != "total"}
+    return (
+        point.run_id,
+        point.part,
+        " ".join(f"{axis}={label}" for axis, label in point.labels.items()),
+        point.status,
+        number(point.cost.parameters["total"]),
+        " ".join(f"{name} {number(size)}" for name, size in parts.items()),
+        number(point.cost.steps),
+        number(point.cost.tokens),
+        number(point.cost.train_flops),
+        "" if point.seconds is None else duration(point.seconds),
+        "" if point.measured is None else duration(point.measured),
+        bytes_text(point.memory) if point.memory else "",
     )

@@ -1,16 +1,28 @@
 """Commands that tell what a grid costs: `loopscope plan` and `loopscope calibrate`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from experiments.options import RUNS, GridName, Out, Overrides
+from experiments.options import RUNS, GridName, Out, Overrides, Shard, parse_shard
+
+Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="of the training steps timed")]
 
 
 def plan(
     grid: GridName,
     out: Out = RUNS,
     overrides: Overrides = [],  # noqa: B006 typer copies it
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="tell the time with so many processes")
+    ] = None,
+    shard: Shard = None,
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="default: GPUs if there are any")
+    ] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrate", help="measure this device first, some seconds")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Show the runs of a grid, what they cost and which are done; write nothing."""
@@ -18,13 +30,36 @@ def plan(
 
     from experiments import plan as planning
     from experiments.grid import load_grid
+    from experiments.machine import gpus
     from experiments.store import check_output
 
+    share = parse_shard(shard)
     loaded = load_grid(grid, overrides)
     check_output(out)
-    planned = planning.plan(loaded, out)
+    if calibrated:
+        kinds = {config.training.precision for config in loaded.runs.values()}
+        for precision in sorted(kinds):
+            _calibrate(device or ("cuda" if gpus() else "cpu"), precision)
+    planned = planning.of_shard(planning.plan(loaded, out, device), share)
     if as_json:
-        data = planning.as_json(loaded, out, planned)
+        data = planning.as_json(loaded, out, planned, workers)
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        typer.echo(planning.as_text(loaded, planned))
+        typer.echo(planning.as_text(loaded, planned, workers))
+
+
+def calibrate(
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU")] = None,
+    precision: Precision = "fp32",
+) -> None:
+    """Time training steps on this device, so that `plan` can tell how long a grid takes."""
+    from experiments.machine import gpus
+
+    _calibrate(device or ("cuda" if gpus() else "cpu"), precision)
+
+
+def _calibrate(device: str, precision: str) -> None:
+    from experiments.calibration import calibrate as measure
+
+    for line in measure(device, precision):
+        typer.echo(line, err=True)

@@ -83,6 +83,10 @@ class BioD(Exposures):
         return self.chunks * self.length
 
     @property
+    def world_bytes(self) -> int:
+        return 16 * self.people * (self.name_length + self.attributes * self.chunks * self.length)
+
+    @property
     def context_length(self) -> int:
         return 1 + self.name_length + self.attributes * (1 + self.value_length)
 

@@ -149,6 +149,10 @@ class Biographies(Exposures):
         return SentenceTable.build(self.vocabulary, self.templates)
 
     @property
+    def world_bytes(self) -> int:
+        return 240 * self.people
+
+    @property
     def context_length(self) -> int:
         orders = EMPLOYER_FIRST_ORDERS if self.employer_first else ORDERS
         openers = np.unique(orders[:, 0]) if self.permute else orders[0, :1]

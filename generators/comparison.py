@@ -145,6 +145,10 @@ class Comparison(Task):
         return Vocabulary.build([*SIGNS, *(f"{x}{i}" for x, n in names for i in range(n))])
 
     @property
+    def world_bytes(self) -> int:
+        return 200 * self.entities + 8 * self.entities * max(self.attributes, self.entities)
+
+    @property
     def context_length(self) -> int:
         return 6 if self.cot else 4
 

@@ -127,6 +127,10 @@ class Composition(Task):
         return Vocabulary.build([*entities, *(f"r{r}" for r in range(self.relations))])
 
     @property
+    def world_bytes(self) -> int:
+        return 200 * (self.entities + self.relations) + 16 * self.entities * self.out_degree
+
+    @property
     def context_length(self) -> int:
         return 5 if self.cot else 4
 

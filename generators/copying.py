@@ -74,6 +74,10 @@ class Copying(OnlineTask):
         return Vocabulary.build([BOS, "<copy>", *(str(i) for i in range(self.symbols))])
 
     @property
+    def world_bytes(self) -> int:
+        return 200 * self.symbols + 8 * self.length
+
+    @property
     def context_length(self) -> int:
         return 2 * self.length + 2
 

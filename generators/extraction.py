@@ -93,6 +93,10 @@ class Extraction(Task):
         return Vocabulary.build([*self.text.vocabulary.tokens[1:], *words])
 
     @property
+    def world_bytes(self) -> int:
+        return self.biographies.world_bytes
+
+    @property
     def context_length(self) -> int:
         """Of the longest biography; every question is shorter."""
         return self.text.context_length

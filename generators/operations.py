@@ -121,6 +121,10 @@ class Operations(Task):
         return {"name": np.stack(names, axis=1), "values": values}
 
     @property
+    def world_bytes(self) -> int:
+        return self.biographies.world_bytes
+
+    @property
     def context_length(self) -> int:
         """That of the biographies: every question is shorter."""
         return self.text.context_length

@@ -53,6 +53,10 @@ class RandomSequences(Exposures):
         return Vocabulary.build([BOS, *(f"letter:{t}" for t in range(self.alphabet))])
 
     @property
+    def world_bytes(self) -> int:
+        return 8 * self.sequences * self.length + 200 * self.alphabet
+
+    @property
     def context_length(self) -> int:
         return 1 + self.length
 

@@ -83,3 +83,23 @@ def test_command(tmp_path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "a.parquet" in result.output and "a.md" in result.output
     assert '"budget": 0.025' in (tmp_path / "a.md").read_text()
+
+
+def test_a_task_that_fails_later_leaves_nothing(tmp_path: Path) -> None:
+    from experiments.errors import LoopscopeError
+    from generators.multihop import MultiHop
+
+    class Later(MultiHop):
+        def sample(self, rng, n, **options):  # type: ignore[no-untyped-def]
+            if n < 8192:
+                raise KeyError("no")
+            return super().sample(rng, n, **options)
+
+    class NoFloors(MultiHop):
+        def floors(self, difficulty=None, split="test"):  # type: ignore[no-untyped-def]
+            raise KeyError("no")
+
+    for cls, n in ((Later, 8200), (NoFloors, 10)):
+        with pytest.raises(LoopscopeError, match="a sample failed in .*KeyError"):
+            export_data(cls().bind(0), tmp_path / "a.parquet", n=n)
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,43 @@
+"""Sizes that no machine like this one can hold, told from the config before anything is built."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from experiments.loading import Location
+from experiments.machine import MEMORY_VARIABLE, bytes_text, largest_memory, machine_memory
+
+if TYPE_CHECKING:
+    from experiments.config import RunConfig
+
+#: bytes of weight, gradient and two moments of a parameter
+PER_PARAMETER = 16
+
+
+def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
+    """(location, message) of each part that alone needs more memory than there is.
+
+    Each is counted from below: what is too much here is too much. Nothing is built.
+    """
+    model, batch = config.model, config.training.batch
+    host, device = machine_memory(), largest_memory()
+    world = config.task.world_bytes
+    if world > host:
+        yield ("task",), _message(f"the world of task {config.task.kind}", world, host)
+    layer = 12 * model.width**2 if model.kind == "looped" else 0
+    weights = PER_PARAMETER * model.layers * layer
+    if weights > device:
+        yield ("model",), _message("training the layers of the model", weights, device)
+    # one token a document: a state of `width` numbers after every application of a layer
+    calls = config.max_loops * (1 if config.training.recompute else model.core)
+    activations = 4 * batch * model.width * calls
+    if activations > device:
+        where = ("training", "batch") if batch >= calls else ("model",)
+        yield where, _message(f"a batch of {batch:,} documents", activations, device)
+
+
+def _message(what: str, needed: int, there_is: int) -> str:
+    return (
+        f"{what} needs {bytes_text(needed)} of memory or more, and there are "
+        f"{bytes_text(there_is)}; for another machine say its memory in {MEMORY_VARIABLE}, "
+        "such as 512G"
+    )

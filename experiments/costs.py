@@ -1,0 +1,175 @@
+"""What a run costs, from its config alone: parameters, tokens, FLOPs, and the work behind its time.
+
+The time of a run is modelled as linear in five counts, each summed over its optimiser steps:
+
+    seconds = a·steps + b·calls + c·FLOPs + d·values + e·updates
+
+`calls` are applications of a block in forward passes (what launching its operations costs),
+FLOPs those of `models.counts` (matrix products), `values` the numbers that element-wise
+operations read and write (norms, non-linearities, softmaxes of the head), which small widths
+spend most of their time on, `updates` parameters times steps (the optimiser). So time is linear
+in loops, tokens and steps. `experiments.calibration` measures a … e on a device.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from experiments.config import RunConfig, Span, spans
+from experiments.loops import expected_loops
+from experiments.plugins import blame
+from generators.streams import Stream, generator
+from generators.task import Task
+from models.config import LoopedConfig
+from models.model import ModelConfig
+
+#: values per token and application of a block, in widths and in hidden widths of its MLP, and
+#: per logit: what is kept for the backward pass, to which what is written once is in proportion
+PER_WIDTH, PER_HIDDEN, PER_LOGIT = 12, 4, 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """The counts that time is linear in, over all steps of a run."""
+
+    steps: float = 0.0
+    calls: float = 0.0
+    flops: float = 0.0
+    values: float = 0.0
+    updates: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        return self.steps, self.calls, self.flops, self.values, self.updates
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run. Tokens and FLOPs are those of a typical batch times the number of batches.
+
+    Attributes:
+        parameters: by part, with their `total`.
+        tokens: without padding.
+        train_flops: forward and backward, heads included.
+    """
+
+    parameters: dict[str, int]
+    steps: int
+    documents: int
+    tokens: int
+    train_flops: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a task's documents in a batch: averages per document, and columns the model reads."""
+
+    vocabulary: int
+    tokens: float
+    predicted: float
+    context: int
+
+
+def cost(config: RunConfig) -> Cost:
+    """What a run costs."""
+    return cost_and_work(config)[0]
+
+
+def cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
+    """What a run costs, and the counts behind its time.
+
+    Raises:
+        LoopscopeError: the task cannot make a batch.
+    """
+    config = config.canonical()
+    task, model, objective = config.task, config.model, config.objective
+    shape = shape_of_batch(type(task), task.model_dump_json(), config.training.batch)
+    parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)
+    found = spans(config.training, task)
+    work = Work()
+    for span in found:
+        shaped = config.model_of(span.phase)
+        loops = span.phase.loops or shaped.loops
+        for n_loops, share in expected_loops(span.phase.draw, loops):
+            work += _work(config, shaped, span, shape, n_loops, share)
+    documents = found[-1].last_document
+    known = Cost(
+        parameters=parameters,
+        steps=found[-1].last_step,
+        documents=documents,
+        tokens=round(documents * shape.tokens),
+        train_flops=round(work.flops),
+    )
+    return known, work
+
+
+def _work(
+    config: RunConfig, model: ModelConfig, span: Span, shape: Shape, n_loops: int, share: float
+) -> Work:
+    """Of the share of a span's steps that run so many loops."""
+    objective = config.objective
+    documents = span.last_document - span.first_document
+    steps = span.last_step - span.first_step
+    losses = objective.losses_computed(n_loops)
+    predicted = round(documents * shape.predicted)
+    sizes = {
+        "documents": documents,
+        "context": shape.context,
+        "predicted": predicted,
+        "n_loops": n_loops,
+        "losses": losses,
+        "gate": objective.uses_gate,
+    }
+    forward = model.forward_flops(shape.vocabulary, **sizes)
+    train = model.training_flops(
+        shape.vocabulary,
+        **sizes,
+        backprop_loops=span.phase.backprop_loops,
+        frozen=objective.trains_gate_alone,
+    )
+    calls, width = _applications(model, n_loops, losses)
+    values = documents * shape.context * calls * width
+    values += PER_LOGIT * predicted * shape.vocabulary * losses
+    again = forward / train if config.training.recompute else 0.0
+    passes = train / forward * (1 + again)  # a backward pass takes as long as it has FLOPs
+    parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)["total"]
+    return Work(
+        steps=share * steps,
+        calls=share * steps * calls * passes / 3,
+        flops=share * train,
+        values=share * values * passes / 3,
+        updates=share * steps * (0 if objective.trains_gate_alone else parameters),
+    )
+
+
+def _applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[int, int]:
+    """Applications of a block in a forward pass, and values per token of each."""
+    if not isinstance(model, LoopedConfig):
+        return model.core * n_loops, 2 * PER_WIDTH * model.width
+    experts = model.experts_per_token if model.mlp == "moe" else 1
+    calls = len(model.schedule(n_loops)) + model.coda * losses
+    return calls, PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
+
+
+@cache
+def shape_of_batch(task_class: type[Task], task_json: str, batch: int) -> Shape:
+    """From one batch; cached, since runs of a grid share few tasks.
+
+    Raises:
+        LoopscopeError: the task cannot make one.
+    """
+    task = task_class.model_validate_json(task_json).bind(0)
+    n = min(batch, task.items_per_exposure or batch)
+    try:
+        sample = task.sample(generator(0, Stream.TRAIN), n, index=0)
+        used = sample.tokens != 0
+    except Exception as error:  # whatever a plugin does wrong
+        raise blame(f"task {task.kind}: a batch of {n}", error) from error
+    return Shape(
+        vocabulary=len(task.vocabulary),
+        tokens=float(used.sum()) / n,
+        predicted=float(sample.loss_mask[:, 1:].sum()) / n,
+        context=int(used.any(axis=0).nonzero()[0].max()),
+    )

@@ -1,0 +1,169 @@
+"""Times, memory and bounds that `plan` tells, against independent computations."""
+
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import calibration
+from experiments.calibration import TimeModel, cache_path, fit, load_calibration
+from experiments.check import problems
+from experiments.config import RunConfig
+from experiments.costs import Work, cost_and_work
+from experiments.estimate import Estimator, Finished
+from experiments.files import write_json
+from experiments.grid import load_grid
+from experiments.machine import device_name
+from experiments.plan import of_shard, plan, totals
+from experiments.schedule import makespan
+
+REFERENCE = Path(__file__).parents[1] / "experiments" / "reference" / "quick"
+
+
+def config(loops: int = 1, steps: int = 10, **model: Any) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "task": {"kind": "multihop"},
+            "model": {"kind": "looped", "width": 32, "heads": 1, "loops": loops, **model},
+            "training": {"batch": 32, "phases": [{"until_step": steps}]},
+        }
+    )
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_work_is_linear_in_steps_and_its_core_in_loops() -> None:
+    one, twice = (np.array(cost_and_work(config(1, n))[1].counts) for n in (10, 20))
+    assert np.allclose(twice, 2 * one)
+    a, b, c = (np.array(cost_and_work(config(n))[1].counts) for n in (1, 2, 3))
+    assert np.allclose(c - b, b - a)
+    steps, calls, flops, values, updates = b - a
+    assert steps == updates == 0
+    assert calls == 10 and flops > 0 and values > 0
+
+
+def test_a_fit_finds_planted_coefficients() -> None:
+    rng = np.random.default_rng([1, 1, 1])
+    planted = np.array([1e-3, 5e-4, 1e-11, 9e-10, 0.0])
+    rows = 10 ** rng.uniform([0, 0, 6, 4, 3], [1, 2, 10, 7, 6], (20, 5))
+    model = fit([(Work(*row), float(row @ planted)) for row in rows])
+    assert np.allclose(model.coefficients, planted, rtol=1e-6, atol=1e-16)
+    assert model.worst == pytest.approx(1)
+    assert fit([(Work(*row), float(row @ planted) * 2) for row in rows[:1]]).worst < 1.01
+
+
+def test_runs_on_this_device_correct_the_calibration() -> None:
+    model = TimeModel((0.1, 0, 0, 0, 0))
+    work = Work(steps=10, flops=1e9)
+    assert Estimator("cpu").seconds(config(), work) is None
+    assert Estimator("cpu", {"fp32": model}).seconds(config(), work) == pytest.approx(1)
+    slow = [Finished("multihop", work, s) for s in (2.0, 3.0, 50.0)]
+    other = Finished("bios", work, 1000.0)
+    found = Estimator("cpu", {"fp32": model}, (*slow, other))
+    assert found.seconds(config(), work) == pytest.approx(3)
+    assert found.calibrated(config(), work) == pytest.approx(1)
+    without = Estimator("cpu", {}, (Finished("multihop", Work(flops=5e8), 2.0),))
+    assert without.seconds(config(), work) == pytest.approx(4)
+
+
+def test_a_calibration_is_of_its_device_and_version(cache: Path) -> None:
+    assert load_calibration("cpu") is None
+    path = cache_path("cpu")
+    path.parent.mkdir(parents=True)
+    measured = {"coefficients": [1, 0, 0, 0, 0], "worst": 1.1, "torch": "2"}
+    known = {"schema_version": 1, "device": device_name("cpu"), "precision": {"fp32": measured}}
+    write_json(path, known)
+    found = load_calibration("cpu")
+    assert found is not None and found.coefficients == (1, 0, 0, 0, 0)
+    assert load_calibration("cpu", "bf16") is None
+    for wrong in ({"device": "cpu other"}, {"schema_version": 2}, {"precision": 3}):
+        write_json(path, known | wrong)
+        assert load_calibration("cpu") is None
+    path.write_text("{")
+    assert load_calibration("cpu") is None
+
+
+def test_calibrating_measures_real_steps(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "SHAPES", calibration.SHAPES[:2])
+    monkeypatch.setattr(calibration, "SECONDS", 0.0)
+    lines = list(calibration.calibrate())
+    assert len(lines) == 3 and str(cache_path("cpu")) in lines[-1]
+    model = load_calibration("cpu")
+    assert model is not None
+    (sample, _) = json.loads(cache_path("cpu").read_text())["precision"]["fp32"]["samples"]
+    assert model.seconds(Work(*sample[:-1])) == pytest.approx(sample[-1], rel=0.5)
+
+
+def test_the_makespan_is_that_of_a_simulation() -> None:
+    seconds = {"a": 5.0, "b": 4.0, "c": 3.0, "d": 3.0, "e": 2.0}
+    nothing: dict[str, str | None] = {}
+    assert makespan(seconds, nothing, 1) == 17
+    assert makespan(seconds, nothing, 5) == makespan(seconds, nothing, 9) == 5
+    best = min(
+        max(sum(s for s, w in zip(seconds.values(), where, strict=True) if w == k) for k in (0, 1))
+        for where in itertools.product((0, 1), repeat=5)
+    )
+    assert best <= makespan(seconds, nothing, 2) <= 4 / 3 * best  # Graham's bound
+    assert makespan(seconds, {"b": "a", "c": "absent"}, 5) == 5 + 4
+
+
+def test_shares_are_those_of_the_runner(tmp_path: Path, cache: Path) -> None:
+    from experiments.runner import _unique_runs
+
+    grid = load_grid("quick")
+    planned = plan(grid, tmp_path)
+    for i in (1, 2):
+        folders, _ = _unique_runs(grid, tmp_path, (i, 2))
+        mine = dict.fromkeys(p.run_id for p in of_shard(planned, (i, 2)))
+        assert list(mine) == [f.run_id for f in folders]
+
+
+def test_estimates_stand_beside_what_was_measured(cache: Path) -> None:
+    found = plan(load_grid("quick"), REFERENCE)
+    total = totals(found)
+    assert total["status"] == {"done": 9} and total["seconds_left"] == 0
+    assert total["estimated_over_measured"] is None  # no calibration, so nothing independent
+    for point in found:  # of another processor there is no measured time to show
+        assert point.measured is None or point.measured > 10
+
+
+def test_planning_takes_little_processor_time(cache: Path, tmp_path: Path) -> None:
+    plan(load_grid("quick"), tmp_path)
+    start = time.process_time()
+    plan(load_grid("quick"), tmp_path)
+    assert time.process_time() - start < 0.4
+
+
+# --- bounds ----------------------------------------------------------------------------------
+
+
+def wrong(monkeypatch: pytest.MonkeyPatch, memory: str, **changes: Any) -> list[str]:
+    monkeypatch.setenv("LOOPSCOPE_MEMORY", memory)
+    fields = config().model_dump(mode="json")
+    for name, value in changes.items():
+        part, _, key = name.partition("__")
+        fields[part][key] = value
+    return [".".join(at) for at, _ in problems(RunConfig.model_validate(fields))]
+
+
+def test_impossible_sizes_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = time.process_time()
+    assert wrong(monkeypatch, "24G", task__entities=10**10) == ["task"]
+    assert wrong(monkeypatch, "24G", model__width=10**7) == ["model"]
+    assert wrong(monkeypatch, "24G", model__core=10**9) == ["model"]
+    assert wrong(monkeypatch, "24G", model__loops=10**9) == ["model"]
+    assert wrong(monkeypatch, "24G", training__batch=10**12) == ["training.batch"]
+    assert time.process_time() - start < 1
+
+
+def test_what_fits_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wrong(monkeypatch, "24G", model__width=1024) == []
+    assert wrong(monkeypatch, "1 MiB", model__width=1024) == ["model"]
