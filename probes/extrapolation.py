@@ -14,10 +14,10 @@ from probes.questions import QuestionProbe, chunks, floor_of
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from models.looped import LoopedTransformer
+    from models.interface import LoopedModel
 
 
-def loop_limit(model: "LoopedTransformer") -> int | None:
+def loop_limit(model: "LoopedModel") -> int | None:
     """Loops beyond which a model cannot go: rows of a learned loop embedding; None: no end."""
     return getattr(model.config, "embedded_loops", None)
 

@@ -6,7 +6,7 @@ leads elsewhere and whose later relations are the same. Whose answer comes out?
 Legend: B pairs, T tokens, D width, n loops.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
@@ -131,7 +131,7 @@ class Interchange(QuestionProbe):
         where = {"split": self.split, "difficulty": hops}
         if not len(base):
             return [Measurement("interchange_pairs", 0.0, 0, **where)]
-        model, loops = subject.model, self.loops
+        model, loops = cast("LoopedTransformer", subject.model), self.loops
         tokens, at, wanted = before(base, "answer", subject.device)
         other, _, other_wanted = before(donor, "answer", subject.device)
         hooks = {0: "embed"} | {call.loop: call.name for call in model.config.schedule(loops)}

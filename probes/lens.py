@@ -9,7 +9,7 @@ Legend: B documents, V vocabulary.
 
 from collections.abc import Iterator
 from math import log
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,8 @@ from probes.statistics import summarise, wilson_interval
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from models.looped import LoopedTransformer
 
 #: documents from which the names of latent values are learned
 NAMING = 20_000
@@ -150,7 +152,7 @@ class Lens(QuestionProbe):
 
     def _logits(self, subject: Subject, batch: Batch) -> Iterator[tuple[Place, "Tensor"]]:
         """Places in order with logits [B, V] where the span's first token is predicted."""
-        model = subject.model
+        model = cast("LoopedTransformer", subject.model)
         tokens, at, _ = before(batch, self.span, subject.device)
         if not self.blocks:
             outputs = model(tokens, n_loops=self.loops)
