@@ -15,17 +15,18 @@ from experiments.plugins import IDENTITY, OpenUnion
 from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
+from models.model import ModelConfig
 from models.objectives.last_loop import LastLoop
 from models.objectives.objective import Objective
 from probes.probe import Probe
 
 if TYPE_CHECKING:
-    from models.looped import LoopedTransformer
+    from models.interface import LoopedModel
 
 SCHEMA_VERSION = 1
 
 AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
-AnyModel = Annotated[LoopedConfig, OpenUnion(LoopedConfig, "models")]
+AnyModel = Annotated[ModelConfig, OpenUnion(ModelConfig, "models", default="looped")]
 AnyObjective = Annotated[Objective, OpenUnion(Objective, "models.objectives")]
 AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
 
@@ -51,7 +52,11 @@ class Phase(Frozen):
         None, ge=1, description="only the last so many loops are differentiated; None: all"
     )
     beta: float | None = Field(None, ge=0, description="None: that of the objective")
-    weights: dict[str, float] | None = Field(None, description="of a mixture's components")
+    weights: dict[str, float] | None = Field(
+        None,
+        description="of a mixture's components, or of numbers of hops, 0 for those left out; "
+        "None: those of the task",
+    )
     core: int | None = Field(
         None, ge=1, description="layers of the core before it has grown; None: those of the model"
     )
@@ -166,31 +171,45 @@ class RunConfig(Frozen):
         return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
 
     def bound_task(self) -> Task:
-        """The task with this run's seed."""
-        return self.task.bind(self.seed)
+        """The task with this run's seed and the weights of its phases."""
+        task = self.task.bind(self.seed)
+        for span in spans(self.training, task):
+            task = task.weighted(span.first_document, span.phase.weights)
+        return task
 
-    def model_of(self, phase: Phase) -> LoopedConfig:
+    def model_of(self, phase: Phase) -> ModelConfig:
         """The model as it is in a phase: `model`, or what is yet to grow to it."""
-        if phase.core is None:
+        if phase.core is None or not isinstance(self.model, LoopedConfig):
             return self.model
         shape = {"core": phase.core, "loops": phase.loops or self.model.loops}
         return self.model.model_copy(update=shape | {"loop_rows": self.model.embedded_loops})
 
-    def model_at(self, step: int) -> LoopedConfig:
+    def model_at(self, step: int) -> ModelConfig:
         """The model as a checkpoint after so many steps holds it; it grows after its checkpoint."""
-        found = spans(self.training, self.task.items_per_exposure)
+        found = spans(self.training, self.task)
         return self.model_of(next((s for s in found if step <= s.last_step), found[-1]).phase)
 
-    def build_model(self, task: Task, step: int | None = None) -> "LoopedTransformer":
+    def build_model(self, task: Task, step: int | None = None) -> "LoopedModel":
         """The untrained model for a bound task: weights from the run's own INIT stream.
 
         Args:
             step: with the shape that it has then; None: that of the end.
+
+        Raises:
+            ValueError: the objective needs a gate and a model from elsewhere has none.
         """
+        import torch
+
         weights_seed = int(generator(self.seed, Stream.INIT).integers(2**63))
         objective = self.canonical().objective
         shape = self.model if step is None else self.model_at(step)
-        model = shape.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights_seed)  # for a model from elsewhere that draws from there
+            model = shape.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
+        if objective.uses_gate and model.read_exit is None:
+            raise ValueError(
+                f"objective {objective.kind} needs an exit gate, and model {shape.kind} builds none"
+            )
         if objective.halting is not None:
             model.halting = objective.halting
         return model
@@ -215,25 +234,28 @@ class PhaseError(ValueError):
         self.message = message
 
 
-def spans(training: Training, items_per_exposure: int | None) -> tuple[Span, ...]:
+def spans(training: Training, task: Task) -> tuple[Span, ...]:
     """The phases in steps and documents.
 
     A phase that ends at an exposure shows every person exactly that often: its last batch is
     smaller where the documents do not divide.
 
     Raises:
-        PhaseError: exposures for a task that has none, or phases that do not follow each other.
+        PhaseError: exposures for a task that has none, weights of what it does not have, or
+            phases that do not follow each other.
     """
     found: list[Span] = []
     step = document = 0
     for i, phase in enumerate(training.phases):
-        if phase.until_exposure is not None:
-            if items_per_exposure is None:
-                raise PhaseError(
-                    ("training", "phases", str(i), "until_exposure"),
-                    "this task has no exposures; use until_step",
-                )
-            last_document = phase.until_exposure * items_per_exposure
+        at = "weights"
+        try:
+            task = task.weighted(document, phase.weights)
+            at = "until_exposure"
+            exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
+        except ValueError as error:
+            raise PhaseError(("training", "phases", str(i), at), str(error)) from error
+        if exposed is not None:
+            last_document = exposed
             last_step = step + -(-(last_document - document) // training.batch)
         else:
             assert phase.until_step is not None

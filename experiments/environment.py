@@ -56,7 +56,7 @@ def source_hashes() -> dict[str, dict[str, str]]:
 def _plugin_hashes(config: RunConfig) -> dict[str, str]:
     """Files outside the packages that the run's task, model or objective comes from."""
     files = {}
-    for part in (config.task, config.model, config.objective):
+    for part in (config.task, *config.task.parts.values(), config.model, config.objective):
         cls = type(part)
         if cls.__module__.split(".")[0] not in ("generators", "models"):
             path = Path(inspect.getfile(cls))

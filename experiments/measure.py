@@ -3,20 +3,23 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import RunConfig
 from experiments.files import write_json
 from experiments.plugins import choices
 from experiments.store import RunFolder
+from generators.mixture import Mixture
 from generators.task import Task
+from models.config import LoopedConfig
 from probes.probe import Measurement, Probe, Subject
 
 if TYPE_CHECKING:
     import torch
 
-    from models.looped import LoopedTransformer
+    from models.interface import LoopedModel
 
 
 def chosen_probes(config: RunConfig, task: Task) -> tuple[Probe, ...]:
@@ -28,13 +31,14 @@ def chosen_probes(config: RunConfig, task: Task) -> tuple[Probe, ...]:
         for cls in choices(Probe, "probes").values()
         if issubclass(cls, Probe)
         and cls.by_default
+        and (isinstance(config.model, LoopedConfig) or not cls.looks_inside)
         and not any(field.is_required() for field in cls.model_fields.values())
-        and cls.applies(task)
+        and any(map(cls.applies, task.parts.values()))
     )
 
 
 def subject_of(
-    config: RunConfig, model: "LoopedTransformer", task: Task, device: "torch.device"
+    config: RunConfig, model: "LoopedModel", task: Task, device: "torch.device"
 ) -> Subject:
     return Subject(model, task, model.count_parameters(), config.seed, device)
 
@@ -52,9 +56,39 @@ def measure(subject: Subject, probes: tuple[Probe, ...]) -> list[Measurement]:
     model.eval()
     try:
         with torch.no_grad():
-            return [row for probe in probes for row in probe.measure(subject)]
+            return [row for probe in probes for row in _rows(probe, subject)]
     finally:
         model.train(was_training)
+
+
+def parts_for(probe: Probe, task: Task) -> dict[str, Task]:
+    """The components of a mixture that a probe applies to; any other task is its only part.
+
+    Raises:
+        ValueError: it applies to none of them.
+    """
+    fitting = {n: part for n, part in task.parts.items() if n == "" or type(probe).applies(part)}
+    if not fitting:
+        names = ", ".join(task.parts)
+        raise ValueError(f"probe {probe.kind} applies to none of the components {names}")
+    return fitting
+
+
+def _rows(probe: Probe, subject: Subject) -> Iterator[Measurement]:
+    """Each component is measured as if alone, by the model seen through its own tokens."""
+    mixture = subject.task
+    if not isinstance(mixture, Mixture):
+        yield from probe.measure(subject)
+        return
+    import torch
+
+    from models.vocabularies import in_ids
+
+    for name, part in parts_for(probe, mixture).items():
+        ids = torch.from_numpy(mixture.ids(name)).long().to(subject.device)
+        model = in_ids(subject.model, ids).eval()
+        for row in probe.measure(replace(subject, model=model, task=part)):
+            yield replace(row, component=name)
 
 
 def probe_id(probe: Probe) -> str:

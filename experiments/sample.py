@@ -80,7 +80,8 @@ def _first_of_each_part(grid: Grid, part: str | None, seed: int | None) -> dict[
     for point in grid.points:
         title = ": ".join(filter(None, (grid.name, point.part)))
         if part in (None, point.part) and title not in found:
-            found[title] = point.config.task.bind(point.config.seed if seed is None else seed)
+            changes = {} if seed is None else {"seed": seed}
+            found[title] = point.config.model_copy(update=changes).bound_task()
     if not found:
         names = ", ".join(dict.fromkeys(p.part for p in grid.points if p.part)) or "no parts"
         raise LoopscopeError(f"grid {grid.name} has no part {part!r}; it has {names}")

@@ -67,6 +67,12 @@ def summary_of(values: "pd.Series") -> Summary:
     return summarise(values.dropna().tolist())
 
 
+def panels_of(rows: "pd.DataFrame") -> list[str]:
+    """Where the numbers are from: the part of the grid or the task, then the component."""
+    columns = (rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
+    return [", ".join(filter(None, names)) for names in zip(*columns, strict=True)]
+
+
 def axis_columns(runs: "pd.DataFrame") -> list[str]:
     """The columns that hold labels of axes."""
     from experiments.results import COLUMNS

@@ -94,8 +94,12 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame") -> list[Table]:
         title = str(part or grid or "runs")
         done = last_loop(rows[rows["status"] == "done"])
         trained = curves[(curves["grid"] == grid) & (curves["part"] == part)]
-        found += [capacity_table(title, done), accuracy_table(title, done)]
-        found.append(emergence_table(title, last_loop(trained)))
+        for name in dict.fromkeys([*done["component"], *trained["component"]]):
+            whole = ", ".join(filter(None, (title, name)))
+            of_one = done[done["component"] == name]
+            found += [capacity_table(whole, of_one), accuracy_table(whole, of_one)]
+            learned = trained[trained["component"] == name]
+            found.append(emergence_table(whole, last_loop(learned)))
     return [table for table in [*found, unfinished_table(runs)] if table is not None]
 
 

@@ -15,7 +15,7 @@ from experiments.journal import Journal
 from experiments.measure import chosen_probes, record_probe, rows_of
 from experiments.store import RunFolder
 from experiments.trainer import Trainer
-from models.counts import count_parameters
+from generators.task import Task
 
 
 def train(
@@ -132,12 +132,23 @@ def finish(journal: Journal, stop: Callable[[], bool]) -> bool:
     return True
 
 
+def shown_of(task: Task, documents: int) -> dict[str, dict[str, float | None]]:
+    """Part -> how many of the first training documents are of it, and how often it came in them."""
+    found = {}
+    for name, n in task.documents_by_part(documents).items():
+        per_exposure = task.parts[name].items_per_exposure
+        exposures = n / per_exposure if per_exposure else None
+        found[name] = {"documents": n, "exposures": exposures}
+    return found
+
+
 def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of result.json: what was trained, what it cost, what was measured."""
     config, counters = trainer.config, trainer.counters
-    per_exposure = trainer.task.items_per_exposure
-    active = count_parameters(
-        config.model, trainer.vocabulary_size, gate=config.objective.uses_gate, active=True
+    shown = shown_of(trainer.task, counters.documents)
+    counted = trainer.task.counted
+    active = config.model.count_parameters(
+        trainer.vocabulary_size, gate=config.objective.uses_gate, active=True
     )
     probe_seconds = sum(r["seconds"] for r in records)
     return {
@@ -157,7 +168,8 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         "train_flops": counters.train_flops,
         "tokens": counters.tokens,
         "documents": counters.documents,
-        "exposures": counters.documents / per_exposure if per_exposure else None,
+        "exposures": None if counted is None else shown[counted]["exposures"],
+        **({} if "" in shown else {"components": shown, "counted": counted}),
         "steps": counters.step,
         "seed": config.seed,
         "lr": config.training.lr,

@@ -6,6 +6,7 @@ What happens at a step depends on the config and the step number alone: document
 Legend: B documents, T tokens of the longest one, M predicted positions.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,8 +21,8 @@ from experiments.measure import subject_of
 from experiments.optimiser import build_optimiser, learning_rate
 from generators.streams import Stream, generator
 from generators.task import Batch
-from models.counts import training_flops
-from models.looped import LoopedTransformer
+from models.config import LoopedConfig
+from models.interface import LoopedModel
 from models.objectives.objective import Loss
 from models.outputs import LoopOutputs, Positions
 
@@ -77,7 +78,7 @@ class Trainer:
         self.objective = self.config.objective
         self.task = self.config.bound_task()
         self.vocabulary_size = len(self.task.vocabulary)
-        self.spans = spans(config.training, self.task.items_per_exposure)
+        self.spans = spans(config.training, self.task)
         self.last_step = self.spans[-1].last_step
         self.adopt(self.config.build_model(self.task, step=0))
         self.counters = Counters()
@@ -86,7 +87,7 @@ class Trainer:
         #: losses since the last look: they stay on the device, looking waits for it
         self.window: list[Tensor] = []
 
-    def adopt(self, model: LoopedTransformer) -> None:
+    def adopt(self, model: LoopedModel) -> None:
         """Goes on with this model, and with an optimiser that has seen nothing yet."""
         self.model = model.to(self.device)
         if self.objective.trains_gate_alone:
@@ -139,11 +140,17 @@ class Trainer:
         rng = generator(self.config.seed, Stream.TRAIN, step)
         return self.task.sample(rng, n, index=first)
 
-    def step(self, span: Span) -> Loss:
-        """One optimiser step."""
+    def step(self, span: Span, mark: Callable[[str], None] = lambda part: None) -> Loss:
+        """One optimiser step.
+
+        Args:
+            mark: is told of each part of a step, `data`, `forward`, `backward` and `optimiser`,
+                when it is done.
+        """
         training, step = self.config.training, self.counters.step
         batch = self.documents(span)
         inputs, at, targets = model_inputs(batch, self.device)
+        mark("data")
         phase = span.phase
         wanted = phase.loops or self.config.model.loops
         loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
@@ -153,11 +160,14 @@ class Trainer:
             outputs = self.model(inputs, loops, read=at, **self._backward(phase))
             loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
             self._balance(outputs, loss)
+        mark("forward")
         self.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
+        mark("backward")
         if training.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
         self.optimiser.step()
+        mark("optimiser")
         self.window.append(loss.total.detach())
         self._count(batch, inputs, len(targets), loops, phase.backprop_loops)
         return loss
@@ -173,9 +183,11 @@ class Trainer:
 
     def _balance(self, outputs: LoopOutputs, loss: Loss) -> None:
         """Adds a mixture of experts' load-balancing loss."""
-        imbalance = outputs.read_imbalance()
-        if imbalance is not None and not self.objective.trains_gate_alone:
-            loss.total = loss.total + self.config.model.balance * imbalance
+        imbalance, config = outputs.read_imbalance(), self.model.config
+        if imbalance is None or not isinstance(config, LoopedConfig):
+            return
+        if not self.objective.trains_gate_alone:
+            loss.total = loss.total + config.balance * imbalance
             loss.logged["imbalance"] = imbalance.detach()
 
     def precision(self) -> AbstractContextManager:
@@ -190,8 +202,7 @@ class Trainer:
         counters.step += 1
         counters.documents += len(batch)
         counters.tokens += int((batch.tokens != 0).sum())
-        counters.train_flops += training_flops(
-            self.model.config,
+        counters.train_flops += self.model.config.training_flops(
             self.vocabulary_size,
             documents=inputs.shape[0],
             context=inputs.shape[1],

@@ -1,8 +1,48 @@
-"""How often each number of hops occurs in training."""
+"""How often each number of hops occurs in training, all the way through or phase by phase."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
+
+from generators.task import Task
+
+
+class Curriculum(Task):
+    """A task whose difficulties, numbers of hops, come with weights in training.
+
+    With `weights` in the phases of a run the easier questions can come first: `{1: 1}`, then
+    `{1: 1, 2: 1}` (after Yao et al., 2505.17923). Held-out questions do not depend on weights.
+    """
+
+    hop_weights: tuple[float, ...] | None = Field(
+        None, description="of the hop counts in training, fewest first; None: equal parts"
+    )
+
+    @property
+    def weighable(self) -> tuple[str, ...]:
+        """Numbers of hops, as text."""
+        return tuple(map(str, self.difficulties))
+
+    def draw_hops(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        *,
+        split: str,
+        difficulty: int | None,
+        index: int | None,
+    ) -> np.ndarray:
+        """int[n], the hops of the documents of a sample; a batch belongs to one phase."""
+        if difficulty is not None:
+            return np.full(n, difficulty)
+        shares = None
+        known = self.difficulties_of(split)
+        if split == "train":
+            weights = None if index is None else self.weights_at(index)
+            given = None if weights is None else [weights.get(str(k), 0.0) for k in known]
+            shares = hop_shares(given or self.hop_weights, known)
+        return rng.choice(known, n, p=shares)
 
 
 def hop_shares(weights: Sequence[float] | None, hops: Sequence[int]) -> np.ndarray | None:

@@ -10,10 +10,10 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from generators.curriculum import hop_shares
+from generators.curriculum import Curriculum, hop_shares
 from generators.pieces import Piece, result_is_right, share_of_most_frequent, write_question
 from generators.pools import load_pools
-from generators.task import Batch, Task
+from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
 
 #: what one person is to another; a relation is one token
@@ -67,7 +67,7 @@ RELATIONS = tuple(
 LISTED_QUESTIONS = 50_000_000
 
 
-class Layered(Task):
+class Layered(Curriculum):
     """`Who is the r3 of the r2 of the r1 of Bob ?`, answered at once.
 
     People stand in `layers` of equal size. For each of R relations a person points at a random
@@ -98,9 +98,6 @@ class Layered(Task):
     held_out: int = Field(3000, ge=1, description="questions in validation, and again in test")
     facts: bool = Field(False, description="every single fact in training, from all layers")
     fewer_hops: bool = Field(False, description="questions of fewer hops too")
-    hop_weights: tuple[float, ...] | None = Field(
-        None, description="of the hop counts in training, fewest first; None: equal parts"
-    )
     cot: bool = Field(False, description="the people on the way are written before the answer")
 
     @model_validator(mode="after")
@@ -193,6 +190,10 @@ class Layered(Task):
         return Vocabulary.build([*words, *RELATIONS[: self.relations], *_names()[: self.people]])
 
     @property
+    def world_bytes(self) -> int:
+        return 200 * self.people + 8 * self.people * self.relations
+
+    @property
     def context_length(self) -> int:
         return 3 * self.hops + 7 + (self.hops - 1 if self.cot else 0)
 
@@ -206,12 +207,7 @@ class Layered(Task):
         index: int | None = None,
     ) -> Batch:
         self.check_arguments(split, difficulty)
-        known = self.difficulties_of(split)
-        if difficulty is not None:
-            hops = np.full(n, difficulty)
-        else:
-            shares = hop_shares(self.hop_weights, known) if split == "train" else None
-            hops = rng.choice(known, n, p=shares)
+        hops = self.draw_hops(rng, n, split=split, difficulty=difficulty, index=index)
         number = np.zeros(n, np.int64)
         for k in np.unique(hops):
             rows = np.flatnonzero(hops == k)

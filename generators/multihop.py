@@ -10,17 +10,17 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from generators.curriculum import hop_shares
+from generators.curriculum import Curriculum, hop_shares
 from generators.hashing import unit_hash
 from generators.pieces import result_is_right, share_of_most_frequent
-from generators.task import Batch, Task
+from generators.task import Batch
 from generators.vocabulary import Vocabulary
 
 #: combinations that are listed in full; above it, held-out ones are found by rejection
 LISTED_COMBINATIONS = 4_000_000
 
 
-class MultiHop(Task):
+class MultiHop(Curriculum):
     """Facts `r(e)` and questions `rk(… r1(e))`, answered at once.
 
     The world is one table of R relations over E entities, each a random function or a
@@ -49,9 +49,6 @@ class MultiHop(Task):
     hops: int = Field(3, ge=1, description="most hops in a question")
     held_out: float = Field(
         0.1, gt=0, lt=1, description="share of the combinations of 2 and more hops"
-    )
-    hop_weights: tuple[float, ...] | None = Field(
-        None, description="of 1, 2, … hops in training; None: equal parts"
     )
     cot: bool = Field(False, description="the entities on the way are written before the answer")
 
@@ -94,6 +91,10 @@ class MultiHop(Task):
             + [f"e{e}" for e in range(self.entities)]
             + [f"r{r}" for r in range(self.relations)]
         )
+
+    @property
+    def world_bytes(self) -> int:
+        return 200 * (self.entities + self.relations) + 8 * self.entities * self.relations
 
     @property
     def context_length(self) -> int:
@@ -167,12 +168,7 @@ class MultiHop(Task):
         index: int | None = None,
     ) -> Batch:
         self.check_arguments(split, difficulty)
-        if difficulty is None:
-            known = self.difficulties_of(split)
-            shares = hop_shares(self.hop_weights, known) if split == "train" else None
-            hops = rng.choice(known, n, p=shares)
-        else:
-            hops = np.full(n, difficulty)
+        hops = self.draw_hops(rng, n, split=split, difficulty=difficulty, index=index)
         combination = np.zeros(n, np.int64)
         for k in np.unique(hops):
             rows = hops == k

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.vocabulary import Vocabulary
 
@@ -71,6 +72,8 @@ class Task(BaseModel, ABC):
     )
     _seed: int = PrivateAttr(default=0)
     _component: int = PrivateAttr(default=0)
+    #: (first document, weights) of each phase of training, None where no phase weighs anything
+    _phases: tuple[tuple[int, dict[str, float] | None], ...] = PrivateAttr(default=())
 
     def bind(self, seed: int, *, component: int = 0) -> Self:
         """The same task with its run seed, nothing cached from another world.
@@ -107,6 +110,15 @@ class Task(BaseModel, ABC):
         """Tokens of the longest document."""
 
     @property
+    def world_bytes(self) -> int:
+        """Bytes of memory that world and vocabulary need at least, from the fields alone.
+
+        0 where they are small whatever the fields say. Nothing is built for it, so that what
+        cannot be held is refused before it is tried.
+        """
+        return sum(part.world_bytes for part in self.parts.values() if part is not self)
+
+    @property
     def difficulties(self) -> tuple[int, ...]:
         """Difficulties that `sample` accepts; empty where there are none."""
         return ()
@@ -123,6 +135,60 @@ class Task(BaseModel, ABC):
     def items_per_exposure(self) -> int | None:
         """Documents in one exposure of everything stored (N people), None for online tasks."""
         return None
+
+    @property
+    def parts(self) -> dict[str, "Task"]:
+        """Name -> task, of a mixture; any other task is its own only part, without a name."""
+        return {"": self}
+
+    @property
+    def counted(self) -> str | None:
+        """The part whose exposures are those of the whole, None where there is none."""
+        return None if self.items_per_exposure is None else ""
+
+    def documents_by_part(self, documents: int) -> dict[str, int]:
+        """How many of the first so many training documents are of each part."""
+        return {"": documents}
+
+    def documents_of(self, exposures: int) -> int:
+        """Training documents in which everything stored has come so often.
+
+        Raises:
+            ValueError: nothing is shown again and again.
+        """
+        if self.items_per_exposure is None:
+            raise ValueError("this task has no exposures; use until_step")
+        return exposures * self.items_per_exposure
+
+    @property
+    def weighable(self) -> tuple[str, ...]:
+        """What a phase of training can give weights to: components, or numbers of hops."""
+        return ()
+
+    def weighted(self, first_document: int, weights: dict[str, float] | None) -> Self:
+        """This task with other weights for the training documents from `first_document` on.
+
+        Args:
+            weights: of `weighable`, 0 for those left out; None: those of the task itself. What
+                was said of later documents is forgotten.
+
+        Raises:
+            ValueError: the task has nothing of such a name, or the weights cannot be.
+        """
+        if weights is None and not self._phases:
+            return self
+        if weights is not None:
+            check_weights(self.kind, weights, self.weighable)
+        task = self.model_copy()
+        task._phases = (
+            *(phase for phase in self._phases if phase[0] < first_document),
+            (first_document, weights),
+        )
+        return task
+
+    def weights_at(self, document: int) -> dict[str, float] | None:
+        """Those of the phase that a training document belongs to."""
+        return next((w for first, w in reversed(self._phases) if first <= document), None)
 
     @abstractmethod
     def sample(
@@ -158,8 +224,9 @@ class Task(BaseModel, ABC):
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
         """bool[B]: whether the generated answers are right.
 
-        `generated` is int32[B, A], A the longest answer, padded with 0 beyond each answer. The
-        default is exact match with the tokens of `spans["answer"]`.
+        `generated` is int32[B, A], A the longest answer, padded with 0 beyond each answer; tokens
+        of other parts of a mixture are from `len(vocabulary)` on. The default is exact match with
+        the tokens of `spans["answer"]`.
         """
         start, stop = batch.spans["answer"].T
         columns = np.arange(generated.shape[1])
@@ -178,3 +245,17 @@ class Task(BaseModel, ABC):
             raise ValueError(
                 f"{self.kind} has no difficulty {difficulty} in its {split} split; it has {names}"
             )
+
+
+def check_weights(kind: str, weights: dict[str, float], known: tuple[str, ...]) -> None:
+    """Raises ValueError for weights of what is not there, negative ones, or nothing but 0."""
+    if not known:
+        raise ValueError(f"task {kind} has no components to weigh")
+    for name in weights:
+        if name not in known:
+            raise ValueError(
+                f"task {kind} has nothing called {name!r} to weigh{nearest(name, known)}; "
+                f"it has {', '.join(known)}"
+            )
+    if not weights or min(weights.values()) < 0 or max(weights.values()) == 0:
+        raise ValueError(f"weights need to be 0 or more and not all 0, got {weights}")

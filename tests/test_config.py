@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from experiments.compare import flat
 from experiments.config import PhaseError, RunConfig, spans
 from experiments.overrides import with_value
+from generators.biographies import Biographies
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from models.objectives.entropy import Entropy
@@ -266,7 +267,7 @@ def test_exposures_show_every_document_exactly_so_often() -> None:
         BIOS,
         training={"batch": 7, "phases": [{"until_exposure": 3}, {"until_step": 60}]},
     ).training
-    first, second = spans(training, 100)
+    first, second = spans(training, Biographies(people=100))
     assert (first.first_document, first.last_document) == (0, 300)
     assert (first.first_step, first.last_step) == (0, 43)  # 42 batches of 7 and one of 6
     assert (second.first_step, second.last_step) == (43, 60)
@@ -283,5 +284,6 @@ def test_exposures_show_every_document_exactly_so_often() -> None:
 )
 def test_impossible_phases(phases: list, items: int | None, where: str, says: str) -> None:
     with pytest.raises(PhaseError, match=says) as caught:
-        spans(run(BASE, training={"phases": phases, "batch": 1}).training, items)
+        task = MultiHop() if items is None else Biographies(people=items)
+        spans(run(BASE, training={"phases": phases, "batch": 1}).training, task)
     assert ".".join(caught.value.location) == where

@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from experiments.config import Phase, Training
 from experiments.plugins import choices
+from generators.mixture import Component
 from generators.task import Task
 from models.config import LoopedConfig
 from models.objectives.objective import Objective
@@ -21,6 +22,7 @@ UNIONS = ((Task, "generators"), (LoopedConfig, "models"), (Objective, "models.ob
 def classes() -> dict[str, type[BaseModel]]:
     """Everything whose fields enter a run id."""
     found: dict[str, type[BaseModel]] = {"training": Training, "phase": Phase}
+    found["component"] = Component
     for base, package in UNIONS:
         found |= choices(base, package)
     return found

@@ -265,7 +265,7 @@ def test_metrics_hold_the_loss_of_their_step(straight: RunFolder) -> None:
     trainer = Trainer(run, "cpu")
     losses = [trainer.step(trainer.spans[0]).total.item() for _ in range(STEPS)]
     assert [line["loss"] for line in lines] == [losses[line["step"] - 1] for line in lines]
-    (only,) = spans(run.training, None)
+    (only,) = spans(run.training, run.task)
     rates = [learning_rate(only, run.training, line["step"] - 1) for line in lines]
     assert [line["lr"] for line in lines] == rates
 
