@@ -3,19 +3,27 @@
 from collections.abc import Iterator
 from functools import cache
 
+from experiments.bounds import impossible_sizes
 from experiments.config import PhaseError, RunConfig, spans
 from experiments.loading import Location
+from experiments.measure import parts_for
 from generators.task import Task
+from models.config import LoopedConfig
 from probes.probe import Probe
 
 
 def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
     """(location in the config, what is wrong)."""
+    if sizes := list(impossible_sizes(config)):
+        yield from sizes
+        return  # anything else would have to build something
     try:
-        spans(config.training, config.task.items_per_exposure)
+        spans(config.training, config.task)
     except PhaseError as error:
         yield error.location, error.message
-    longest, context = config.task.context_length, config.model.context
+    model = config.model
+    longest = config.task.context_length
+    context = model.context if isinstance(model, LoopedConfig) else None
     if context is not None and longest > context:
         message = (
             f"documents of task {config.task.kind} have up to {longest} tokens, more than the "
@@ -23,12 +31,13 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         )
         yield ("model", "context"), message
     yield from _impossible_exits(config)
-    yield from _impossible_growth(config)
-    for i, phase in enumerate(config.training.phases):
-        yield from _impossible_loops(config, i)
-        if phase.weights is not None:
-            message = f"task {config.task.kind} has no components to weigh"
-            yield ("training", "phases", str(i), "weights"), message
+    if isinstance(model, LoopedConfig):
+        yield from _impossible_growth(config, model)
+    else:
+        yield from _only_looped(config)
+    for i in range(len(config.training.phases)):
+        if isinstance(model, LoopedConfig):
+            yield from _impossible_loops(config, model, i)
     task = config.task
     observe = config.observe
     for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
@@ -42,7 +51,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
 
 def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
     objective = config.objective
-    if objective.uses_gate and config.model.reuse == "sequence":
+    if objective.uses_gate and config.model.states() < config.model.loops:
         message = (
             f"objective {objective.kind} weighs the states of several loops; "
             "model.reuse sequence has one state"
@@ -61,9 +70,28 @@ def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
         yield ("objective",), message
 
 
-def _impossible_loops(config: RunConfig, i: int) -> Iterator[tuple[Location, str]]:
+def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """What is asked of a model from elsewhere that only ours can do."""
+    kind = config.model.kind
+    for i, phase in enumerate(config.training.phases):
+        for name in ("backprop_loops", "core", "growth"):
+            if getattr(phase, name) is not None:
+                yield ("training", "phases", str(i), name), f"needs model kind looped, not {kind}"
+    if config.training.recompute:
+        yield ("training", "recompute"), f"needs model kind looped, not {kind}"
+    observe = config.observe
+    for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
+        for i, probe in enumerate(probes or ()):
+            if probe.looks_inside:
+                message = f"probe {probe.kind} looks inside the model; it cannot measure {kind}"
+                yield ("observe", name, str(i)), message
+
+
+def _impossible_loops(
+    config: RunConfig, model: LoopedConfig, i: int
+) -> Iterator[tuple[Location, str]]:
     """What phase i asks of the loops that the model or the objective does not allow."""
-    model, phase = config.model, config.training.phases[i]
+    phase = config.training.phases[i]
     here = ("training", "phases", str(i))
     most = phase.draw.most if phase.draw else phase.loops or model.loops
     if model.embedded_loops is not None and most > model.embedded_loops:
@@ -88,9 +116,9 @@ def _impossible_loops(config: RunConfig, i: int) -> Iterator[tuple[Location, str
     yield (*here, "backprop_loops"), message
 
 
-def _impossible_growth(config: RunConfig) -> Iterator[tuple[Location, str]]:
+def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple[Location, str]]:
     """Phases whose cores do not follow from each other by copies."""
-    model, phases = config.model, config.training.phases
+    phases = config.training.phases
     grows = [i for i, phase in enumerate(phases) if phase.core or phase.growth]
     if grows and isinstance(model.reuse, tuple):
         message = f"model.reuse {list(model.reuse)} names the layers; a core of them cannot grow"
@@ -122,8 +150,10 @@ def _impossible_growth(config: RunConfig) -> Iterator[tuple[Location, str]]:
 @cache
 def _misfit(probe_class: type[Probe], probe: str, task_class: type[Task], task: str) -> str | None:
     """Why a probe cannot measure a task, None if it can; asked once for equal ones."""
+    asked = probe_class.model_validate_json(probe)
     try:
-        probe_class.model_validate_json(probe).check(task_class.model_validate_json(task))
+        for part in parts_for(asked, task_class.model_validate_json(task)).values():
+            asked.check(part)
     except ValueError as error:
         return str(error)
     return None
