@@ -51,10 +51,11 @@ def test_a_gate_that_knows_sends_harder_questions_round_more_often():
             assert found["exit_cdf_ece", "gate", k, t].value == pytest.approx(chance, abs=1e-6)
     early = found["exit_accuracy", "static loop=1", 3, None]
     assert early.low <= early.value < 0.5 and early.floor == pytest.approx(1 / 8)
-    for item in ("quantile q=0.5", "gate", "entropy nats=0.1"):
-        correlated = found["difficulty_correlation", item, None, None].value
-        # the entropy is low at once: the solver is sure of bridges, too
-        assert correlated == pytest.approx(1) if item != "entropy nats=0.1" else correlated < 1
+    for item in ("quantile q=0.5", "gate"):
+        assert found["difficulty_correlation", item, None, None].value == pytest.approx(1)
+    # the solver is as sure of a bridge as of an answer, so that all leave at once
+    assert found["exit_share", "entropy nats=0.1", 3, 1].value == 1
+    assert ("difficulty_correlation", "entropy nats=0.1", None, None) not in found
     assert ("difficulty_correlation", "static loop=2", None, None) not in found
     assert not any(metric in ("compute_saved", "blocks_per_document") for metric, *_ in found)
 
