@@ -34,6 +34,7 @@ def export_run(
     from experiments.errors import LoopscopeError
     from experiments.trained import load_trained
     from models.interop import save_ouro, save_tensors
+    from models.looped import LoopedTransformer
 
     folder = run_folder(run, out)
     if folder.result() is None:
@@ -44,6 +45,8 @@ def export_run(
     if path.is_dir():
         raise LoopscopeError(f"{path} is a folder; FILE needs the name of a file")
     model, _, _ = load_trained(folder, "cpu")
+    if not isinstance(model, LoopedTransformer):
+        raise LoopscopeError(f"{folder.run_id}: only models of kind looped can be exported")
     try:
         if format == "ouro":
             save_ouro(model, path)

@@ -13,7 +13,9 @@ from torch.nn.functional import cross_entropy
 from experiments.config import RunConfig, Span
 from experiments.errors import LoopscopeError
 from experiments.trainer import Trainer, model_inputs
+from models.config import LoopedConfig
 from models.growth import grow, growth_mapping, origin_of
+from models.interface import LoopedModel
 from models.looped import LoopedTransformer
 
 
@@ -26,35 +28,42 @@ def enter(trainer: Trainer, span: Span) -> dict[str, Any] | None:
     """
     shape = trainer.config.model_of(span.phase)
     if trainer.model.config.core != shape.core:
-        return grow_into(trainer, trainer.model, span)
+        return grow_into(trainer, span)
     if trainer.model.config != shape:
         trainer.model.config = shape
     return None
 
 
-def grow_into(trainer: Trainer, old: LoopedTransformer, span: Span) -> dict[str, Any]:
-    """As `enter`, from any model of which copies can be made; its own moments are kept.
+def grow_into(trainer: Trainer, span: Span) -> dict[str, Any]:
+    """As `enter`, where the cores differ.
 
     Raises:
         LoopscopeError: no growth leads there.
     """
-    shape, how = trainer.config.model_of(span.phase), span.phase.growth
+    shape, how, old = trainer.config.model_of(span.phase), span.phase.growth, trainer.model
     core = old.config.core
-    if how is None or shape.core <= core or shape.core % core:
+    if (
+        not isinstance(old, LoopedTransformer)
+        or how is None
+        or shape.core <= core
+        or shape.core % core
+    ):
         raise LoopscopeError(
             f"a core of {core} cannot grow to {shape.core}: it needs a multiple of its layers, and "
             "`growth: stack` or `interleave` in the phase that begins with them"
         )
-    before = _losses(trainer, old, span, old.config.loops)
-    moments = _moments(trainer, old)
+    before = _losses(trainer, span, old.config.loops)
+    states = trainer.optimiser.state
+    moments = {name: states[p] for name, p in old.named_parameters() if p in states}
     grown = grow(old, how, factor=shape.core // core, loops=shape.loops)
+    assert isinstance(shape, LoopedConfig)
     grown.config = shape
     trainer.adopt(grown)
     mapping = growth_mapping(core, shape.core // core, how)
     for name, parameter in grown.named_parameters():
         if state := moments.get(origin_of(name, mapping)):
             trainer.optimiser.state[parameter] = {k: v.clone() for k, v in state.items()}
-    after = _losses(trainer, grown, span, span.phase.loops or shape.loops)
+    after = _losses(trainer, span, span.phase.loops or shape.loops)
     record = {
         "step": trainer.counters.step + 1,
         "phase": trainer.spans.index(span),
@@ -68,14 +77,14 @@ def grow_into(trainer: Trainer, old: LoopedTransformer, span: Span) -> dict[str,
     return record
 
 
-def smaller(trainer: Trainer, other: RunConfig) -> LoopedTransformer:
+def smaller(trainer: Trainer, other: RunConfig) -> LoopedModel:
     """A model of another run's shape, untrained, that can grow to this run's first.
 
     Raises:
         LoopscopeError: the two differ in more than core and loops.
     """
     own = trainer.config.model_of(trainer.spans[0].phase)
-    ends = {name: getattr(own, name) for name in ("core", "loops", "loop_rows")}
+    ends = own.model_dump(include={"core", "loops", "loop_rows"})
     if other.model.model_copy(update=ends) != own:
         raise LoopscopeError(
             f"the model of start {other.run_id} cannot grow to this one: they may differ in core "
@@ -85,17 +94,11 @@ def smaller(trainer: Trainer, other: RunConfig) -> LoopedTransformer:
     return other.model.build(trainer.vocabulary_size, gate=gate, seed=0)
 
 
-def _moments(trainer: Trainer, old: LoopedTransformer) -> dict[str, dict[str, torch.Tensor]]:
-    """Name of a parameter -> its state in the optimiser; empty for a model of another run."""
-    states = trainer.optimiser.state
-    return {name: states[p] for name, p in old.named_parameters() if p in states}
-
-
-def _losses(trainer: Trainer, model: LoopedTransformer, span: Span, loops: int) -> dict[str, float]:
+def _losses(trainer: Trainer, span: Span, loops: int) -> dict[str, float]:
     """In nats per predicted token, on the batch of the next step and with the β of its phase."""
     inputs, at, targets = model_inputs(trainer.documents(span), trainer.device)
     with torch.no_grad(), trainer.precision():
-        outputs = model(inputs, loops)
+        outputs = trainer.model(inputs, loops)
         loss = trainer.objective.loss(outputs, at, targets, beta=span.phase.beta).total
         last = cross_entropy(outputs.logits(at=at).float(), targets)
     return {"loss": float(loss), "last_loop": float(last)}
