@@ -63,12 +63,16 @@ def probe(
     ] = [],  # noqa: B006
 ) -> None:
     """Measure finished runs again, without training."""
-    from experiments.remeasure import measure_again
+    from experiments.remeasure import measure_each
     from experiments.sample import probe_of
 
     chosen = tuple(map(probe_of, probes)) or None
-    for run_id in measure_again(out, runs or None, chosen):
-        typer.echo(run_id)
+    wrong = False
+    for run_id, problem in measure_each(out, runs or None, chosen):
+        wrong |= bool(problem)
+        typer.echo(problem or run_id, err=bool(problem))
+    if wrong:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -124,6 +128,7 @@ def schema(
 
 app.command()(run_commands.run)
 app.command()(plan_commands.plan)
+app.command()(plan_commands.calibrate)
 app.command()(watch_commands.status)
 app.command()(watch_commands.logs)
 app.command()(results_commands.table)

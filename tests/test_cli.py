@@ -125,7 +125,16 @@ assert not heavy, heavy
         (["plan", "toy.yaml", "--set", "task={kind: 'leaving.py:X'}"], "imported: SystemExit: 3"),
         (["sample", "faulty.py:Faulty"], "faulty.py:5: KeyError: 'no'"),
         (["export-data", "faulty.py:Faulty", "a.parquet"], "faulty.py:5: KeyError: 'no'"),
-        (["plan", "toy.yaml", "--set", f"training.batch={10**13}"], "Unable to allocate"),
+        (
+            ["plan", "toy.yaml", "--set", f"training.batch={10**13}"],
+            "training.batch: a batch of 10,",
+        ),
+        (
+            ["run", "toy.yaml", "--set", f"task.entities={10**12}"],
+            "task: the world of task multihop",
+        ),
+        (["plan", "toy.yaml", "--set", f"model.core={10**9}"], "model: training the layers of"),
+        (["plan", "toy.yaml", "--set", f"model.width={10**8}"], "for another machine say its"),
         (["sample", "multihops"], "kinds of task are"),
         (["sample", "multihop", "--difficulty", "9"], "multihop has no difficulty 9 in its train"),
         (["sample", "multihop", "--split", "tset"], "multihop has no split 'tset'"),

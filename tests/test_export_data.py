@@ -1,6 +1,7 @@
 """Exported documents are those of the task, and the card says which they are."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -86,9 +87,6 @@ def test_command(tmp_path) -> None:
 
 
 def test_a_task_that_fails_later_leaves_nothing(tmp_path: Path) -> None:
-    from experiments.errors import LoopscopeError
-    from generators.multihop import MultiHop
-
     class Later(MultiHop):
         def sample(self, rng, n, **options):  # type: ignore[no-untyped-def]
             if n < 8192:

@@ -151,7 +151,8 @@ def wrong(monkeypatch: pytest.MonkeyPatch, memory: str, **changes: Any) -> list[
     for name, value in changes.items():
         part, _, key = name.partition("__")
         fields[part][key] = value
-    return [".".join(at) for at, _ in problems(RunConfig.model_validate(fields))]
+    found = problems(RunConfig.model_validate(fields))
+    return list(dict.fromkeys(".".join(at) for at, _ in found))
 
 
 def test_impossible_sizes_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
