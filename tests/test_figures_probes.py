@@ -12,6 +12,7 @@ from experiments.figures.cache_strategies import CacheStrategies
 from experiments.figures.capacity_versus_parameters import CapacityVersusParameters
 from experiments.figures.drawing import style
 from experiments.figures.exit_distribution import ExitDistribution
+from experiments.figures.extrapolation import Extrapolation
 from experiments.figures.heat_map import HeatMap
 from experiments.figures.priors import EXITS, Priors
 from experiments.figures.q_exit_curve import QExitCurve
@@ -23,6 +24,7 @@ KINDS = (
     "cache_strategies",
     "capacity_versus_parameters",
     "exit_distribution",
+    "extrapolation",
     "heat_map",
     "priors",
     "q_exit_curve",
@@ -51,6 +53,9 @@ def probed(seed: int) -> list[dict[str, Any]]:
         item = f"exit all, cache {cache}, prefill full"
         ends = {"low": accuracy - 0.05, "high": accuracy + 0.05, "floor": 0.1}
         rows += [row("accuracy", accuracy, item, **ends), row("cache_bytes_per_token", size, item)]
+    for loop in range(1, 4 * LOOPS + 1):
+        over = 0.9 if loop <= LOOPS else 0.5
+        rows.append(row("loops_accuracy", over, loop=loop, floor=0.1))
     for loop in range(1, LOOPS + 1):
         for place in ("", f"@core.0.loop.{loop}"):
             rows.append(row("lens_accuracy", 0.3 * loop, f"answer{place}", loop, floor=0.1))
@@ -142,6 +147,17 @@ def test_q_exit_curve_pairs_accuracy_with_loops(out: Path) -> None:
         ("quantile q=0.5", 1.5, 0.7),
     }
     assert set(data["rule"]) == {"all", "static", "quantile"}
+
+
+def test_extrapolation_goes_beyond_the_loops_trained(out: Path) -> None:
+    figure = Extrapolation()
+    data = figure.data(out, None)
+    assert set(data["loop"]) == set(range(1, 13)) and set(data["hue"]) == {"3 loops trained"}
+    assert set(data[data["loop"] > LOOPS]["value"]) == {0.5}
+    with style():
+        (axes,) = figure.plot(data).axes
+    upright = [x for line in axes.lines if len(set(x := list(line.get_xdata()))) == 1]
+    assert [LOOPS, LOOPS] in upright, "a line where training stopped"
 
 
 def test_cache_strategies_say_what_they_keep(out: Path) -> None:

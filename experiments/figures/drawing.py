@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from probes.statistics import summarise
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+T = TypeVar("T", int, float)
 
 #: Okabe & Ito, told apart by the colour-blind, darkest first; the marker changes along with it
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -134,22 +136,29 @@ def floors(axes: "Axes", by_series: dict[Any, float], looks: dict[Any, tuple[str
 
 
 def loops_axis(axes: "Axes", values: Iterable[float]) -> None:
-    """Powers of two at equal distances, a tick for every loop count drawn."""
-    ticks = sorted({int(v) for v in values})
+    """Powers of two at equal distances, a tick for every loop count that has room for its label."""
+    counts = sorted({int(v) for v in values})
+    ticks = _apart(counts, 1.2)
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+    axes.set_xlim(counts[0] / 1.25, counts[-1] * 1.25)
+
+
+def _apart(values: "list[T]", factor: float) -> "list[T]":
+    """Those of ascending values that are so many times the last one taken."""
+    taken = values[:1]
+    for value in values[1:]:
+        if value >= factor * taken[-1]:
+            taken.append(value)
+    return taken
 
 
 def numbers_axis(axes: "Axes", values: Iterable[float]) -> None:
     """Logarithmic, a tick for every number drawn that has room for its label."""
     from experiments.summary import number
 
-    ticks: list[float] = []
-    for value in sorted(set(map(float, values))):
-        if not ticks or value > 1.3 * ticks[-1]:
-            ticks.append(value)
+    ticks = _apart(sorted(set(map(float, values))), 1.3)
     axes.set_xscale("log")
     axes.set_xticks(ticks, [number(t) for t in ticks])
     axes.set_xticks([], minor=True)

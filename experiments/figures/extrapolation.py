@@ -1,0 +1,49 @@
+"""Accuracy at fewer and more loops than trained; a thin line stands where training stopped."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.figures.figure import Figure, series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Picture
+
+
+class Extrapolation(Figure):
+    """One panel per part and difficulty, colours by the loops trained with.
+
+    Rows come from the probe `extrapolation`. Left of its line an arm is under-looped, right of it
+    over-looped.
+    """
+
+    kind: Literal["extrapolation"] = "extrapolation"
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        from experiments.results import load_runs
+        from experiments.summary import difficulty_text
+
+        rows = self.select(
+            load_runs(out, grid), metric="loops_accuracy", difficulty=self.difficulty
+        ).sort_values(["difficulty", "n_loops"], kind="stable")
+        names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
+        panel = [f"{part or task}, {difficulty_text(task, d)}" for part, task, d in names]
+        trained = [f"{n} loop{'s' if n > 1 else ''} trained" for n in rows["n_loops"]]
+        told = series(rows, ["part", "difficulty", "n_loops", "loop"], ["k"])
+        return rows.assign(panel=panel, hue=trained, series=told)
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from experiments.figures.drawing import look, loops_axis
+        from experiments.figures.versus import plot_versus
+
+        labels = ("loops run", "held-out accuracy")
+        picture = plot_versus(data, "loop", labels, loops_axis, title=self.title, bounded=True)
+        looks = look(data["hue"])
+        trained = data[["panel", "hue", "n_loops"]].drop_duplicates()
+        for axes, name in zip(picture.axes, dict.fromkeys(data["panel"]), strict=True):
+            for row in trained[trained["panel"] == name].itertuples():
+                axes.axvline(row.n_loops, color=looks[row.hue][0], linewidth=0.7, zorder=1)
+        return picture
