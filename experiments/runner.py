@@ -19,7 +19,6 @@ from experiments.mirrors import Mirrors
 from experiments.progress import Progress
 from experiments.store import RunFolder, State, prepare_output, record_grid
 from experiments.worker import Outcome
-from models.counts import block_flops
 
 if TYPE_CHECKING:
     from experiments.grid import Grid
@@ -224,10 +223,10 @@ def _record(grid: "Grid", out: Path) -> None:
 
 def _estimated_flops(config: RunConfig) -> float:
     """Rough cost, to start with the longest run: the context is left out."""
-    model = config.model
     documents = spans(config.training, config.task)[-1].last_document
-    calls = len(model.schedule(config.max_loops)) + model.coda
-    return documents * calls * block_flops(model, 0)
+    return config.model.forward_flops(
+        1, documents=documents, context=1, predicted=0, n_loops=config.max_loops
+    )
 
 
 def _outcome(folders: list[RunFolder], interrupted: bool) -> GridOutcome:

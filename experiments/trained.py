@@ -9,12 +9,12 @@ from experiments.store import RunFolder, find_run
 from generators.task import Task
 
 if TYPE_CHECKING:
-    from models.looped import LoopedTransformer
+    from models.interface import LoopedModel
 
 
 def load_model(
     out: Path | str, run_id: str, *, device: str = "cpu"
-) -> tuple["LoopedTransformer", Task]:
+) -> tuple["LoopedModel", Task]:
     """The trained model, in eval mode, and the task it was trained on.
 
     Args:
@@ -26,7 +26,7 @@ def load_model(
     return load_trained(find_run(Path(out), run_id), device)[:2]
 
 
-def load_trained(folder: RunFolder, device: str) -> tuple["LoopedTransformer", Task, int]:
+def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, int]:
     """As `load_model`, with the step of the checkpoint.
 
     Raises:

@@ -163,6 +163,11 @@ class Watch:
 
     def __init__(self, rule: ExitRule, model: "LoopedTransformer", loops: int) -> None:
         rule.check(loops, gate=model.read_exit is not None)
+        if rule.uses_gate and model.halting is not None:
+            raise ValueError(
+                f"exit rule {rule.kind} reads the gate as a distribution over exits, but objective "
+                "act trains it to add up to a halt; use static, difference or entropy"
+            )
         self.rule, self.loops = rule, loops
         self._read_exit = model.read_exit if rule.uses_gate else None
         self._previous: Tensor | None = None

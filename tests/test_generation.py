@@ -93,6 +93,38 @@ def test_cached_equals_uncached_with_padding_and_early_exit(config, rule):
                 assert torch.equal(found.exit_loop[i], one.exit_loop[0])
 
 
+@pytest.mark.parametrize("name", ["ouro", "prelude-coda"])
+def test_a_halting_model_is_decoded_from_its_weighted_states(name):
+    """Cached as uncached, and both as a whole pass reads it; the plain last state differs."""
+    model = build(CONFIGS[name])
+    model.halting = 0.01
+    prompts = documents()[1]["left"]
+    for rule in (AllLoops(), StaticExit(loop=2)):
+        found, reference = (
+            generate(
+                model,
+                prompts,
+                3,
+                attention_mask=prompts != 0,
+                cache=cache,
+                exit_rule=rule,
+                keep_logits=True,
+            )
+            for cache in (CacheSettings(), None)
+        )
+        torch.testing.assert_close(found.logits, reference.logits, rtol=0, atol=1e-5)
+        whole = model(documents()[0][0][None], attention_mask=torch.ones(1, 6, dtype=torch.bool))
+        loop = 2 if rule.kind == "static" else 4
+        wanted = whole.logits(loop)[0, -1]
+        torch.testing.assert_close(found.logits[0, 0], wanted, rtol=0, atol=1e-5)
+    model.halting = None
+    plain = model(documents()[0][0][None]).logits(2)[0, -1]
+    assert (plain - wanted).abs().max() > 1e-3, "a control"
+    model.halting = 0.01
+    with pytest.raises(ValueError, match="quantile reads the gate .* objective act"):
+        generate(model, prompts, 1, attention_mask=prompts != 0, exit_rule=QuantileExit(q=0.5))
+
+
 def test_layers_that_run_all_their_loops_at_once_are_cached_too():
     model = build(LoopedConfig(width=16, heads=2, core=2, loops=3, reuse="sequence"))
     prompts = documents()[1]["left"]
