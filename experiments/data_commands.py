@@ -1,7 +1,7 @@
-"""Commands about data alone: `loopscope export-data` and `loopscope bench generators`."""
+"""`loopscope export-data`, and `loopscope bench` of generators and of training."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,3 +50,39 @@ def generators(
     rows = measure_all(kinds, batch=batch, seconds=seconds)
     typer.echo(f"million tokens a second on one core, padding not counted; batches of {batch}")
     typer.echo(aligned(rows))
+
+
+@bench.command()
+def train(
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option("--shapes", metavar="SHAPE", help="a width, or a grid; repeatable"),
+    ] = None,
+    scaling: Annotated[
+        bool, typer.Option("--scaling", help="time of a step by loops and tokens, fitted")
+    ] = False,
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
+    device: Annotated[str, typer.Option(help="cpu, or cuda")] = "cpu",
+    seconds: Annotated[float, typer.Option(min=0.01, help="for each shape")] = 30.0,
+    file: Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")] = None,
+) -> None:
+    """Speed of a training step beside a plain loop and, with the extra hf, a Llama."""
+    from experiments import bench_train
+    from experiments.files import write_json
+    from experiments.machine import device_name
+    from experiments.summary import aligned
+
+    typer.echo(f"{device_name(device)}; ratios above 1: ours is faster")
+    if scaling:
+        from experiments.bench_scaling import scaling as measure_scaling
+
+        rows = list(measure_scaling(device=device, precision=precision, seconds=seconds))
+        typer.echo(aligned(rows[:-1]))
+        typer.echo(rows[-1][0])
+        return
+    found = []
+    for name, config in bench_train.shapes_of(shapes or ["64", "128", "256"], precision).items():
+        found.append(bench_train.measure(name, config, device=device, seconds=seconds))
+        if file is not None:
+            write_json(file, bench_train.as_json(found, device))
+    typer.echo(aligned([bench_train.HEAD, *(speed.row() for speed in found)]))

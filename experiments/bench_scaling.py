@@ -1,0 +1,48 @@
+"""How the time of a training step grows with loops and tokens."""
+
+import time
+from collections.abc import Iterator
+from statistics import median
+
+import numpy as np
+import torch
+
+from experiments.bench_train import FEWEST, WARM, Clock, standard_shape
+from experiments.train import configure
+from experiments.trainer import Trainer
+
+
+def scaling(*, device: str, precision: str, seconds: float) -> Iterator[tuple[str, ...]]:
+    """Rows for a table: seconds of a step for loops and tokens, measured and fitted.
+
+    The fit is t = a + b·tokens + c·loops·tokens by least squares on relative errors; the last
+    row tells a, b and c. All cells are measured in turns.
+    """
+    configure(device)
+    trainers: dict[tuple[int, int], Trainer] = {}
+    for batch in (16, 32, 64):
+        for loops in (1, 2, 4, 8):
+            config = standard_shape(64, precision)
+            model = config.model.model_copy(update={"loops": loops})
+            training = config.training.model_copy(update={"batch": batch})
+            run = config.model_copy(update={"model": model, "training": training})
+            trainers[batch * 64, loops] = Trainer(run, device)
+    clock = Clock(torch.device(device))
+    times: dict[tuple[int, int], list[float]] = {cell: [] for cell in trainers}
+    until, rounds = time.perf_counter() + seconds, -WARM
+    while rounds < FEWEST or time.perf_counter() < until:
+        for cell, trainer in trainers.items():
+            start = clock()
+            trainer.step(trainer.spans[0])
+            times[cell].append(clock() - start)
+        rounds += 1
+    measured = np.array([median(found[WARM:]) for found in times.values()])
+    counts = np.array([(1, tokens, loops * tokens) for tokens, loops in times])
+    fit, *_ = np.linalg.lstsq(counts / measured[:, None], np.ones(len(counts)), rcond=None)
+    yield ("tokens", "loops", "measured, ms", "fitted, ms", "difference, %")
+    for (tokens, loops), time_, fitted in zip(times, measured, counts @ fit, strict=True):
+        difference = f"{100 * (fitted / time_ - 1):+.1f}"
+        row = (str(tokens), str(loops), f"{1e3 * time_:.2f}", f"{1e3 * fitted:.2f}", difference)
+        yield row
+    a, b, c = fit
+    yield (f"t = {1e3 * a:.2f} ms + {1e6 * b:.3f} µs·tokens + {1e6 * c:.3f} µs·loops·tokens",)
