@@ -1,8 +1,7 @@
 """Random arithmetic expressions in prefix notation, many at a time.
 
 Legend: B expressions, ℓ operators in one, P = 2·max ℓ + 1 symbols of the longest, M modulus,
-O operators to choose from. Arrays are [P, B], so that what is done at once lies together, and
-expressions come longest first: the active ones are then the first columns.
+O operators to choose from. Arrays are [P, B]; a place is an index into such an array, flattened.
 """
 
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 OPERATORS = {"+": np.add, "-": np.subtract, "*": np.multiply}
-#: sizes are kept in the low bits of a number, levels above them
-LEVEL = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -22,71 +19,57 @@ class Shapes:
         sizes: int32[P, B], operators in the subtree that begins at each symbol; 0 at a leaf,
             -1 beyond the end.
         depth: int32[B], operators on the longest way from the root to a leaf.
-        active: int64[P], expressions that have a symbol there.
+        levels: places of all operators of one depth, of their left and of their right operands,
+            int64[·] each, from the roots downwards.
     """
 
     sizes: np.ndarray
     depth: np.ndarray
-    active: np.ndarray
+    levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def draw_shapes(rng: np.random.Generator, operators: np.ndarray) -> Shapes:
-    """Trees with int[B] operators each (in falling order).
+    """Trees with int[B] operators each, 1 or more.
 
-    Of the ℓ - 1 operators below an operator a uniform number, 0 … ℓ - 1, goes to the left.
+    Of the ℓ - 1 operators below an operator a uniform number, 0 … ℓ - 1, goes to the left. The
+    left operand begins right after the operator, the right one where the left one ends.
     """
-    n, most = len(operators), int(operators[0])
-    length = 2 * most + 1
-    active = (2 * operators[:, None] + 1 > np.arange(length)).sum(0)
-    uniform = rng.random((length, n), np.float32)
-    sizes = np.full((length, n), -1, np.int32)
-    depth = np.zeros(n, np.int32)
-    # right subtrees that wait; row 0 is read once, after the last leaf
-    stack = np.zeros((most + 2) * n, np.int32)
-    top = np.arange(n) + n
-    current = operators.astype(np.int32)
-    for p, m in enumerate(active):
-        here, at = current[:m], top[:m]
-        size, level = here & (LEVEL - 1), here & -LEVEL
-        sizes[p, :m] = size
-        np.maximum(depth[:m], level, out=depth[:m])
-        inner = size > 0
-        left = (uniform[p, :m] * size).astype(np.int32)
-        below = level + LEVEL
-        waiting = stack[at - n]
-        stack[at] = below + (size - 1 - left)
-        current[:m] = np.where(inner, below + left, waiting)
-        at += np.where(inner, n, -n)
-    return Shapes(sizes, depth // LEVEL, active)
+    n, length = len(operators), 2 * int(operators.max()) + 1
+    uniform = rng.random((length, n), np.float32).ravel()
+    beyond = np.arange(length, dtype=np.int32)[:, None] > (2 * operators).astype(np.int32)
+    sizes = -beyond.astype(np.int32)
+    sizes[0] = operators
+    flat, depth = sizes.ravel(), np.zeros(n, np.int32)
+    levels = []
+    tree = at = np.arange(n)
+    size = operators.astype(np.int32)
+    while len(at):
+        depth[tree] = len(levels) + 1
+        on_left = (uniform[at] * size).astype(np.int32)
+        left = at + n
+        right = left + (2 * on_left.astype(np.int64) + 1) * n
+        levels.append((at, left, right))
+        at, size = np.concatenate([left, right]), np.concatenate([on_left, size - 1 - on_left])
+        flat[at] = size
+        inner = np.flatnonzero(size)
+        at, size, tree = at[inner], size[inner], np.concatenate([tree, tree])[inner]
+    return Shapes(sizes, depth, levels)
 
 
 def evaluate(shapes: Shapes, symbols: np.ndarray, table: np.ndarray) -> np.ndarray:
     """int[P, B], value of the subexpression that begins at each symbol; 0 beyond the end.
 
     Args:
-        symbols: int[P, B], operator number or operand.
+        symbols: int[P, B], operator number or operand, 0 beyond the end.
         table: [O, M, M], result of each operator for its two operands.
     """
-    length, n = symbols.shape
     modulus = table.shape[1]
     results = table.astype(symbols.dtype).ravel()
-    values = np.zeros_like(symbols)
-    # two more rows below, which leaves read in vain
-    stack = np.zeros((length + 4) * n, symbols.dtype)
-    top = np.arange(n) + 2 * n
-    for p in range(length - 1, -1, -1):
-        m = int(shapes.active[p])
-        at, symbol = top[:m], symbols[p, :m]
-        inner = shapes.sizes[p, :m] > 0
-        first, second = stack[at - n], stack[at - 2 * n]
-        index = np.where(inner, symbol, 0).astype(np.int64)
-        result = results[(index * modulus + first) * modulus + second]
-        value = np.where(inner, result, symbol)
-        values[p, :m] = value
-        at -= np.where(inner, 2 * n, 0)
-        stack[at] = value
-        at += n
-    return values
+    values = symbols.ravel().copy()
+    for at, left, right in reversed(shapes.levels):
+        index = values[at].astype(np.int64)  # still the number of the operator
+        values[at] = results[(index * modulus + values[left]) * modulus + values[right]]
+    return values.reshape(symbols.shape)
 
 
 def answer_law(most: int, modulus: int, operators: str) -> np.ndarray:

@@ -128,22 +128,27 @@ class Mano(OnlineTask):
         order = np.argsort(-operators, kind="stable")
         shapes = draw_shapes(rng, operators[order])
         symbols = self._symbols(rng, shapes.sizes)
+        weight = _weight(len(symbols))
+        kinds = (_KINDS[shapes.sizes.clip(max=1)] * weight).sum(axis=0)
 
         def fingerprint(rows: np.ndarray) -> np.ndarray:
-            return expression_fingerprint(shapes.sizes[:, rows], symbols[:, rows])
+            return mix(kinds[rows] + (symbols[:, rows] * weight).sum(axis=0), 2)
 
         def redraw(rows: np.ndarray) -> None:
             symbols[:, rows] = self._symbols(rng, shapes.sizes[:, rows])
 
         self.settle(split, np.flatnonzero(operators[order] > 1), fingerprint, redraw)
-        place = np.argsort(order)  # where each document is among the sorted ones
+        place = np.empty_like(order)  # where each document is among the sorted ones
+        place[order] = np.arange(n)
         return self._documents(rng, operators, shapes, symbols, place)
 
     def _symbols(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
         """uint16 of the shape of sizes: operator number or operand, 0 beyond the end."""
         operand = rng.integers(0, self.modulus, sizes.shape, np.uint16)
         operator = rng.integers(0, len(self.operators), sizes.shape, np.uint16)
-        return np.where(sizes > 0, operator, np.where(sizes == 0, operand, np.uint16(0)))
+        np.copyto(operand, operator, where=sizes > 0)
+        np.copyto(operand, np.uint16(0), where=sizes < 0)
+        return operand
 
     def _documents(
         self,
@@ -153,18 +158,17 @@ class Mano(OnlineTask):
         symbols: np.ndarray,
         place: np.ndarray,
     ) -> Batch:
-        values = evaluate(shapes, symbols, operator_table(self.modulus, self.operators))
+        values = evaluate(shapes, symbols, self._table)
         v, n, rows = self.vocabulary, len(operators), np.arange(len(operators))
-        inner = np.ascontiguousarray(shapes.sizes[:, place].T > 0)
-        symbol = symbols[:, place].T
+        zero = np.int32(v.id("0"))
         end = 2 * operators + 3  # where <ans> stands
         written = operators if self.cot else np.ones_like(operators)
+        expression = np.where(shapes.sizes > 0, np.int32(v.id(self.operators[0])), zero) + symbols
+        np.copyto(expression, np.int32(0), where=shapes.sizes < 0)
         tokens = np.zeros((n, int((end + written).max()) + 1), np.int32)
         tokens[:, 0] = v.id(BOS)
         tokens[:, 1] = v.id("<len_1>") + operators - 1
-        first = np.where(inner, v.id(self.operators[0]), v.id("0"))
-        tokens[:, 2 : 2 + symbol.shape[1]] = symbol + first
-        tokens[np.arange(tokens.shape[1]) >= end[:, None]] = 0
+        tokens[:, 2 : 2 + len(expression)] = expression.take(place, axis=1).T
         tokens[rows, end] = (
             v.id("<ans_1>") + operators - 1 if self.answer_tells_length else v.id("<ans>")
         )
@@ -172,13 +176,13 @@ class Mano(OnlineTask):
             words = v.id(f"{BOS}'") - v.id(BOS)
             once = (tokens > 0) & (tokens <= words)
             tokens += words * (once & rng.integers(0, 2, tokens.shape, np.uint8).astype(bool))
-        value = values[:, place].T
         if self.cot:
+            inner = np.ascontiguousarray(shapes.sizes[:, place].T > 0)
             at = end[:, None] + 1 + operators[:, None] - np.cumsum(inner, axis=1)
             row, column = inner.nonzero()
-            tokens[row, at[row, column]] = v.id("0") + value[row, column]
+            tokens[row, at[row, column]] = zero + values[column, place[row]]
         else:
-            tokens[rows, end + 1] = v.id("0") + value[:, 0]
+            tokens[rows, end + 1] = zero + values[0, place]
         stop = end + 1 + written
         columns = np.arange(tokens.shape[1])
         scored = columns < stop[:, None]
@@ -187,14 +191,22 @@ class Mano(OnlineTask):
         if self.cot:
             spans["result"] = (stop - 1, stop)
         right = 2 + 2 * shapes.sizes[1, place]
-        latents = {"left": value[:, 1], "right": value[rows, right], "depth": shapes.depth[place]}
+        latents = {
+            "left": values[1, place],
+            "right": values[right, place],
+            "depth": shapes.depth[place],
+        }
         return Batch(
             tokens,
             scored,
             {name: np.stack(pair, axis=1).astype(np.int32) for name, pair in spans.items()},
-            {name: values.astype(np.int32) for name, values in latents.items()},
+            {name: latent.astype(np.int32) for name, latent in latents.items()},
             operators.astype(np.int32),
         )
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        return operator_table(self.modulus, self.operators)
 
     @cached_property
     def _law(self) -> np.ndarray:
@@ -212,9 +224,10 @@ class Mano(OnlineTask):
         }
 
 
-def expression_fingerprint(sizes: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-    """uint64[B], the same for the same expressions, from [P, B] each."""
-    kinds = np.array([1 << 17, 1 << 16, 0], np.uint64)  # leaf, operator, beyond the end
-    code = kinds[np.sign(sizes)] + symbols
-    code *= (mix(np.arange(len(code)), 1) | np.uint64(1))[:, None]
-    return mix(code.sum(axis=0), 2)
+#: in fingerprints, above all symbols: a leaf, an operator, beyond the end
+_KINDS = np.array([1 << 17, 1 << 16, 0], np.uint64)
+
+
+def _weight(length: int) -> np.ndarray:
+    """uint64[P, 1], by which the symbols of a fingerprint are multiplied before they are added."""
+    return (mix(np.arange(length), 1) | np.uint64(1))[:, None]
