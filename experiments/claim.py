@@ -1,14 +1,16 @@
 """A claim says which process works on a run, so that two runners never do the same one.
 
-The claim is a file made atomically; its modification time is the heartbeat. It is free again
-when its process is gone, or, on another machine, when the heartbeat has stopped.
+The claim is a file made atomically; its modification time is the heartbeat. It is void, and taken
+over, as soon as its process is gone, or `STALE_AFTER` seconds after the last heartbeat where its
+process is on another machine. Nothing more is asked of a shared file system than that it creates
+a file for one of several who try.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,16 +40,34 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
+def _clock(folder: Path) -> float:
+    """The time by the clock of the file system, which is the one that stamps heartbeats.
+
+    Clocks of machines may differ by more than a heartbeat lasts.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Orders those who find the same stale claim; some network file systems have no locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether we alone may take over a void claim; a file, since not every file system has locks.
+
+    One left by a process that died in between is removed after `STALE_AFTER`.
+    """
+    lock = path.with_name(f"{path.name}.lock")
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        lock.open("x").close()
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            if _clock(path.parent) - lock.stat().st_mtime > STALE_AFTER:
+                lock.unlink()
+        yield False
+        return
+    try:
+        yield True
     finally:
-        os.close(descriptor)
+        lock.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -58,10 +78,14 @@ class Claim:
     text: str
 
     @staticmethod
-    def is_held(path: Path) -> bool:
-        """Whether a living process holds the claim."""
+    def is_held(path: Path, now: float | None = None) -> bool:
+        """Whether a living process holds the claim.
+
+        Args:
+            now: by the clock of the file system; None: by ours, which is good enough to look.
+        """
         try:
-            age = time.time() - path.stat().st_mtime
+            age = (time.time() if now is None else now) - path.stat().st_mtime
             text = path.read_text()
         except FileNotFoundError:
             return False
@@ -79,16 +103,23 @@ class Claim:
         """The claim, or None while another process holds it."""
         owner = {"machine": this_machine(), "pid": os.getpid(), "since": time.time()}
         claim = cls(path, json.dumps(owner))
-        with _locked(path.parent):
-            if cls.is_held(path):
+        if claim._create():
+            return claim
+        if cls.is_held(path, _clock(path.parent)):
+            return None
+        with _alone(path) as alone:
+            if not alone or cls.is_held(path, _clock(path.parent)):
                 return None
             path.unlink(missing_ok=True)
-            try:
-                with path.open("x") as file:
-                    file.write(claim.text)
-            except FileExistsError:
-                return None
-        return claim
+            return claim if claim._create() else None
+
+    def _create(self) -> bool:
+        try:
+            with self.path.open("x") as file:
+                file.write(self.text)
+        except FileExistsError:
+            return False
+        return True
 
     def beat(self) -> bool:
         """Renews the heartbeat; False if the claim was lost to another process."""

@@ -11,6 +11,8 @@ from rich.text import Text
 from experiments.store import RunFolder
 from experiments.worker import Outcome
 
+#: failures that stay in sight
+FAILURES = 3
 MARKS = {"done": "green", "failed": "red", "stopped": "yellow", "busy": "yellow"}
 
 
@@ -35,6 +37,7 @@ class Progress:
     ) -> None:
         self.title, self.total = title, total
         self.counts = {"done": done, "failed": failed, "stopped": 0, "busy": 0}
+        self.failures: list[Text] = []
         self.console = console or Console(stderr=True)
         self.live = (
             Live(console=self.console, refresh_per_second=4, transient=True)
@@ -66,6 +69,9 @@ class Progress:
         line.append(f" {outcome.run_id}")
         if outcome.reason:
             line.append(f": {outcome.reason}")
+        if outcome.ended == "failed":
+            short = f"failed {outcome.run_id}: {outcome.reason}".splitlines()[0]
+            self.failures.append(Text(short, style="red", no_wrap=True, overflow="ellipsis"))
         self.console.print(line, soft_wrap=True)
 
     def tell(self, message: str) -> None:
@@ -78,21 +84,29 @@ class Progress:
             self.live.update(self.drawn(running))
 
     def drawn(self, running: list[RunFolder]) -> Group:
-        """The counts above one row for each running run."""
+        """The counts, one row for each run that is worked on, and the last failures."""
+        begun = [folder for folder in running if folder.claim_path.exists()]
+        room = max(self.console.height - 3 - FAILURES, 4)
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("run", no_wrap=True)
+        table.add_column("run", no_wrap=True, overflow="ellipsis", ratio=1)
         for name in ("step", "loss", "tokens/s", "left"):
-            table.add_column(name, justify="right")
-        for folder in running:
+            table.add_column(name, justify="right", no_wrap=True)
+        for folder in begun[:room]:
             table.add_row(folder.run_id, *self._row(folder))
+        lines: list[Text] = []
+        if len(begun) > room:
+            lines.append(Text(f"and {len(begun) - room} more", style="dim"))
+        lines += self.failures[-FAILURES:]
+        return Group(self._head(len(begun)), *([table] if begun else []), *lines)
+
+    def _head(self, begun: int) -> Text:
         counts = self.counts
-        left = self.total - counts["done"] - counts["failed"] - len(running)
+        left = self.total - counts["done"] - counts["failed"] - begun
         head = Text(f"{self.title}: ", style="bold")
         head.append(f"{counts['done']}/{self.total} done", style="green")
         if counts["failed"]:
             head.append(f", {counts['failed']} failed", style="red")
-        head.append(f", {len(running)} running, {max(left, 0)} to go", style="default")
-        return Group(head, table)
+        return head.append(f", {begun} running, {max(left, 0)} to go", style="default")
 
     @staticmethod
     def _row(folder: RunFolder) -> tuple[str, str, str, str]:

@@ -353,6 +353,7 @@ def test_workers_take_turns_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_shows_running_runs_and_reasons(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "task-1x2-abc")
     folder.freeze(config())
+    folder.claim_path.touch()
     console = Console(record=True, width=100, file=open(os.devnull, "w"))  # noqa: SIM115
     with Progress("Toy", total=4, done=1, failed=0, console=console) as progress:
         console.print(progress.drawn([folder]))

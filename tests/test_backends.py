@@ -1,0 +1,366 @@
+"""Back ends: one behaviour, whatever does the work; settings that a person can mend."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from experiments import runner
+from experiments.backends import LocalOptions, RayOptions, SlurmOptions, backend_options, local
+from experiments.backends.backend import Orders, packs, require
+from experiments.cli import app
+from experiments.config import Observe, Phase, RunConfig, Training
+from experiments.errors import LoopscopeError
+from experiments.memory import run_memory
+from experiments.options import parse_shard
+from experiments.runner import GridOutcome, describe_grid, run_grid
+from experiments.store import RunFolder
+from experiments.train import train
+from generators.multihop import MultiHop
+from models.config import LoopedConfig
+from probes.accuracy import Accuracy
+
+ROOT = Path(local.__file__).parents[2]
+EXAMPLES = ROOT / "experiments" / "examples"
+submitit = pytest.mark.skipif(
+    importlib.util.find_spec("submitit") is None, reason="needs the slurm extra"
+)
+
+
+class Point:
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.run_id, self.part = config, config.run_id, ""
+        self.labels: dict[str, str] = {}
+
+
+class Toy:
+    name, title, figures = "toy", "Toy", ()
+
+    def __init__(self, *configs: RunConfig) -> None:
+        self.points = tuple(map(Point, configs))
+
+
+def toy(*configs: RunConfig) -> Any:
+    """Stands for `experiments.grid.Grid`."""
+    return Toy(*configs)
+
+
+def config(seed: int = 0, steps: int = 20, **changes: Any) -> RunConfig:
+    fields: dict[str, Any] = {
+        "task": MultiHop(entities=8, relations=4, hops=2),
+        "model": LoopedConfig(width=16, heads=2),
+        "training": Training(batch=16, phases=(Phase(until_step=steps),)),
+        "observe": Observe(
+            probes=(Accuracy(items=16),), log_every=max(steps // 4, 1), checkpoint_seconds=0.2
+        ),
+        "seed": seed,
+    }
+    return RunConfig.model_validate(fields | changes)
+
+
+def assert_same_run(one: RunFolder, other: RunFolder) -> None:
+    a, b = (torch.load(f.checkpoint_path, weights_only=True)["model"] for f in (one, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    results = [f.result() or {} for f in (one, other)]
+    assert all(result.pop("timings") for result in results)
+    assert results[0] == results[1]
+
+
+def wait_for_process(folder: RunFolder, seconds: float = 60) -> int:
+    """The process of a run that has a checkpoint and is not done."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status = folder.status()
+        running = status is not None and status.state == "running"
+        if running and 0 < status.checkpoint_step < status.last_step:
+            return status.pid
+        time.sleep(0.02)
+    pytest.fail("the run never reached a checkpoint")
+
+
+class Background(threading.Thread):
+    """`run_grid` beside the test."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(daemon=True)
+        self.arguments, self.options = arguments, options
+        self.start()
+
+    def run(self) -> None:
+        self.found = run_grid(*self.arguments, progress=False, **self.options)
+
+    def outcome(self) -> GridOutcome:
+        self.join(120)
+        return self.found
+
+
+# --- settings
+
+
+def test_options_come_from_a_file_then_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("backend: ray\naddress: 10.0.0.1:6379\nnamespace: lab\npack: 4\n")
+    found = backend_options(str(path), ["pack=8", "gpus=0.25"], workers=3)
+    assert found == RayOptions(
+        address="10.0.0.1:6379", namespace="lab", pack=8, gpus=0.25, workers=3
+    )
+    assert backend_options() == LocalOptions()
+    assert backend_options("slurm", ["setup=[module load cuda]"]) == SlurmOptions(
+        setup=("module load cuda",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("rey",), "did you mean 'ray'"),
+        (("ray", ["pak=2"]), "did you mean 'pack'"),
+        (("ray", ["cpus=0", "pack=x"]), "cpus.*\n.*pack"),
+        (("slurm", ["minutes"]), "needs KEY=VALUE"),
+        (("local", ["slots_per_gpu=[", "a=1"]), "no YAML"),
+    ],
+)
+def test_settings_that_are_wrong_are_all_named(arguments: Any, said: str) -> None:
+    with pytest.raises(LoopscopeError, match=said):
+        backend_options(*arguments)
+
+
+def test_a_missing_extra_is_one_message_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LoopscopeError, match=r"--backend ray needs ray.*\n?.*'loopscope\[ray\]'"):
+        require("ray", "--backend ray", "ray")
+
+
+def test_packs_use_all_the_room_first() -> None:
+    def sizes(n: int, size: int, most: int | None = None) -> list[int]:
+        return [len(p) for p in packs(deque(RunFolder(Path(str(i))) for i in range(n)), size, most)]
+
+    assert sizes(10, 4) == [4, 4, 2]
+    assert sizes(4, 4, most=2) == [2, 2]
+    assert sizes(100, 4, most=2) == [4, 4], "the rest stays in the queue"
+    assert sizes(0, 4) == []
+
+
+# --- memory
+
+
+def test_no_more_runs_at_once_than_memory_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(
+        local.Slot,
+        "send",
+        lambda slot, folder, drift: (setattr(slot, "folder", folder), sent.append(folder.run_id)),
+    )
+    said: list[str] = []
+    sizes = {"huge": 30e9, "big": 6e9, "large": 5e9, "small": 1e9}
+    orders = Orders(tmp_path, memory=lambda f: int(sizes[f.run_id]), tell=said.append)
+    pool = local.LocalBackend(LocalOptions(workers=4, device="cpu", memory_gb=8), orders)
+    queue = deque(RunFolder(tmp_path / name) for name in sizes)
+    pool.take(queue)
+    assert sent == ["huge"], "alone, since nothing would be gained by waiting"
+    pool.slots[0].folder = None
+    pool.take(queue)
+    assert sent == ["huge", "big", "small"], "the small one passes the large one"
+    assert [folder.run_id for folder in queue] == ["large"] and len(said) == 1
+    for slot in pool.slots:
+        slot.folder = None
+
+
+def test_the_estimate_of_memory_grows_with_what_needs_memory() -> None:
+    small = run_memory(config())
+    wide = run_memory(config(model=LoopedConfig(width=512, heads=2)))
+    batch = run_memory(config(training=Training(batch=100_000, phases=(Phase(until_step=1),))))
+    looped = LoopedConfig(width=64, heads=2, loops=8)
+    many = Training(batch=50_000, phases=(Phase(until_step=1),))
+    kept = run_memory(config(model=looped, training=many))
+    again = run_memory(config(model=looped, training=many.model_copy(update={"recompute": True})))
+    assert 4e8 < small < 7e8 and wide > small and batch > 1.2 * small
+    assert again < kept
+
+
+# --- Slurm, with submitit's local executor
+
+
+@submitit
+def test_the_sbatch_file_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
+    options = SlurmOptions(
+        partition="long", minutes=90, gpus=1, memory_gb=1.5, workers=2, sbatch={"nice": 100}
+    )
+    text = describe_grid(toy(config(0), config(1), config(2)), tmp_path / "out", options)
+    for line in ("array=0-2%2", "partition=long", "time=90", "gpus-per-node=1", "mem=1500M"):
+        assert f"#SBATCH --{line}\n" in text
+    assert "#SBATCH --requeue\n" in text and "#SBATCH --signal=USR2@120\n" in text
+    assert "#SBATCH --nice=100\n" in text and config(2).run_id in text
+    assert not (tmp_path / "out").exists()
+
+
+@submitit
+def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LoopscopeError, match="there is no Slurm here"):
+        run_grid(toy(config()), tmp_path / "out", backend=SlurmOptions(), progress=False)
+
+
+@submitit
+@pytest.mark.faults
+def test_slurm_runs_are_the_runs_of_the_local_back_end(tmp_path: Path) -> None:
+    good, bad = (
+        [config(0), config(1)],
+        config(2, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),))),
+    )
+    options = SlurmOptions(cluster="local", pack=3)
+    outcome = run_grid(toy(*good, bad), tmp_path / "slurm", backend=options, progress=False)
+    here = run_grid(toy(*good, bad), tmp_path / "local", workers=1, progress=False)
+    assert outcome.done == here.done and outcome.failed == here.failed
+    for run in good:
+        assert_same_run(*(RunFolder(tmp_path / name / run.run_id) for name in ("slurm", "local")))
+    assert not list((tmp_path / "slurm" / "slurm").glob("*.pkl")), "pickles are not kept"
+
+
+@submitit
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
+def test_a_slurm_job_that_is_preempted_or_killed_goes_on(tmp_path: Path, number: int) -> None:
+    run = config(steps=1500)
+    folder = RunFolder(tmp_path / "slurm" / run.run_id)
+    grid = Background(toy(run), tmp_path / "slurm", backend=SlurmOptions(cluster="local"))
+    pid = wait_for_process(folder)
+    os.kill(pid, number)
+    assert grid.outcome().done == (run.run_id,)
+    log = (folder.path / "log.txt").read_text()
+    assert log.count("resumes at step") == 1 and log.count("starts on") == 1
+    assert ("its worker died" in log) == (number == signal.SIGKILL)
+    straight = RunFolder(tmp_path / "straight" / run.run_id)
+    train(run, straight)
+    assert_same_run(folder, straight)
+
+
+# --- two runners on a shared folder
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from experiments import claim
+from experiments.config import RunConfig
+from experiments.runner import run_grid
+from types import SimpleNamespace as Namespace
+
+claim.STALE_AFTER = 6.0
+points = []
+for file in sys.argv[3:]:
+    config = RunConfig.model_validate_json(Path(file).read_text())
+    points.append(Namespace(config=config, run_id=config.run_id, part="", labels={}))
+grid = Namespace(name="toy", title="Toy", figures=[], points=points)
+sys.exit(run_grid(grid, sys.argv[2], workers=1, progress=False).exit_status)
+"""
+#: seen by every process of one "machine" at its start
+SITE = """
+import os
+from experiments import claim
+claim.this_machine = lambda: os.environ["MACHINE"]
+claim.STALE_AFTER = 6.0
+"""
+
+
+def start(machine: str, tmp_path: Path, *configs: RunConfig) -> subprocess.Popen[bytes]:
+    """A runner, and workers, that take themselves for another machine."""
+    files = [tmp_path / f"{run.seed}.json" for run in configs]
+    for file, run in zip(files, configs, strict=True):
+        file.write_text(run.model_dump_json())
+    site = tmp_path / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(SITE)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, machine, str(tmp_path / "out"), *map(str, files)],
+        env=os.environ | {"MACHINE": machine, "PYTHONPATH": f"{site}:{ROOT}"},
+        start_new_session=True,
+    )
+
+
+@pytest.mark.faults
+def test_two_machines_on_one_folder_do_every_run_once(tmp_path: Path) -> None:
+    runs = [config(seed, steps=300) for seed in range(6)]
+    runners = [start(name, tmp_path, *runs) for name in ("one", "two")]
+    assert [process.wait(120) for process in runners] == [0, 0]
+    for run in runs:
+        folder = RunFolder(tmp_path / "out" / run.run_id)
+        log = (folder.path / "log.txt").read_text()
+        assert log.count("starts on cpu") == 1 and "resumes" not in log
+        assert [line["step"] for line in folder.metrics()] == [75, 150, 225, 300]
+    assert not list((tmp_path / "out").glob("*/claim*")), "nothing is left of the claims"
+
+
+@pytest.mark.faults
+def test_the_run_of_a_machine_that_is_gone_is_taken_over(tmp_path: Path) -> None:
+    run = config(steps=4000)
+    folder = RunFolder(tmp_path / "out" / run.run_id)
+    first = start("one", tmp_path, run)
+    worker = wait_for_process(folder)
+    first.kill()
+    first.wait()
+    os.kill(worker, signal.SIGKILL)  # its claim stays, and nobody can ask for its process
+    assert folder.claim_path.exists()
+    before = time.monotonic()
+    second = start("two", tmp_path, run)
+    assert second.wait(120) == 0
+    assert time.monotonic() - before > 3, "not before the heartbeat was void"
+    log = (folder.path / "log.txt").read_text()
+    assert log.count("starts on cpu") == 1 and log.count("resumes at step") == 1
+
+
+# --- examples
+
+
+def arguments_of(line: str) -> list[str]:
+    import shlex
+
+    words = shlex.split(line)
+    return words[words.index("loopscope") + 1 :]
+
+
+def test_the_command_lines_of_the_examples_are_valid(tmp_path: Path) -> None:
+    script = (EXAMPLES / "slurm-array.sh").read_text()
+    line = next(x for x in script.splitlines() if x.startswith("loopscope ")).rstrip("& ")
+    for name, value in {
+        "$grid": "quick",
+        "$out": str(tmp_path / "out"),
+        "$SLURM_ARRAY_TASK_ID": "3",
+        "$SLURM_ARRAY_TASK_COUNT": "8",
+        "$SLURM_CPUS_PER_TASK": "4",
+    }.items():
+        line = line.replace(name, value)
+    job = yaml.safe_load((EXAMPLES / "kubernetes-job.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    assert job["spec"]["completionMode"] == "Indexed" and job["spec"]["completions"] == 8
+    command = pod["containers"][0]["args"][0].removeprefix("exec ")
+    command = command.replace("$((JOB_COMPLETION_INDEX + 1))", "1").replace("/runs", str(tmp_path))
+    for arguments in (arguments_of(line), arguments_of(command)):
+        shard = parse_shard(arguments[arguments.index("--shard") + 1])
+        assert shard is not None and shard[1] == 8
+        result = CliRunner().invoke(app, [*arguments, "--dry-run"])
+        assert result.exit_code == 0, result.output
+    subprocess.run(["bash", "-n", str(EXAMPLES / "slurm-array.sh")], check=True)
+
+
+def test_the_executor_is_given_what_the_command_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(runner, "make_backend", lambda options, orders: seen.append(options))
+    with pytest.raises(AttributeError):
+        run_grid(toy(config()), tmp_path, backend=RayOptions(pack=7), progress=False)
+    assert seen == [RayOptions(pack=7)]

@@ -1,0 +1,83 @@
+"""The Ray back end: the runs of the local one, bit for bit, whatever dies."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_backends import Background, assert_same_run, config, toy, wait_for_process
+
+from experiments.backends import RayOptions
+from experiments.config import Phase, Training
+from experiments.runner import run_grid
+from experiments.store import RunFolder
+from experiments.train import train
+
+pytestmark = pytest.mark.ray
+ray = pytest.importorskip("ray", reason="needs the ray extra")
+#: of one node, in bytes; the smallest that Ray allows
+STORE = 80 * 2**20
+
+
+def test_a_grid_is_that_of_the_local_back_end(tmp_path: Path) -> None:
+    bad = config(3, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),)))
+    grid = toy(config(0), config(1), config(2), bad)
+    options = RayOptions(workers=2, pack=2)
+    there = run_grid(grid, tmp_path / "ray", backend=options, progress=False)
+    here = run_grid(grid, tmp_path / "local", workers=1, progress=False)
+    assert there == here and len(here.done) == 3 and "loss is" in here.failed[0].reason
+    for run_id in here.done:
+        assert_same_run(*(RunFolder(tmp_path / name / run_id) for name in ("ray", "local")))
+    assert not ray.is_initialized()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        for _ in range(2):
+            made.add_node(num_cpus=1, object_store_memory=STORE)
+        made.wait_for_nodes()
+        yield made
+    finally:
+        made.shutdown()
+
+
+def raylet_of(pid: int) -> int:
+    """The process that started a worker."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_killed_worker_and_a_killed_node_lose_nothing(tmp_path: Path, cluster: Any) -> None:
+    runs = [config(seed, steps=4000) for seed in range(4)]
+    folders = [RunFolder(tmp_path / "out" / run.run_id) for run in runs]
+    grid = Background(
+        toy(*runs), tmp_path / "out", backend=RayOptions(address=cluster.address, cpus=1)
+    )
+    os.kill(wait_for_process(folders[0]), signal.SIGKILL)
+    head = cluster.head_node.all_processes["raylet"][0].process.pid
+    victim = None
+    end = time.monotonic() + 60
+    while victim is None and time.monotonic() < end:
+        for folder in folders[1:]:
+            status = folder.status()
+            if status and status.state == "running" and 0 < status.checkpoint_step < 3000:
+                raylet = raylet_of(status.pid)
+                victim = raylet if raylet != head else None
+    assert victim is not None
+    nodes = {n.all_processes["raylet"][0].process.pid: n for n in cluster.worker_nodes}
+    cluster.remove_node(nodes[victim], allow_graceful=False)
+    outcome = grid.outcome()
+    assert sorted(outcome.done) == sorted(run.run_id for run in runs) and not outcome.failed
+    logs = [(folder.path / "log.txt").read_text() for folder in folders]
+    assert all(log.count(" done") == 1 for log in logs), "none is done twice"
+    assert sum(log.count("its worker died") for log in logs) >= 2
+    straight = RunFolder(tmp_path / "straight" / runs[0].run_id)
+    train(runs[0], straight)
+    assert_same_run(folders[0], straight)
