@@ -6,9 +6,10 @@ evaluation settings do not, and are not hashed.
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from experiments.loops import LoopDraw
 from experiments.plugins import IDENTITY, OpenUnion
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from models.interface import LoopedModel
 
 SCHEMA_VERSION = 1
+RUN_ID = r"[\w-]+-\d+x\d+-[0-9a-f]{12}"
 
 AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
 AnyModel = Annotated[ModelConfig, OpenUnion(ModelConfig, "models", default="looped")]
@@ -117,11 +119,22 @@ class RunConfig(Frozen):
     training: Training
     start: str | None = Field(
         None,
-        pattern=r"^[\w-]+-\d+x\d+-[0-9a-f]{12}$",
-        description="run id, in the same folder, whose final weights training starts from",
+        pattern=f"^{RUN_ID}$",
+        description="run id, in the same folder, whose final weights training starts from; in a "
+        "grid also {axis: label}, which names a point of it",
     )
     seed: int = Field(0, ge=0, le=2**63 - 1)
     observe: Observe = Observe()
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _names_a_run(cls, start: Any) -> Any:
+        if isinstance(start, str) and not re.fullmatch(RUN_ID, start):
+            raise ValueError(
+                f"{start!r} is no id of a run; a point of the same grid is named by its labels, "
+                f"such as {{arm: {start}}}"
+            )
+        return start
 
     @property
     def max_loops(self) -> int:

@@ -11,6 +11,9 @@ axes:
 parts:                               # blocks on top of the baseline, with more axes
   permutations: {baseline: {task.world: permutation}, axes: {seed: [0, 1, 2]}}
 figures: [{kind: accuracy_versus_loops}]
+
+A run that starts from another point's final weights names it by `part` and labels; on every other
+axis the two agree: `start: {arm: slow}`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +28,7 @@ from experiments.expansion import Combination, GridFile, expand
 from experiments.loading import ConfigError, Location, Mark, Marks, Problem, load_yaml
 from experiments.overrides import command_line_changes, find_mark, holds, with_value
 from experiments.plugins import nearest, path_of
+from experiments.starts import UNKNOWN, starts_first, targets_of
 from experiments.validation import validate
 
 SHIPPED = Path(__file__).parent / "grids"
@@ -100,17 +104,12 @@ def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
     folders = (path.parent,)
 
     file, found = _structure(data, marks, path)
-    points = []
     try:
         combinations = expand(file, command_line_changes(overrides), marks)
     except ConfigError as error:
         raise ConfigError(found + error.problems) from error
-    for combination in combinations:
-        try:
-            points.append(_point(combination, marks, folders))
-        except ConfigError as error:
-            found += error.problems
-    found += _contradictions(points, marks)
+    points, wrong = _points(combinations, marks, folders)
+    found += wrong + _contradictions(points, marks)
     if found:
         raise ConfigError(found)
     assert file.name is not None
@@ -144,19 +143,69 @@ def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Prob
     return file, list(_unknown_parts(file, marks))
 
 
-def _point(combination: Combination, marks: Marks, folders: tuple[Path, ...]) -> GridPoint:
+def _points(
+    combinations: Sequence[Combination], marks: Marks, folders: tuple[Path, ...]
+) -> tuple[list[GridPoint], list[Problem]]:
+    """Every combination that can be a run, in order, and what is wrong with the others."""
+    fields: dict[int, dict[str, Any]] = {}
+    wrong: dict[int, list[Problem]] = {i: [] for i in range(len(combinations))}
+    for i, combination in enumerate(combinations):
+        try:
+            fields[i] = _fields(combination, marks)
+        except ConfigError as error:
+            wrong[i] += error.problems
+    starts = {i: data.get("start") for i, data in fields.items()}
+    references = {i: start for i, start in starts.items() if isinstance(start, dict)}
+    targets, lost = targets_of(combinations, references)
+    for i, message in lost.items():
+        at = ("start",)
+        mark = find_mark(combinations[i].changes, marks, at, False)
+        wrong[i].append(Problem(mark, at, message))
+    points: dict[int, GridPoint] = {}
+    for i in starts_first(len(combinations), targets):
+        if i not in fields:
+            continue
+        start = starts[i]
+        if i in references:
+            other = points.get(targets.get(i, -1))
+            start = UNKNOWN if other is None else other.run_id
+        try:
+            points[i] = _point(combinations[i], fields[i], start, marks, folders)
+        except ConfigError as error:
+            wrong[i] += error.problems
+    return [points[i] for i in sorted(points)], [p for i in wrong for p in wrong[i]]
+
+
+def _fields(combination: Combination, marks: Marks) -> dict[str, Any]:
+    """What the changes of a combination make of nothing.
+
+    Raises:
+        ConfigError: a path that leads nowhere.
+    """
+    data: dict[str, Any] = {}
+    for change in combination.changes:
+        try:
+            data = with_value(data, change.path, change.value)
+        except ValueError as error:
+            mark = find_mark(combination.changes, marks, change.path, False)
+            raise ConfigError([Problem(mark, change.path, str(error))]) from error
+    return data
+
+
+def _point(
+    combination: Combination,
+    data: dict[str, Any],
+    start: Any,
+    marks: Marks,
+    folders: tuple[Path, ...],
+) -> GridPoint:
     """Raises ConfigError: what is wrong with this combination."""
 
     def find(location: Location, key: bool = False) -> Mark:
         return find_mark(combination.changes, marks, location, key)
 
-    data: Any = {}
-    for change in combination.changes:
-        try:
-            data = with_value(data, change.path, change.value)
-        except ValueError as error:
-            raise ConfigError([Problem(find(change.path), change.path, str(error))]) from error
-    config = validate(RunConfig, data, find, folders=folders)
+    named = data if start is None else {**data, "start": start}
+    config = validate(RunConfig, named, find, folders=folders)
     wrong = [Problem(find(at), at, message) for at, message in problems(config)]
     for change in combination.varied:
         if not holds(data, change.path, change.value):

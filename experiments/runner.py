@@ -70,7 +70,8 @@ def run_grid(
     Args:
         workers: processes at once; None: one for each GPU, or for each core without GPUs.
         backend: where to work; None: processes on this machine.
-        shard: (i, n), i from 1: only every n-th run, starting with the i-th.
+        shard: (i, n), i from 1: only every n-th run, starting with the i-th; a run that starts
+            from another run of the grid is in the shard of that one.
         allow_drift: resume runs although code or libraries changed since they began.
         retry_failed: try again what failed before.
         mirrors: copies of the metrics for other tools, below OUT/mirrors.
@@ -199,7 +200,16 @@ def _unique_runs(
     i, n = shard
     if not 1 <= i <= n:
         raise LoopscopeError(f"--shard {i}/{n}: the first number must be between 1 and {n}")
-    return folders[i - 1 :: n], configs
+    firsts = {folder.run_id: _first(folder.run_id, configs, out) for folder in folders}
+    mine = set(list(dict.fromkeys(firsts.values()))[i - 1 :: n])
+    return [folder for folder in folders if firsts[folder.run_id] in mine], configs
+
+
+def _first(run_id: str, configs: dict[RunFolder, RunConfig], out: Path) -> str:
+    """The run of the grid from which this one starts, through any others in between."""
+    while (start := configs[RunFolder(out / run_id)].start) and RunFolder(out / start) in configs:
+        run_id = start
+    return run_id
 
 
 def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:

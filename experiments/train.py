@@ -106,13 +106,21 @@ def start_weights(trainer: Trainer, folder: RunFolder) -> None:
     state = load_checkpoint(other)[0] if other.result() is not None else None
     if state is None:
         raise LoopscopeError(
-            f"start {run_id} has no result in {other.path.parent}; run its grid first, then "
+            f"start {run_id} {_lacking(other)} in {other.path.parent}; run its grid first, then "
             "this one with --retry-failed"
         )
     if trainer.spans[0].phase.growth is not None:
         trainer.adopt(smaller(trainer, other.config()))
     trainer.start_from(state["model"], run_id)
     folder.log(f"takes over the weights of {run_id}")
+
+
+def _lacking(start: RunFolder) -> str:
+    """What a run lacks from which another cannot start."""
+    if start.result() is not None:
+        return "has no readable checkpoint"
+    status = start.status() if start.state() == "failed" else None
+    return f"failed ({status.reason}) and has no result" if status else "has no result"
 
 
 def finish(journal: Journal, stop: Callable[[], bool]) -> bool:
