@@ -10,8 +10,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from experiments.config import SCHEMA_VERSION
+from experiments.errors import LoopscopeError
+from experiments.files import named
 from experiments.store import RunFolder
+from experiments.versions import current, stamped
+
+#: what a checkpoint holds at least
+NEEDED = ("step", "model", "optimiser", "counters")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -21,9 +26,11 @@ def _read(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
             raise ValueError(f"checksum of {damaged} is wrong")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if state["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema version {state['schema_version']}")
+    state = current(torch.load(path, map_location="cpu", weights_only=True), path, "checkpoint.pt")
+    if missing := [name for name in NEEDED if name not in state]:
+        raise ValueError(f"has no {missing[0]}")
+    if state.get("run_id", path.parent.name) != path.parent.name:
+        raise ValueError(f"is that of {state['run_id']}")
     return state
 
 
@@ -37,29 +44,36 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
 
     # through memory: torch turns a full disk into an error without its reason
     archive = io.BytesIO()
-    torch.save({**state, "schema_version": SCHEMA_VERSION}, archive)
+    torch.save(stamped({**state, "run_id": folder.run_id}), archive)
     temporary = folder.path / f".checkpoint.{os.getpid()}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            file.write(archive.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        _read(temporary)
-        if folder.checkpoint_path.exists():
-            os.replace(folder.checkpoint_path, folder.previous_checkpoint_path)
-        os.replace(temporary, folder.checkpoint_path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with named(folder.checkpoint_path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(archive.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            _read(temporary)
+            if folder.checkpoint_path.exists():
+                os.replace(folder.checkpoint_path, folder.previous_checkpoint_path)
+            os.replace(temporary, folder.checkpoint_path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
-    """The last good checkpoint (None: start anew) and what was found damaged and set aside."""
+    """The last good checkpoint (None: start anew) and what was found damaged and set aside.
+
+    Raises:
+        LoopscopeError: one is of a newer version.
+    """
     damaged = []
     for path in (folder.checkpoint_path, folder.previous_checkpoint_path):
         if not path.exists():
             continue
         try:
             return _read(path), damaged
+        except LoopscopeError:  # of a newer version: whole, and not ours to touch
+            raise
         except Exception as error:  # a damaged archive fails in any of torch's or zipfile's ways
             why = f"is damaged ({type(error).__name__}: {error})".replace("\n", " ")
             damaged.append(folder.set_aside(path, why))

@@ -6,8 +6,8 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.expansion import GridFile
-from experiments.files import read_json
 from experiments.store import RunFolder, find_run
+from experiments.versions import read_current
 
 
 def flat(data: Any, path: str = "") -> dict[str, Any]:
@@ -45,7 +45,7 @@ def run_folder(run: str, out: Path) -> RunFolder:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / "config.json")
+    config = read_current(folder / "config.json")
     if config is None:
         raise LoopscopeError(f"{folder} has no readable config.json")
     return config

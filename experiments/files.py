@@ -1,10 +1,11 @@
 """JSON files that a crash cannot leave half written, and lines that it can only leave torn."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
@@ -13,17 +14,35 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
     Args:
         durable: wait for the disk, so that this holds after a power failure too.
     """
+    with replacing(path, durable=durable) as file:
+        file.write((json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` once it is written; after an error it does not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with named(path):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """An error of the disk says which file it is about, which the system leaves out of some."""
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -37,14 +56,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def append_line(path: Path, data: dict[str, Any]) -> None:
     """Adds one line of JSON to a file."""
-    with path.open("a", encoding="utf-8") as file:
+    with named(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(data, ensure_ascii=False) + "\n")
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """(line, byte offset of its end) up to the first line that is torn."""
+    yield from parse_lines(path.read_bytes() if path.exists() else b"")
+
+
+def parse_lines(text: bytes) -> Iterator[tuple[dict[str, Any], int]]:
+    """As `read_lines`, of the content of a file."""
     offset = 0
-    for raw in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+    for raw in text.splitlines(keepends=True):
         offset += len(raw)
         try:
             line = json.loads(raw)
@@ -58,5 +82,5 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 def sync(path: Path) -> None:
     """Waits until what was written to a file, if there is one, is on the disk."""
     if path.exists():
-        with path.open("a") as file:
+        with named(path), path.open("a") as file:
             os.fsync(file.fileno())

@@ -11,6 +11,7 @@ from experiments.config import RunConfig
 from experiments.files import write_json
 from experiments.plugins import choices
 from experiments.store import RunFolder
+from experiments.versions import stamped
 from generators.mixture import Mixture
 from generators.task import Task
 from models.config import LoopedConfig
@@ -113,7 +114,7 @@ def record_probe(folder: RunFolder, probe: Probe, subject: Subject, step: int) -
         "measurements": measurements,
     }
     (folder.path / "probes").mkdir(exist_ok=True)
-    write_json(folder.path / "probes" / f"{record['id']}.json", record)
+    write_json(folder.path / "probes" / f"{record['id']}.json", stamped(record))
     return record
 
 

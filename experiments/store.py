@@ -2,6 +2,8 @@
 
     OUT/loopscope.json            schema version of the folder
     OUT/grids/<grid>.json         which runs belong to a grid, with their labels
+    OUT/index.parquet             copies of what is done, see `experiments.index`
+        metrics.parquet
     OUT/<run id>/config.json      frozen when the run is first asked for
                  environment.json versions and a hash of every source file
                  status.json      heartbeat: state, step, loss, reason
@@ -11,6 +13,7 @@
                  log.txt          messages and tracebacks
                  result.json      written last, atomically: its presence means done
 
+All but the log say their schema version, see `experiments.versions`.
 JSON files are replaced as a whole, so a reader never sees half of one. A file that cannot be
 read is set aside as `*.corrupt` by `repair` and made again.
 """
@@ -18,47 +21,24 @@ read is set aside as `*.corrupt` by `repair` and made again.
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from experiments.claim import Claim
 from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.errors import LoopscopeError
-from experiments.files import append_line, read_json, read_lines, write_json
+from experiments.files import append_line, parse_lines, read_json, write_json
+from experiments.repair import corrupt, cut_lines, repair
+from experiments.status import Status, is_whole
+from experiments.versions import KEY, check_version, read_current, stamped
 
 State = Literal["missing", "resumable", "running", "failed", "done"]
 
 OUTPUT_FILE = "loopscope.json"
-
-
-class Status(BaseModel):
-    """The heartbeat of a run.
-
-    Attributes:
-        step, last_step: optimiser steps done and wanted.
-        loss: of the last step looked at, nats per predicted token.
-        checkpoint_step: step of the last verified checkpoint.
-        reason: why the run failed.
-        time: when this was written, seconds since 1970.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    state: Literal["running", "stopped", "failed", "done"]
-    doing: Literal["training", "measuring"] = "training"
-    step: int = 0
-    last_step: int = 0
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    seconds_left: float | None = None
-    checkpoint_step: int = 0
-    device: str = "cpu"
-    pid: int = 0
-    reason: str = ""
-    time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,12 +67,15 @@ class RunFolder:
     def claim_path(self) -> Path:
         return self.path / "claim.json"
 
-    def freeze(self, config: RunConfig) -> None:
-        """Makes the folder with its config; one that is already frozen stays as it is."""
+    def freeze(self, config: RunConfig) -> list[str]:
+        """Makes the folder with its config; one that is frozen stays. What was damaged."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if read_json(self.path / "config.json") is None:
-            fields = config.canonical().model_dump(mode="json")
-            write_json(self.path / "config.json", fields)
+        path = self.path / "config.json"
+        if read_json(path) is not None:
+            return []
+        found = [self.set_aside(path, "could not be read")] if path.exists() else []
+        write_json(path, stamped(config.canonical().model_dump(mode="json")))
+        return found
 
     def config(self) -> RunConfig:
         """The frozen config.
@@ -101,7 +84,7 @@ class RunFolder:
             LoopscopeError: there is none, or it is not of this version of loopscope.
         """
         path = self.path / "config.json"
-        fields = read_json(path)
+        fields = read_current(path)
         if fields is None:
             raise LoopscopeError(f"{path} is missing or unreadable; `loopscope run` makes it again")
         try:
@@ -127,13 +110,13 @@ class RunFolder:
     def status(self) -> Status | None:
         """None where no status was written or it cannot be read."""
         try:
-            return Status.model_validate(read_json(self.path / "status.json"))
+            return Status.model_validate(read_current(self.path / "status.json"))
         except ValidationError:
             return None
 
     def write_status(self, status: Status) -> None:
-        stamped = status.model_copy(update={"time": time.time(), "pid": os.getpid()})
-        write_json(self.path / "status.json", stamped.model_dump(mode="json"), durable=False)
+        now = status.model_copy(update={"time": time.time(), "pid": os.getpid()})
+        write_json(self.path / "status.json", stamped(now.model_dump(mode="json")), durable=False)
 
     def fail(self, reason: str) -> None:
         """Marks the run as failed and keeps what was known of its progress."""
@@ -142,18 +125,19 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The result; None where the run is not done or the file is damaged."""
-        result = read_json(self.path / "result.json")
+        result = read_current(self.path / "result.json")
         if result is None or result.get("run_id") != self.run_id:
             return None
-        rows = result.get("measurements")
-        whole = isinstance(rows, list) and all(isinstance(r, dict) and "metric" in r for r in rows)
-        return result if whole else None
+        return result if is_whole(result) else None
 
     def write_result(self, result: dict[str, Any]) -> None:
-        write_json(self.path / "result.json", result)
+        write_json(self.path / "result.json", stamped(result))
 
     def environment(self) -> dict[str, Any] | None:
-        return read_json(self.path / "environment.json")
+        return read_current(self.path / "environment.json")
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        write_json(self.path / "environment.json", stamped(environment))
 
     def state(self) -> State:
         """Where the run stands, from its files alone."""
@@ -173,13 +157,13 @@ class RunFolder:
         return self.checkpoint_path.exists() or self.previous_checkpoint_path.exists()
 
     def log(self, text: str) -> None:
-        """Appends a dated message to log.txt."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        """Appends a dated message to log.txt; where that cannot be, something worse will say so."""
+        with suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
 
     def set_aside(self, path: Path, why: str) -> str:
         """Renames a damaged file to `*.corrupt` and logs it; the message for the user."""
-        target = path.with_name(f"{path.name}.corrupt")
+        target = corrupt(path)
         os.replace(path, target)
         message = f"{self.run_id}/{path.name} {why}; set aside as {target.name}"
         self.log(message)
@@ -187,29 +171,36 @@ class RunFolder:
 
     def repair(self) -> list[str]:
         """Sets damaged JSON files aside; what was found, one message per file."""
-        found = []
-        for name, readable in (
-            ("result.json", self.result),
-            ("status.json", self.status),
-            ("environment.json", self.environment),
-        ):
-            path = self.path / name
-            if path.exists() and readable() is None:
-                found.append(self.set_aside(path, "could not be read"))
-        return found
+        return repair(self)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in order, without what follows a torn line or has no step."""
-        return [line for line, _ in read_lines(self.metrics_path) if "step" in line]
+        return [line for line, _ in self.read_metrics()[0]]
+
+    def read_metrics(self) -> tuple[list[tuple[dict[str, Any], str]], bool]:
+        """(line, its text) as in `metrics`, and whether the file is whole: no line is torn."""
+        try:
+            text = self.metrics_path.read_bytes()
+        except FileNotFoundError:
+            return [], True
+        lines, start = [], 0
+        for line, end in parse_lines(text):
+            if "step" in line:
+                lines.append((line, text[start : end - 1].decode()))
+            elif KEY in line:
+                check_version(line[KEY], self.metrics_path)
+            start = end
+        return lines, start == len(text)
 
     def append_metrics(self, line: dict[str, Any]) -> None:
+        """The first line says the schema version."""
+        if not self.metrics_path.exists() or not self.metrics_path.stat().st_size:
+            append_line(self.metrics_path, stamped({}))
         append_line(self.metrics_path, line)
 
-    def cut_metrics(self, step: int) -> None:
-        """Drops the lines after `step`, which a resumed run writes again."""
-        ends = [end for line, end in read_lines(self.metrics_path) if line.get("step", 0) <= step]
-        if self.metrics_path.exists():
-            os.truncate(self.metrics_path, max(ends, default=0))
+    def cut_metrics(self, step: int) -> list[str]:
+        """Drops the lines after `step`, which a resumed run writes again; what was damaged."""
+        return cut_lines(self, step)
 
 
 def check_output(out: Path) -> None:
@@ -228,16 +219,17 @@ def check_output(out: Path) -> None:
     path = out / OUTPUT_FILE
     if not path.exists():
         return
-    found = (read_json(path) or {}).get("schema_version")
-    if found is None:
+    try:
+        found = check_version((read_json(path) or {}).get(KEY), path)
+    except ValueError as error:
         raise LoopscopeError(
             f"{path} is damaged; if this is a folder of runs, remove that file: "
             "`loopscope run` makes it again"
-        )
-    if found != SCHEMA_VERSION:
+        ) from error
+    if found < SCHEMA_VERSION:
         raise LoopscopeError(
-            f"{path} says schema version {found}, this loopscope writes {SCHEMA_VERSION}; "
-            "choose another folder with --out"
+            f"{path} says schema version {found}, this loopscope writes {SCHEMA_VERSION} and only "
+            "reads older ones; choose another folder with --out"
         )
 
 
@@ -251,7 +243,7 @@ def prepare_output(out: Path) -> None:
     try:
         (out / "grids").mkdir(parents=True, exist_ok=True)
         if not (out / OUTPUT_FILE).exists():
-            write_json(out / OUTPUT_FILE, {"schema_version": SCHEMA_VERSION})
+            write_json(out / OUTPUT_FILE, stamped({}))
     except OSError as error:
         raise LoopscopeError(f"{out} cannot be used for runs: {error.strerror}") from error
 
@@ -293,5 +285,5 @@ def record_grid(
     """
     write_json(
         out / "grids" / f"{name}.json",
-        {"name": name, "title": title, "figures": figures, "points": list(points)},
+        stamped({"name": name, "title": title, "figures": figures, "points": list(points)}),
     )

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 
 from experiments.checkpoint import load_checkpoint
-from experiments.config import SCHEMA_VERSION, RunConfig
+from experiments.config import RunConfig
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
-from experiments.files import write_json
 from experiments.growing import enter, smaller
 from experiments.journal import Journal
 from experiments.measure import chosen_probes, record_probe, rows_of
@@ -25,12 +24,14 @@ def train(
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
     allow_drift: bool = False,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> bool:
     """Trains a run to its end, from its checkpoint where there is one, and measures it.
 
     Args:
         stop: asked after every step and every probe; once true, a checkpoint is written.
         allow_drift: go on although code or libraries changed since the run began.
+        tell: given a sentence for every file that was damaged.
 
     Returns:
         Whether the run is done; False if it was stopped and can be resumed.
@@ -40,9 +41,11 @@ def train(
         LoopscopeError: no such device, or the run began with other code or libraries.
     """
     configure(device)
-    folder.freeze(config)
+    damaged = folder.freeze(config)
     trainer = Trainer(config, device)
-    begin(trainer, folder, allow_drift)
+    damaged += begin(trainer, folder, allow_drift)
+    for message in damaged:
+        tell(message)
     journal = Journal(trainer, folder)
     journal.report()
     for span in trainer.spans:
@@ -72,25 +75,26 @@ def configure(device: str) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> None:
-    """Goes back to the checkpoint, or makes the folder that of a fresh run."""
-    state, _ = load_checkpoint(folder)
+def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
+    """Goes back to the checkpoint, or makes the folder that of a fresh run; what was damaged."""
+    state, damaged = load_checkpoint(folder)
     now = environment(trainer.config, str(trainer.device))
     if state is None:
-        write_json(folder.path / "environment.json", now)
-        folder.cut_metrics(0)
+        folder.write_environment(now)
+        damaged += folder.cut_metrics(0)
         start_weights(trainer, folder)
         folder.log(f"starts on {trainer.device}")
-        return
+        return damaged
     trainer.restore(state)
     if state["step"] < trainer.last_step and (changes := drift_of(folder, now)):
         if not allow_drift:
             raise LoopscopeError(drift_message({folder.run_id: changes}))
         folder.log("goes on although " + "; ".join(changes))
         accepted = (folder.environment() or {}).get("accepted_drift", [])
-        write_json(folder.path / "environment.json", now | {"accepted_drift": accepted + changes})
-    folder.cut_metrics(state["step"])
+        folder.write_environment(now | {"accepted_drift": accepted + changes})
+    damaged += folder.cut_metrics(state["step"])
     folder.log(f"resumes at step {state['step']} on {trainer.device}")
+    return damaged
 
 
 def start_weights(trainer: Trainer, folder: RunFolder) -> None:
@@ -160,7 +164,6 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
     )
     probe_seconds = sum(r["seconds"] for r in records)
     return {
-        "schema_version": SCHEMA_VERSION,
         "run_id": folder.run_id,
         "status": "done",
         "task": config.task.kind,

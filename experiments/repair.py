@@ -1,0 +1,104 @@
+"""What is done about files of a run that a crash or a bad disk has damaged.
+
+Nothing is thrown away that somebody may want to look at: a damaged file stays as `*.corrupt`.
+Only the process that holds the claim of a run repairs it.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.claim import STALE_AFTER
+from experiments.errors import LoopscopeError
+from experiments.files import replacing
+
+if TYPE_CHECKING:
+    from experiments.store import RunFolder
+
+
+def corrupt(path: Path) -> Path:
+    """Where a damaged file is kept."""
+    return path.with_name(f"{path.name}.corrupt")
+
+
+def repair(folder: "RunFolder") -> list[str]:
+    """Sets damaged JSON files aside and sweeps up; what was found, one message per file."""
+    readers: dict[str, Callable[[], object]] = {
+        "result.json": folder.result,
+        "status.json": folder.status,
+        "environment.json": folder.environment,
+    }
+    sweep(folder.path)
+    return [
+        folder.set_aside(folder.path / name, "could not be read")
+        for name, read in readers.items()
+        if (folder.path / name).exists() and read() is None
+    ]
+
+
+def sweep(folder: Path) -> None:
+    """Removes temporary files of processes that were killed.
+
+    Checkpoints, which are large, are written by the holder of the claim alone. Other files may
+    be in the hands of a process that looks on, so only old ones go.
+    """
+    for path in (*folder.glob(".*"), *folder.glob("probes/.*")):
+        try:
+            old = time.time() - path.stat().st_mtime > STALE_AFTER
+            if old or path.name.startswith(".checkpoint."):
+                path.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def cut_lines(folder: "RunFolder", step: int) -> list[str]:
+    """Drops the lines of metrics.jsonl after `step`; what was damaged, as messages."""
+    path = folder.metrics_path
+    if not path.exists():
+        return []
+    lines = [(raw, _line(raw)) for raw in path.read_bytes().splitlines(keepends=True)]
+    kept = [raw for raw, line in lines if line is not None and line.get("step", 0) <= step]
+    damaged = sum(line is None for _, line in lines)
+    if len(kept) == len(lines):
+        return []
+    if damaged:
+        shutil.copyfile(path, corrupt(path))
+    with replacing(path) as file:
+        file.write(b"".join(kept))
+    if not damaged:
+        return []
+    message = (
+        f"{folder.run_id}/{path.name} has {damaged} torn line{'s' * (damaged != 1)}; a copy is "
+        f"set aside as {corrupt(path).name}, the other lines up to step {step} are kept"
+    )
+    folder.log(message)
+    return [message]
+
+
+def _line(raw: bytes) -> dict[str, Any] | None:
+    """None where a line is torn."""
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if raw.endswith(b"\n") and isinstance(line, dict) else None
+
+
+def check_plain(folder: Path) -> None:
+    """Whether what is written to a run's folder stays there.
+
+    Raises:
+        LoopscopeError: the folder, or something in it, is a link to another place.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    paths = (folder,) if folder.is_symlink() else (folder, *folder.iterdir())
+    for path in (*paths, *folder.glob("probes/*")):
+        if path.is_symlink():
+            raise LoopscopeError(
+                f"{path} is a link; runs are written to plain files of the output folder alone, "
+                "so put what it leads to in its place, or remove it"
+            )

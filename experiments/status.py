@@ -1,0 +1,38 @@
+"""What a run says of itself: status.json while it is worked on, result.json at the end."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Status(BaseModel):
+    """The heartbeat of a run.
+
+    Attributes:
+        step, last_step: optimiser steps done and wanted.
+        loss: of the last step looked at, nats per predicted token.
+        checkpoint_step: step of the last verified checkpoint.
+        reason: why the run failed.
+        time: when this was written, seconds since 1970.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Literal["running", "stopped", "failed", "done"]
+    doing: Literal["training", "measuring"] = "training"
+    step: int = 0
+    last_step: int = 0
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+    checkpoint_step: int = 0
+    device: str = "cpu"
+    pid: int = 0
+    reason: str = ""
+    time: float = 0.0
+
+
+def is_whole(result: dict[str, Any]) -> bool:
+    """Whether the content of a result.json has its measurements."""
+    rows = result.get("measurements")
+    return isinstance(rows, list) and all(isinstance(r, dict) and "metric" in r for r in rows)
