@@ -9,6 +9,7 @@ import typer
 from experiments import (
     data_commands,
     plan_commands,
+    report_commands,
     results_commands,
     run_commands,
     verdict_commands,
@@ -132,7 +133,11 @@ app.command()(plan_commands.calibrate)
 app.command()(watch_commands.status)
 app.command()(watch_commands.logs)
 app.command()(results_commands.table)
+app.command()(results_commands.index)
+app.command()(results_commands.archive)
+app.command()(results_commands.rm)
 app.command()(verdict_commands.compare)
+app.command()(report_commands.report)
 app.command()(export)
 app.command("export-data")(data_commands.export_data)
 app.add_typer(data_commands.bench, name="bench")

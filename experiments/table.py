@@ -4,90 +4,36 @@ Every number stands with its floor or ceiling and with its seeds, and every run 
 is named with its reason.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from experiments.results import emergence_step, load_curves, load_runs
-from experiments.summary import (
-    DESCRIPTIONS,
-    axis_columns,
-    describe,
-    difficulty_text,
-    last_loop,
-    number,
-    over_seeds,
-    varying,
-    where,
+from experiments.ability_tables import (
+    accuracy_table,
+    capacity_table,
+    emergence_table,
+    unfinished_table,
 )
+from experiments.conditions import MEASURED, check_columns, parse, select
+from experiments.errors import LoopscopeError
+from experiments.results import load_curves, load_runs
+from experiments.summary import last_loop
+from experiments.text_table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-#: text for one column, from the rows of one cell
-CellText: TypeAlias = "Callable[[pd.DataFrame], str]"
-
-ONE_SEED = "One seed: a demonstration, not a result."
-INTERVAL = "± half the 95 % t interval over seeds."
-SOLVED = "k/n: seeds that reach .95."
-#: accuracy during training at which a skill counts as there
-EMERGED = 0.9
 #: columns of text that a table may need
 WIDTH = 100
 
 
-@dataclass(frozen=True)
-class Table:
-    """Text, ready to be drawn. `notes` stand below."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def markdown(self) -> str:
-        head = [self.columns, ("---",) + ("---:",) * (len(self.columns) - 1)]
-        lines = [f"| {' | '.join(map(_one_line, row))} |" for row in [*head, *self.rows]]
-        notes = [" ".join(self.notes)] if self.notes else []
-        return "\n\n".join([f"**{self.title}**", "\n".join(lines), *notes])
-
-    def draw(self, console: "Console") -> None:
-        from rich import box
-        from rich.markup import escape
-        from rich.table import Table as RichTable
-
-        table = RichTable(
-            title=self.title,
-            title_justify="left",
-            title_style="bold",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-        )
-        for i, column in enumerate(self.columns):
-            # only text may wrap: a broken number cannot be read
-            wraps = i == 0 or column == "reason"
-            justify = "right" if i and column != "reason" else "left"
-            table.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold")
-        for row in self.rows:
-            table.add_row(*map(escape, row))  # a reason may say [Errno 28]
-        console.print(table)
-        if self.notes:  # not the caption, which would wrap at the width of the table
-            console.print(" ".join(self.notes), style="italic dim", end="\n\n")
-
-
-def _one_line(text: str) -> str:
-    """As it may stand in a cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def tables(runs: "pd.DataFrame", curves: "pd.DataFrame") -> list[Table]:
+def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ()) -> list[Table]:
     """Per grid and part a table for each ability measured, then one of the runs not done.
 
     Args:
         runs, curves: from `load_runs` and `load_curves`.
+        by: columns of runs, of whose values each has a row; none: arms, and whatever else differs.
     """
     found: list[Table | None] = []
     for (grid, part), rows in runs.groupby(["grid", "part"], sort=False):
@@ -97,189 +43,74 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame") -> list[Table]:
         for name in dict.fromkeys([*done["component"], *trained["component"]]):
             whole = ", ".join(filter(None, (title, name)))
             of_one = done[done["component"] == name]
-            found += [capacity_table(whole, of_one), accuracy_table(whole, of_one)]
+            found += [capacity_table(whole, of_one, by), accuracy_table(whole, of_one, by)]
             learned = trained[trained["component"] == name]
-            found.append(emergence_table(whole, last_loop(learned)))
+            found.append(emergence_table(whole, last_loop(learned), by))
     return [table for table in [*found, unfinished_table(runs)] if table is not None]
 
 
 def print_table(
-    out: Path | str = "runs", grid: str | None = None, console: "Console | None" = None
-) -> None:
+    out: Path | str = "runs",
+    grid: str | None = None,
+    console: "Console | None" = None,
+    *,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+) -> str:
     """Prints the tables of a grid (or of all runs in `out`), 100 columns wide or more.
 
     On a narrower terminal lines run over: rich would otherwise leave out whole columns.
 
+    Args:
+        where: conditions on rows, see `experiments.conditions`.
+        by: as in `tables`.
+
+    Returns:
+        What was read: an index, folders or an archive.
+
     Raises:
-        LoopscopeError: `out` is no folder of runs or has no such grid.
+        LoopscopeError: `out` is no folder of runs, or has no such grid or rows.
     """
     from rich.console import Console
 
     if console is None:
         console = Console()
         console = Console(width=max(console.width, WIDTH))
-    found = tables(load_runs(out, grid), load_curves(out, grid))
+    found, read = _load_tables(out, grid, where, by)
     for table in found:
         table.draw(console)
     if not found:
         console.print(f"{out} has no runs yet")
+    return read
 
 
-def markdown_table(out: Path | str = "runs", grid: str | None = None) -> str:
+def markdown_table(
+    out: Path | str = "runs",
+    grid: str | None = None,
+    *,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+) -> str:
     """The same tables in Markdown.
 
     Raises:
-        LoopscopeError: `out` is no folder of runs or has no such grid.
+        LoopscopeError: as `print_table`.
     """
-    found = tables(load_runs(out, grid), load_curves(out, grid))
+    found, _ = _load_tables(out, grid, where, by)
     return "\n\n".join(table.markdown() for table in found) or f"{out} has no runs yet"
 
 
-def capacity_table(title: str, done: "pd.DataFrame") -> Table | None:
-    """Bits per parameter: what is stored of names and of values, and the most there is to store."""
-    rows = where(done, metric="bits_per_parameter", item=["name", "value", "total"])
-    if rows.empty:
-        return None
-
-    def of(item: str) -> CellText:
-        return lambda cell: f"{where(cell, item=item)['value'].mean():z.2f}"
-
-    columns: dict[str, CellText] = {
-        "params": lambda cell: number(cell["parameters"].iloc[0]),
-        "embed": lambda cell: f"{cell['embedding_share'].iloc[0]:.0%}",
-        "FLOPs": lambda cell: number(cell["train_flops"].mean()),
-        "exposures": lambda cell: number(cell["exposures"].mean()),
-        "bits/param": lambda cell: _mean(where(cell, item="total")),
-        "names": of("name"),
-        "values": of("value"),
-        "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():z.2f}",
-        "R/R_max": _share_of_ceiling,
-    }
-    if rows["converged"].notna().any():
-        columns["converged"] = _converged
-    return _table(f"{title}: bits stored per parameter", rows, "exposures", columns, (INTERVAL,))
-
-
-def accuracy_table(title: str, done: "pd.DataFrame") -> Table | None:
-    """Accuracy by difficulty on questions held out of training, with its floors.
-
-    A difficulty of which nothing is held out is shown on the questions trained on, and says so.
-    """
-    rows = where(done, metric="accuracy", item="")
-    if rows.empty:
-        return None
-    split = next(s for s in ("test", "validation", *rows["split"]) if s in set(rows["split"]))
-    held_out = rows["split"] == split
-    only_seen = (rows["split"] == "train") & ~rows["difficulty"].isin(rows["difficulty"][held_out])
-    rows = rows[held_out | only_seen].sort_values("difficulty", kind="stable")
-    names = map(difficulty_text, rows["task"], rows["difficulty"])
-    seen = (", seen" if s == "train" else "" for s in rows["split"])
-    rows = rows.assign(question=[name + suffix for name, suffix in zip(names, seen, strict=True)])
-
-    def of(question: str) -> CellText:
-        return lambda cell: _mean(where(cell, question=question), digits=3, solved=True)
-
-    questions = list(dict.fromkeys(rows["question"]))
-    columns: dict[str, CellText] = {
-        "params": lambda cell: number(cell["parameters"].iloc[0]),
-        "FLOPs": lambda cell: number(cell["train_flops"].mean()),
-        "steps": lambda cell: number(cell["step"].mean()),
-        **{question: of(question) for question in questions},
-    }
-    kind = {"test": "held-out", "validation": "validation"}.get(split, split)
-    title = f"{title}: accuracy on {kind} questions"
-    table = _table(title, rows, "step", columns, (INTERVAL, SOLVED))
-    floors = ("–" if f != f else f"{f:.3f}" for f in map(_floor(rows), questions))
-    blank = ("",) * (len(table.columns) - 1 - len(questions))
-    return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
-
-
-def emergence_table(title: str, trained: "pd.DataFrame") -> Table | None:
-    """The first evaluated step at which the held-out accuracy of each difficulty reaches .9.
-
-    The median of the seeds that get there, and how many do. Skills of composition appear in one
-    jump, which a final score does not show.
-    """
-    rows = where(trained, metric="accuracy", item="", split="test")
-    rows = rows[rows["difficulty"].notna()].sort_values("difficulty", kind="stable")
-    if rows.empty:
-        return None
-    rows = rows.assign(question=list(map(difficulty_text, rows["task"], rows["difficulty"])))
-
-    def of(question: str) -> CellText:
-        def text(cell: "pd.DataFrame") -> str:
-            curves = where(cell, question=question).groupby("run_id")
-            steps = [emergence_step(c.assign(step=c["at"]), EMERGED) for _, c in curves]
-            reached = [step for step in steps if step is not None]
-            share = f"{len(reached)}/{len(steps)}"
-            return f"{number(median(reached))} {share}" if reached else f"never {share}"
-
-        return text
-
-    columns: dict[str, CellText] = {q: of(q) for q in dict.fromkeys(rows["question"])}
-    last = rows.groupby("run_id")["step"].transform("max")
-    note = f"Median step of the seeds that reach {EMERGED:g}, and how many do."
-    return _table(
-        f"{title}: step at which held-out accuracy reaches {EMERGED:g}",
-        rows.assign(step=last, at=rows["step"]).sort_values("n_loops", kind="stable"),
-        "step",
-        columns,
-        (note,),
-    )
-
-
-def unfinished_table(runs: "pd.DataFrame") -> Table | None:
-    """The runs that failed, stopped or never began, and why."""
-    rows = runs[runs["status"] != "done"].drop_duplicates("run_id")
-    if rows.empty:
-        return None
-    columns = ["run_id", "part", "arm", "seed", "status", "step", "reason"]
-    text = rows[columns].astype("object").fillna("").astype("str")
-    title = f"Not done: {len(text)} of {runs['run_id'].nunique()} runs"
-    return Table(title, tuple(columns), tuple(text.itertuples(index=False, name=None)))
-
-
-def _table(
-    title: str,
-    rows: "pd.DataFrame",
-    length: str,
-    columns: dict[str, CellText],
-    notes: tuple[str, ...],
-) -> Table:
-    """A row per arm and `length` of training; what else differs stands behind the arm's name."""
-    labels = [c for c in axis_columns(rows) if c not in ("seed", "question", "at")]
-    apart = varying(rows, ["arm", length], ["width", *labels, *DESCRIPTIONS])
-    lines, seeds = [], set()
-    by = ["arm", *apart, length]
-    for (arm, *values, _), cell in rows.groupby(by, sort=False, dropna=False):
-        name = ", ".join([str(arm), *map(describe, apart, values)])
-        n = cell["run_id"].nunique()
-        seeds.add(n)
-        lines.append((name, str(n), *(text(cell) for text in columns.values())))
-    notes = (ONE_SEED,) if seeds == {1} else notes
-    return Table(title, ("arm", "seeds", *columns), tuple(lines), notes)
-
-
-def _mean(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
-    if rows["value"].isna().all():
-        return "–"
-    row = over_seeds(rows, ["metric"]).iloc[0]
-    text = f"{row['mean']:z.{digits}f}"
-    if row["n"] == 1:
-        return text
-    text += f" ±{row['high'] - row['mean']:.{digits}f}"
-    return f"{text} {round(row['solved'] * row['n'])}/{row['n']}" if solved else text
-
-
-def _floor(rows: "pd.DataFrame") -> Callable[[str], float]:
-    return lambda question: where(rows, question=question)["floor"].mean()
-
-
-def _share_of_ceiling(cell: "pd.DataFrame") -> str:
-    total = where(cell, item="total")
-    return f"{(total['value'] / total['ceiling']).mean():.0%}"
-
-
-def _converged(cell: "pd.DataFrame") -> str:
-    known = where(cell, item="total")["converged"].dropna()
-    return "–" if known.empty else "yes" if known.all() else "no"
+def _load_tables(
+    out: Path | str, grid: str | None, where: Sequence[str], by: Sequence[str]
+) -> tuple[list[Table], str]:
+    """The tables, and what was read for them."""
+    runs, curves = load_runs(out, grid), load_curves(out, grid)
+    read = runs.attrs["read_from"]
+    check_columns(runs, by, f"--by {','.join(by)}")
+    if measured := [column for column in by if column in MEASURED]:
+        raise LoopscopeError(f"--by {measured[0]}: rows are of runs; --where chooses numbers")
+    conditions = parse(where)
+    chosen = select(runs, conditions)
+    if chosen.empty and not runs.empty:
+        raise LoopscopeError(f"{out} has no rows with {', '.join(map(str, conditions))}")
+    return tables(chosen, select(curves, conditions), by), read

@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 from synthetic_results import LOOPS, accuracies, bits, config, write_run, write_toy
 
+from experiments.ability_tables import ONE_SEED
 from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results import COLUMNS, emergence_step, load_curves, load_runs
 from experiments.store import RunFolder, prepare_output, record_grid
 from experiments.summary import last_loop, number, over_seeds, varying, where
-from experiments.table import ONE_SEED, markdown_table, print_table, tables
+from experiments.table import markdown_table, print_table, tables
 from models.config import LoopedConfig
 
 #: the columns that the design promises, in its order
