@@ -24,7 +24,7 @@ def draw(
     Args:
         kind: such as `plane`, or `path/to/file.py:ClassName`.
         grid: whose runs; None: all runs in `out`.
-        folder: where the files go, `out`/figures by default.
+        folder: where the files go, `out`/figures by default, beside it where it is an archive.
         options: the fields of the kind, as in a grid file's `figures`.
 
     Returns:
@@ -35,15 +35,25 @@ def draw(
     """
     from experiments.figures.drawing import save, style
 
+    figure = figure_of(kind, **options)
+    data = figure.data(Path(out), grid)
+    home = Path(out) if Path(out).is_dir() else Path(out).parent  # an archive holds no pictures
+    target = home / "figures" if folder is None else Path(folder)
+    with style():
+        stem = f"{grid}-{figure.file_name}" if grid else figure.file_name
+        return save(figure.plot(data), data, target / stem)
+
+
+def figure_of(kind: str, **options: Any) -> Figure:
+    """A figure from its fields, as in a grid file's `figures`.
+
+    Raises:
+        LoopscopeError: an unknown kind or option.
+    """
     try:
-        figure = TypeAdapter(AnyFigure).validate_python({"kind": kind, **options})
+        return TypeAdapter(AnyFigure).validate_python({"kind": kind, **options})
     except ValidationError as error:
         problems = (
             f"  {'.'.join(map(str, p['loc'])) or 'kind'}: {p['msg']}" for p in error.errors()
         )
         raise LoopscopeError("\n".join([f"figure {kind!r}:", *problems])) from error
-    data = figure.data(Path(out), grid)
-    target = Path(out) / "figures" if folder is None else Path(folder)
-    with style():
-        stem = f"{grid}-{figure.file_name}" if grid else figure.file_name
-        return save(figure.plot(data), data, target / stem)
