@@ -152,8 +152,8 @@ class BioD(Exposures):
         loss_mask[:, 0] = False
         spans = {"name": np.broadcast_to(np.array([1, head], np.int32), (B, 2))}
         start = head + 1 + place * size
-        for k in range(K):
-            spans[f"a{k}"] = np.stack([start[:, k], start[:, k] + self.value_length], axis=1)
+        values = np.stack([start, start + self.value_length], axis=2)
+        spans |= {f"a{k}": values[:, k] for k in range(K)}
         return Batch(tokens, loss_mask, spans, {"person": people}, np.zeros(B, np.int32))
 
     @cached_property

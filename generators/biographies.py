@@ -37,6 +37,9 @@ VALUE_ROLES = {
     "employer": "company",
     "company_city": "headquarters",
 }
+#: tokens of each span
+SPANS = {**dict.fromkeys(ATTRIBUTES, 1), "name": NAME_TOKENS, "gender": 1}
+SPANS["birth_date"] = len(DATE)
 #: pools whose entries are tokens `role:entry`
 ROLES = (*NAME, *DATE, *VALUE_ROLES.values())
 
@@ -290,13 +293,11 @@ class Biographies(Exposures):
         tokens[rows, layout.value[:, 1:]] = self._tokens["values"][people]
 
     def _spans(self, layout: Layout) -> dict[str, np.ndarray]:
-        starts = {name: layout.value[:, a] for a, name in enumerate(ATTRIBUTES)}
-        starts["name"] = layout.start[:, 0]
-        lengths = {"birth_date": len(DATE), "name": NAME_TOKENS}
-        spans = {
-            name: np.stack([start, start + lengths.get(name, 1)], axis=1).astype(np.int32)
-            for name, start in starts.items()
-        }
-        pronoun = np.stack([layout.start[:, 1], layout.start[:, 1] + 1], axis=1)
-        spans["gender"] = (np.full_like(pronoun, -1) if self.fullname else pronoun).astype(np.int32)
-        return spans
+        """Of every value, the name and the first pronoun that stands for it."""
+        starts = np.empty((len(layout.start), len(SPANS)), np.int32)
+        starts[:, : len(ATTRIBUTES)] = layout.value
+        starts[:, len(ATTRIBUTES) :] = layout.start[:, :2]
+        spans = np.stack([starts, starts + np.array(list(SPANS.values()), np.int32)], axis=2)
+        if self.fullname:
+            spans[:, -1] = -1
+        return {name: spans[:, i] for i, name in enumerate(SPANS)}
