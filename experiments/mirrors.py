@@ -39,8 +39,8 @@ class TensorBoard:
         self.writers: dict[str, Any] = {}
 
     def write(self, folder: RunFolder, step: int, values: dict[str, float]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.event_pb2 import Event  # pyrefly: ignore
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyrefly: ignore
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         writer = self.writers.get(folder.run_id)
@@ -65,7 +65,7 @@ class WeightsAndBiases:
 
     def write(self, folder: RunFolder, step: int, values: dict[str, float]) -> None:
         if folder.run_id not in self.runs:
-            import wandb
+            import wandb  # pyrefly: ignore
 
             self.runs[folder.run_id] = wandb.init(
                 project=self.project,

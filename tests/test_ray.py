@@ -2,13 +2,14 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_backends import Background, assert_same_run, config, toy, wait_for_process
+from test_backends import assert_same_run, config, toy, wait_for_process
 
 from experiments.backends import RayOptions
 from experiments.config import Phase, Training
@@ -51,32 +52,50 @@ def cluster() -> Iterator[Any]:
 
 def raylet_of(pid: int) -> int:
     """The process that started a worker."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it ended meanwhile
+        return 0
+
+
+class Killer(threading.Thread):
+    """Kills a worker, then a node that works on another run and is not the head."""
+
+    def __init__(self, cluster: Any, folders: list[RunFolder]) -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.folders = cluster, folders
+        self.killed: list[str] = []
+
+    def run(self) -> None:
+        os.kill(wait_for_process(self.folders[0], 120), signal.SIGKILL)
+        self.killed.append("worker")
+        nodes = {n.all_processes["raylet"][0].process.pid: n for n in self.cluster.worker_nodes}
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            for folder in self.folders[1:]:
+                status = folder.status()
+                if status is None or status.state != "running" or not status.checkpoint_step:
+                    continue
+                raylet = raylet_of(status.pid)
+                if raylet in nodes and status.step < 0.8 * status.last_step:
+                    self.cluster.remove_node(nodes[raylet], allow_graceful=False)
+                    self.killed.append("node")
+                    return
+            time.sleep(0.02)
 
 
 def test_a_killed_worker_and_a_killed_node_lose_nothing(tmp_path: Path, cluster: Any) -> None:
     runs = [config(seed, steps=4000) for seed in range(4)]
     folders = [RunFolder(tmp_path / "out" / run.run_id) for run in runs]
-    grid = Background(
-        toy(*runs), tmp_path / "out", backend=RayOptions(address=cluster.address, cpus=1)
-    )
-    os.kill(wait_for_process(folders[0]), signal.SIGKILL)
-    head = cluster.head_node.all_processes["raylet"][0].process.pid
-    victim = None
-    end = time.monotonic() + 60
-    while victim is None and time.monotonic() < end:
-        for folder in folders[1:]:
-            status = folder.status()
-            if status and status.state == "running" and 0 < status.checkpoint_step < 3000:
-                raylet = raylet_of(status.pid)
-                victim = raylet if raylet != head else None
-    assert victim is not None
-    nodes = {n.all_processes["raylet"][0].process.pid: n for n in cluster.worker_nodes}
-    cluster.remove_node(nodes[victim], allow_graceful=False)
-    outcome = grid.outcome()
+    killer = Killer(cluster, folders)
+    killer.start()
+    options = RayOptions(address=cluster.address)
+    outcome = run_grid(toy(*runs), tmp_path / "out", backend=options, progress=False)
+    killer.join()
+    assert killer.killed == ["worker", "node"]
     assert sorted(outcome.done) == sorted(run.run_id for run in runs) and not outcome.failed
     logs = [(folder.path / "log.txt").read_text() for folder in folders]
-    assert all(log.count(" done") == 1 for log in logs), "none is done twice"
+    assert all(log.count(" done\n") == 1 for log in logs), "none is done twice"
     assert sum(log.count("its worker died") for log in logs) >= 2
     straight = RunFolder(tmp_path / "straight" / runs[0].run_id)
     train(runs[0], straight)

@@ -9,9 +9,11 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,19 @@ def work_through(jobs: list[str]) -> Iterator[str]:
     """In a Ray worker: the outcome of each job, as text, once it has ended."""
     for text in jobs:
         yield perform(Job.model_validate_json(text), StopFlag()).model_dump_json()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps the handlers of the executor, in whose place Ray sets its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in zip(numbers, handlers, strict=True):
+                signal.signal(number, handler)
 
 
 @dataclass
@@ -127,20 +142,16 @@ class RayBackend:
         """Raises LoopscopeError: there is no such cluster, or it lacks what a task needs."""
         if self._connected:
             return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        handlers = [signal.getsignal(number) for number in numbers]
         try:
             self._connected = not ray.is_initialized()  # what others opened is not ours to close
             if self._connected:
-                ray.init(**self._cluster())
+                with _own_signals():
+                    ray.init(**self._cluster())
         except (RayError, ConnectionError, ValueError, OSError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise LoopscopeError(
                 f"no Ray cluster at {self.options.address or 'this machine'}: {reason}"
             ) from error
-        finally:
-            for number, handler in zip(numbers, handlers, strict=True):  # ray sets its own
-                signal.signal(number, handler)
         if not self._room():
             has = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
             self.orders.tell(
