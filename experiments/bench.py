@@ -1,122 +1,67 @@
 """Speed of the generators, beside the straightforward way: plain Python, one document at a time.
 
-The plain versions exist for this comparison alone. They write the same kinds of documents, with
-their mask and the span of the answer, from the same worlds; they draw other random numbers. Time is
-that of the process, so that other programs on the machine disturb it little.
+Both write the same kinds of documents with their masks and spans, from the same worlds, and are
+measured in turns, so that a change of the machine's load falls on both alike; a speed is the
+median over the turns, in time of the process. Padding is not counted.
 """
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import dataclass
+from statistics import median
+from typing import cast
 
+from experiments.bench_plain import WORLDS, Plain, Writer
+from experiments.bench_plain_online import ONLINE
 from experiments.errors import LoopscopeError
 from experiments.plugins import choices, nearest
 from generators.streams import Stream, generator
 from generators.task import Task
 
-#: a document: token ids, mask, answer span
-Document = tuple[list[int], list[int], tuple[int, int]]
-#: makes what is prepared once, then gives a function that writes one document
-Plain = Callable[[Any], Callable[[random.Random], Document]]
+PLAIN: dict[str, Plain] = {**WORLDS, **ONLINE}
+#: seconds of process time of one turn
+TURN = 0.05
+HEAD = ("task", "tokens a document", "loopscope", "by the wall clock", "plain Python", "ratio")
+#: people of the largest world, and what is run to build it in a process of its own
+PEOPLE = 500_000
+BUILD = """
+import resource, time
+from generators.biographies import Biographies
+from generators.streams import Stream, generator
+start = time.perf_counter(), time.process_time()
+task = Biographies(people={people}, pools="full").bind(0)
+task.sample(generator(0, Stream.TRAIN), 64, index=0)
+print(time.perf_counter() - start[0], time.process_time() - start[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
-def plain_multihop(task: Any) -> Callable[[random.Random], Document]:
-    """Draws an entity and relations, walks, and looks in the set of held-out questions."""
-    table = task.table.tolist()
-    held_out = {
-        (k, c) for k in task.difficulties[1:] for s in task.splits[1:] for c in task.listed(s, k)
-    }
-    E, R, index = task.entities, task.relations, task.vocabulary.index
+@dataclass(frozen=True)
+class Speed:
+    """Tokens a second of ours by process time and by the wall clock, and of the plain version.
 
-    def write(rng: random.Random) -> Document:
-        hops = rng.randint(1, task.hops)
-        while True:
-            start = rng.randrange(E)
-            relations = [rng.randrange(R) for _ in range(hops)]
-            number = start + E * sum(r * R**i for i, r in enumerate(relations))
-            if (hops, number) not in held_out:
-                break
-        entity = start
-        for relation in relations:
-            entity = table[relation][entity]
-        words = [f"<{hops}>", f"e{start}", *(f"r{r}" for r in relations), f"e{entity}"]
-        tokens = [index[word] for word in words]
-        answer = (len(tokens) - 1, len(tokens))
-        return tokens, [0] * answer[0] + [1], answer
+    `length` is the mean number of tokens of a training document.
+    """
 
-    return write
+    length: float
+    ours: float
+    by_wall: float
+    plain: float | None
 
-
-def plain_bios(task: Any) -> Callable[[random.Random], Document]:
-    """Formats six templates, shuffles them and looks every word up."""
-    from generators.biographies import NAME, VALUE_ROLES
-    from generators.sentences import chosen_templates
-    from generators.templates import ATTRIBUTES, DATE, PRONOUNS
-
-    world, pools, index = task.world, task.values, task.vocabulary.index
-    groups = chosen_templates(task.templates)
-
-    def write(rng: random.Random) -> Document:
-        person = rng.randrange(task.people)
-        order = list(range(len(ATTRIBUTES)))
-        if task.permute:
-            rng.shuffle(order)
-        name = [
-            f"{role}:{getattr(pools, role)[world.names[person, i]]}" for i, role in enumerate(NAME)
-        ]
-        words = ["<bos>"]
-        for place, a in enumerate(order):
-            template = rng.choice(groups[a])
-            if place == 0:
-                words += name + (["'s"] if template.mention == "whose" else [])
-            else:
-                words.append(PRONOUNS[template.mention][world.facts["gender"][person]])
-            words += template.before
-            for slot in template.slots:
-                if slot in DATE:
-                    value = getattr(pools, slot)[world.dates[person, DATE.index(slot)]]
-                    words.append(f"{slot}:{value}")
-                else:
-                    role = VALUE_ROLES[slot]
-                    words.append(f"{role}:{getattr(pools, role)[world.facts[slot][person]]}")
-            words += template.after
-        tokens = [index[word] for word in words]
-        return tokens, [0] + [1] * (len(tokens) - 1), (-1, -1)
-
-    return write
-
-
-def plain_mano(task: Any) -> Callable[[random.Random], Document]:
-    """Expands one expression recursively, in prefix notation; ids need no look-up."""
-
-    def expression(rng: random.Random, size: int, tokens: list[int]) -> int:
-        if size == 0:
-            value = rng.randrange(23)
-            tokens.append(100 + value)
-            return value
-        operator = rng.randrange(3)
-        tokens.append(operator)
-        left = rng.randrange(size)
-        first = expression(rng, left, tokens)
-        second = expression(rng, size - 1 - left, tokens)
-        return ((first + second), (first - second), (first * second))[operator] % 23
-
-    def write(rng: random.Random) -> Document:
-        size = rng.randint(1, task.difficulties[-1])
-        tokens = [200, 300 + size]
-        value = expression(rng, size, tokens)
-        tokens += [201, 100 + value]
-        return tokens, [1] * len(tokens), (len(tokens) - 1, len(tokens))
-
-    return write
-
-
-PLAIN: dict[str, Plain] = {"multihop": plain_multihop, "bios": plain_bios, "mano": plain_mano}
+    def row(self, kind: str) -> tuple[str, ...]:
+        """As `HEAD` names it, in millions of tokens a second."""
+        millions = [f"{x / 1e6:.2f}" for x in (self.ours, self.by_wall)]
+        plain = ["", ""]
+        if self.plain is not None:
+            plain = [f"{self.plain / 1e6:.2f}", f"{self.ours / self.plain:.0f}"]
+        return (kind, f"{self.length:.1f}", *millions, *plain)
 
 
 def measure_all(kinds: list[str] | None, *, batch: int, seconds: float) -> list[tuple[str, ...]]:
-    """Rows for a table: kind, tokens in a document, millions a second, plain, ratio.
+    """Rows for a table, headed by `HEAD`.
 
     Every task is taken at its default settings; the world is built before the clock starts.
 
@@ -129,56 +74,76 @@ def measure_all(kinds: list[str] | None, *, batch: int, seconds: float) -> list[
             raise LoopscopeError(
                 f"there is no task {kind!r}{nearest(kind, known)}; there are {', '.join(known)}"
             )
-    rows: list[tuple[str, ...]] = [
-        ("task", "tokens a document", "loopscope", "plain Python", "ratio")
-    ]
+    rows: list[tuple[str, ...]] = [HEAD]
     for kind in kinds or known:
         try:
             task = known[kind].model_validate({}).bind(0)
         except ValueError:
-            rows.append((kind, "", "has fields without a default", "", ""))
+            rows.append((kind, "", "has fields without a default", "", "", ""))
             continue
-        length, speed = measure(task, batch=batch, seconds=seconds)
-        plain = measure_plain(PLAIN[kind](task), seconds=seconds) if kind in PLAIN else None
-        rows.append(
-            (
-                kind,
-                f"{length:.1f}",
-                f"{speed / 1e6:.2f}",
-                "" if plain is None else f"{plain / 1e6:.2f}",
-                "" if plain is None else f"{speed / plain:.0f}",
-            )
-        )
+        write = PLAIN[kind](task) if kind in PLAIN else None
+        rows.append(measure(task, write, batch=batch, seconds=seconds).row(kind))
     return rows
 
 
-def measure(task: Task, *, batch: int, seconds: float) -> tuple[float, float]:
-    """Mean tokens of a training document and tokens a second; masks and spans are made too."""
+def measure(task: Task, write: Writer | None, *, batch: int, seconds: float) -> Speed:
+    """Speed of a bound task and of a plain writer of its documents, in turns.
+
+    Args:
+        seconds: of process time, for each of the two.
+    """
     step = documents = tokens = 0
     counted = task.items_per_exposure is not None
+    rng = random.Random(0)
 
-    def sample() -> Any:
-        rng = generator(task.seed, Stream.TRAIN, step)
-        return task.sample(rng, batch, index=step * batch if counted else None)
+    def ours() -> int:
+        nonlocal step, documents, tokens
+        source = generator(task.seed, Stream.TRAIN, step)
+        made = task.sample(source, batch, index=step * batch if counted else None)
+        written = int((made.tokens != 0).sum())
+        step, documents, tokens = step + 1, documents + len(made), tokens + written
+        return written
 
-    sample()  # builds the world and its tables
+    def plain() -> int:
+        assert write is not None
+        return sum(len(write(rng)[0]) for _ in range(64))
+
+    ours()  # builds the world and its tables
+    found: list[tuple[float, float]] = []
+    plainly: list[tuple[float, float]] = []
     spent = 0.0
     while spent < seconds:
-        start = time.process_time()
-        made = sample()
-        spent += time.process_time() - start
-        step += 1
-        documents += len(made)
-        tokens += int((made.tokens != 0).sum())
-    return tokens / documents, tokens / spent
+        found.append(_turn(ours))
+        if write is not None:
+            plainly.append(_turn(plain))
+        spent += TURN
+    by_process, by_wall = (median(speeds) for speeds in zip(*found, strict=True))
+    slow = median(speed for speed, _ in plainly) if plainly else None
+    return Speed(tokens / documents, by_process, by_wall, slow)
 
 
-def measure_plain(write: Callable[[random.Random], Document], *, seconds: float) -> float:
-    """Tokens a second of a function that writes one document."""
-    rng = random.Random(0)
+def _turn(work: Callable[[], int]) -> tuple[float, float]:
+    """Tokens a second by process time and by the wall clock, of work that says how many it made."""
     tokens = 0
-    start = time.process_time()
-    while (spent := time.process_time() - start) < seconds:
-        for _ in range(64):
-            tokens += len(write(rng)[0])
-    return tokens / spent
+    wall, start = time.perf_counter(), time.process_time()
+    while time.process_time() - start < TURN:
+        tokens += work()
+    return tokens / (time.process_time() - start), tokens / (time.perf_counter() - wall)
+
+
+def measure_world(people: int = PEOPLE) -> str:
+    """Time and memory of a bios world in a process of its own, up to its first documents."""
+    run = subprocess.run(
+        [sys.executable, "-c", BUILD.format(people=people)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        raise LoopscopeError(f"the world of {people:,} people was not built: {run.stderr[-500:]}")
+    wall, processor, kilobytes = run.stdout.split()
+    megabytes = int(kilobytes) * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return (
+        f"world of bios with {people:,} people: {float(wall):.2f} s ({float(processor):.2f} s of "
+        f"processor time), {megabytes:.0f} MB at most, with the interpreter"
+    )

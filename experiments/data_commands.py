@@ -42,11 +42,28 @@ def generators(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="documents in a batch")] = 4096,
     seconds: Annotated[float, typer.Option(min=0.01, help="time for each measurement")] = 1.0,
+    world: Annotated[
+        bool, typer.Option("--world", help="time and memory of 500,000 people instead")
+    ] = False,
+    shapes: Annotated[
+        bool,
+        typer.Option("--shapes", help="time of a batch beside a training step; grids for tasks"),
+    ] = False,
 ) -> None:
     """Tokens per second on one core, beside plain Python that writes one document at a time."""
-    from experiments.bench import measure_all
+    from experiments.bench import measure_all, measure_world
     from experiments.summary import aligned
 
+    if world:
+        typer.echo(measure_world())
+        return
+    if shapes:
+        from experiments import bench_shapes
+
+        typer.echo("medians of the time of the process, one thread; the cheapest model of a shape")
+        found = bench_shapes.measure_shapes(kinds or [], seconds=seconds)
+        typer.echo(aligned([bench_shapes.HEAD, *found]))
+        return
     rows = measure_all(kinds, batch=batch, seconds=seconds)
     typer.echo(f"million tokens a second on one core, padding not counted; batches of {batch}")
     typer.echo(aligned(rows))
