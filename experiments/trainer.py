@@ -157,7 +157,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(span, training, step)
         with self.precision():
-            outputs = self.model(inputs, loops, read=at, **self._backward(phase))
+            outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
             loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
             self._balance(outputs, loss)
         mark("forward")
@@ -169,10 +169,10 @@ class Trainer:
         self.optimiser.step()
         mark("optimiser")
         self.window.append(loss.total.detach())
-        self._count(batch, inputs, len(targets), loops, phase.backprop_loops)
+        self.count(batch, inputs.shape[1], len(targets), loops, phase.backprop_loops)
         return loss
 
-    def _backward(self, phase: Phase) -> dict[str, Any]:
+    def backward_options(self, phase: Phase) -> dict[str, Any]:
         """What is asked of a forward pass for the sake of the backward pass."""
         options: dict[str, Any] = {}
         if phase.backprop_loops is not None:
@@ -195,17 +195,18 @@ class Trainer:
         half = self.config.training.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
-    def _count(
-        self, batch: Batch, inputs: Tensor, predicted: int, loops: int, differentiated: int | None
+    def count(
+        self, batch: Batch, context: int, predicted: int, loops: int, differentiated: int | None
     ) -> None:
+        """Books a step on this batch, of which so many columns were read."""
         counters = self.counters
         counters.step += 1
         counters.documents += len(batch)
         counters.tokens += int((batch.tokens != 0).sum())
         counters.train_flops += self.model.config.training_flops(
             self.vocabulary_size,
-            documents=inputs.shape[0],
-            context=inputs.shape[1],
+            documents=len(batch),
+            context=context,
             predicted=predicted,
             n_loops=loops,
             losses=self.objective.losses_computed(loops),

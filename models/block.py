@@ -13,6 +13,7 @@ from models.kernels import Rotation, worthwhile
 from models.mlp import MLP, MixtureOfExperts, Routed
 from models.norms import RMSNorm
 from models.positions import RotaryTable, rotate
+from models.replicas import linear
 
 if TYPE_CHECKING:
     from models.passes import Recall
@@ -47,9 +48,9 @@ class Attention(nn.Module):
     def at(self, reading: "Reading", x: Tensor, table: RotaryTable | None) -> Tensor:
         """[B, Q, D]: `forward` at the positions that are read."""
         B, T, D = x.shape
-        query, key_value = self.qkv.weight.split((D, 2 * D))
-        q = F.linear(reading.gather(x), query).view(B, -1, self.heads, D // self.heads)
-        kv = F.linear(x, key_value).view(B, T, 2, self.heads, D // self.heads)
+        query, key_value = self.qkv.weight.split((D, 2 * D), dim=-2)
+        q = linear(reading.gather(x), query).view(B, -1, self.heads, D // self.heads)
+        kv = linear(x, key_value).view(B, T, 2, self.heads, D // self.heads)
         k, v = kv.permute(2, 0, 3, 1, 4)
         q = self._rotate(q.transpose(1, 2), reading.table)
         k = self._rotate(k, table)

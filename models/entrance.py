@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.config import LoopedConfig
 from models.norms import RMSNorm
 from models.positions import sinusoid
+from models.replicas import spread
 
 
 class Entrance(nn.Module):
@@ -41,5 +42,5 @@ class Entrance(nn.Module):
         elif self.injection == "add":
             x = x + e
         if self.loops is not None:
-            return x + self.loops.weight[loop - 1]
+            return x + spread(self.loops.weight[..., loop - 1, :], x)
         return x if self.loop_embedding == "none" else x + sinusoid(loop, x)

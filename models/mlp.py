@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.config import LoopedConfig
 from models.kernels import worthwhile
+from models.replicas import linear
 
 
 class Routing(NamedTuple):
@@ -39,7 +40,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, routed: Routed | None = None) -> Tensor:
         if self.gated:
             if worthwhile(self, x):  # two products spare the backward pass a copy of both halves
-                gate, up = (F.linear(x, half) for half in self.up.weight.chunk(2))
+                gate, up = (linear(x, half) for half in self.up.weight.chunk(2, dim=-2))
             else:
                 gate, up = self.up(x).split(self.hidden, dim=-1)
             return self.down(F.silu(gate) * up)

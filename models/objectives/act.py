@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from models.objectives.objective import Loss, Objective
+from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from models.outputs import LoopOutputs, Positions
 
 
-class ACT(Objective):
+class ACT(PositionwiseObjective):
     """CE of the halting-weighted state + τ·(N + R) per predicted token.
 
     The gate's λ_t add up until they reach 1 - ε, in loop N at the latest; the remainder R is the
@@ -30,7 +30,7 @@ class ACT(Objective):
     def halting(self) -> float:
         return self.epsilon
 
-    def loss(
+    def each(
         self,
         outputs: "LoopOutputs",
         at: "Positions",
@@ -46,8 +46,7 @@ class ACT(Objective):
         weights, ponder = halting(at_least_fp32(outputs.exit_logits(at)), self.epsilon)
         # the model weighs its states itself
         losses = cross_entropy(at_least_fp32(outputs.logits(at=at)), targets, reduction="none")
-        total = (losses + self.tau * ponder).mean()
-        return Loss(total, exit_log(weights) | {"ponder": ponder.mean().detach()})
+        return Loss(losses + self.tau * ponder, exit_log(weights) | {"ponder": ponder.detach()})
 
     def losses_computed(self, loops: int) -> int:
         return 1

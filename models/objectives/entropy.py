@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from models.objectives.objective import Loss, Objective
+from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from models.outputs import LoopOutputs, Positions
 
 
-class Entropy(Objective):
+class Entropy(PositionwiseObjective):
     """Σ_t p(t)·CE_t - β·H(p) per predicted token; gradients reach model and gate.
 
     Equal, up to the constant β·log n, to a KL penalty towards the uniform exit prior. Ouro used
@@ -24,7 +24,7 @@ class Entropy(Objective):
     kind: Literal["entropy"] = "entropy"
     beta: float = Field(0.1, ge=0, description="weight of the exit entropy")
 
-    def loss(
+    def each(
         self,
         outputs: "LoopOutputs",
         at: "Positions",
@@ -39,5 +39,4 @@ class Entropy(Objective):
         log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]
         losses, p = loop_losses(outputs, at, targets), log_p.exp()
         entropy = -(p * log_p).sum(0)
-        total = ((p * losses).sum(0) - beta * entropy).mean()
-        return Loss(total, exit_log(p, losses))
+        return Loss((p * losses).sum(0) - beta * entropy, exit_log(p, losses))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from models.objectives.objective import Loss, Objective
+from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from models.outputs import LoopOutputs, Positions
 
 
-class Gate(Objective):
+class Gate(PositionwiseObjective):
     """(1/n)·Σ_{t=2..n} BCE(1-λ_t, w_t), w_t = sigmoid(k·(I_t - γ)), mean over predicted tokens.
 
     I_t = max(0, CE_{t-1} - CE_t) is what loop t has just gained; it is held fixed, and so is the
@@ -26,7 +26,7 @@ class Gate(Objective):
     sharpness: float = Field(50.0, gt=0, description="k")
     threshold: float = Field(0.005, description="γ: gain in nats from which on it was worth it")
 
-    def loss(
+    def each(
         self,
         outputs: "LoopOutputs",
         at: "Positions",
@@ -47,5 +47,5 @@ class Gate(Objective):
         fixed = [state.detach() for state in outputs.states]
         logits = at_least_fp32(outputs.read_exits(fixed, at))  # [n, M]
         each = binary_cross_entropy_with_logits(-logits[1:], wanted, reduction="none")
-        total = each.sum(0).mean() / outputs.n_loops
+        total = each.sum(0) / outputs.n_loops
         return Loss(total, exit_log(exit_log_probabilities(logits).exp(), losses))

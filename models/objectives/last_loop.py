@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from models.objectives.objective import Loss, Objective
+from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -10,10 +10,25 @@ if TYPE_CHECKING:
     from models.outputs import LoopOutputs, Positions
 
 
-class LastLoop(Objective):
+class LastLoop(PositionwiseObjective):
     """CE of the last loop, in nats per predicted token. β is not used."""
 
     kind: Literal["last_loop"] = "last_loop"
+
+    def each(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        from torch.nn.functional import cross_entropy
+
+        from models.objectives.weighing import at_least_fp32
+
+        logits = at_least_fp32(outputs.logits(at=at))
+        return Loss(cross_entropy(logits, targets, reduction="none"))
 
     def loss(
         self,
@@ -27,6 +42,7 @@ class LastLoop(Objective):
 
         from models.objectives.weighing import at_least_fp32
 
+        # the mean in one operation
         return Loss(cross_entropy(at_least_fp32(outputs.logits(at=at)), targets))
 
     def losses_computed(self, loops: int) -> int:

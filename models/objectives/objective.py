@@ -22,6 +22,10 @@ class Loss:
     total: "Tensor"
     logged: dict[str, "Tensor"] = field(default_factory=dict)
 
+    def mean(self) -> "Loss":
+        """Of losses per position, all [M]."""
+        return Loss(self.total.mean(), {name: value.mean() for name, value in self.logged.items()})
+
 
 class Objective(BaseModel, ABC):
     """A frozen configuration that computes its loss. Its fields and `version` enter the run id."""
@@ -60,3 +64,28 @@ class Objective(BaseModel, ABC):
     def losses_computed(self, loops: int) -> int:
         """Loops whose logits the objective needs (for the FLOP count)."""
         return loops
+
+
+class PositionwiseObjective(Objective):
+    """A mean of what each position loses by itself, so that runs can be trained in one pass."""
+
+    @abstractmethod
+    def each(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        """As `loss`, with the losses of every position, [M], in place of their means."""
+
+    def loss(
+        self,
+        outputs: "LoopOutputs",
+        at: "Positions",
+        targets: "Tensor",
+        *,
+        beta: float | None = None,
+    ) -> Loss:
+        return self.each(outputs, at, targets, beta=beta).mean()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from models.objectives.objective import Loss, Objective
+from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from models.outputs import LoopOutputs, Positions
 
 
-class Prior(Objective):
+class Prior(PositionwiseObjective):
     """Σ_t p(t)·CE_t + β·KL(p‖π) per predicted token; gradients reach model and gate.
 
     π is uniform, or geometric over the loops there are: π(t) = ρ(1-ρ)^(t-1) / (1-(1-ρ)^n), which
@@ -34,7 +34,7 @@ class Prior(Objective):
         steps = torch.arange(loops, dtype=torch.float64)
         return torch.log_softmax(steps * torch.log1p(torch.tensor(-rate, dtype=steps.dtype)), 0)
 
-    def loss(
+    def each(
         self,
         outputs: "LoopOutputs",
         at: "Positions",
@@ -49,5 +49,5 @@ class Prior(Objective):
         log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]
         losses, p = loop_losses(outputs, at, targets), log_p.exp()
         divergence = (p * (log_p - self.log_prior(outputs.n_loops).to(log_p)[:, None])).sum(0)
-        total = ((p * losses).sum(0) + beta * divergence).mean()
-        return Loss(total, exit_log(p, losses) | {"prior_kl": divergence.mean().detach()})
+        total = (p * losses).sum(0) + beta * divergence
+        return Loss(total, exit_log(p, losses) | {"prior_kl": divergence.detach()})

@@ -32,7 +32,7 @@ def loop_losses(outputs: "LoopOutputs", at: "Positions", targets: "Tensor") -> "
 
 
 def exit_log(p: "Tensor", losses: "Tensor | None" = None) -> dict[str, "Tensor"]:
-    """Means over positions of exit probabilities [n, M], their entropy, the exit, the losses.
+    """Of every position, [M]: entropy of its exit probabilities [n, M], mean exit, losses, exits.
 
     `exit_entropy` is in nats, at most log n; `mean_exit` counts loops from 1.
     """
@@ -41,11 +41,11 @@ def exit_log(p: "Tensor", losses: "Tensor | None" = None) -> dict[str, "Tensor"]
     with torch.no_grad():
         loops = torch.arange(1, len(p) + 1, device=p.device, dtype=p.dtype)
         logged = {
-            "exit_entropy": torch.special.entr(p).sum(0).mean(),
-            "mean_exit": (loops[:, None] * p).sum(0).mean(),
+            "exit_entropy": torch.special.entr(p).sum(0),
+            "mean_exit": (loops[:, None] * p).sum(0),
         }
         for t in range(len(p)):
             if losses is not None:
-                logged[f"loss.{t + 1}"] = losses[t].mean()
-            logged[f"exit.{t + 1}"] = p[t].mean()
+                logged[f"loss.{t + 1}"] = losses[t]
+            logged[f"exit.{t + 1}"] = p[t]
     return {name: value.detach() for name, value in logged.items()}
