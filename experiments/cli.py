@@ -17,7 +17,7 @@ from experiments import (
 )
 from experiments.errors import LoopscopeError
 from experiments.export import export
-from experiments.options import RUNS, GridName, Out, OutArgument, Overrides
+from experiments.options import RUNS, GridName, Out, OutArgument, Overrides, Where
 
 app = typer.Typer(
     help="What does a transformer gain when it runs the same layers several times?",
@@ -36,9 +36,12 @@ def figure(
     ] = None,
     out: Out = RUNS,
     folder: Annotated[Path | None, typer.Option(help="default: OUT/figures")] = None,
+    where: Where = [],  # noqa: B006 typer copies it
 ) -> None:
     """Draw the figures that a grid file describes, from the results in a folder."""
+    from experiments.conditions import as_filters, parse
     from experiments.grid import load_grid
+    from experiments.results import read_from
 
     loaded = load_grid(grid)
     wanted = list(loaded.figures)
@@ -49,6 +52,9 @@ def figure(
             wanted += known or [{"kind": name}]
     if not wanted:
         raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
+    if chosen := as_filters(parse(where)):
+        wanted = [{**f, "where": {**f.get("where", {}), **chosen}} for f in wanted]
+    typer.echo(read_from(out, loaded.name), err=True)
     run_commands.draw_figures(wanted, out, loaded.name, folder)
 
 
@@ -62,14 +68,16 @@ def probe(
         list[str],
         typer.Option("--probe", metavar="PROBE", help="kind, or YAML such as {kind: accuracy}"),
     ] = [],  # noqa: B006
+    where: Where = [],  # noqa: B006
 ) -> None:
     """Measure finished runs again, without training."""
-    from experiments.remeasure import measure_each
+    from experiments.remeasure import finished_runs, measure_each
     from experiments.sample import probe_of
 
     chosen = tuple(map(probe_of, probes)) or None
     wrong = False
-    for run_id, problem in measure_each(out, runs or None, chosen):
+    asked = finished_runs(out, where) if where and not runs else runs or None
+    for run_id, problem in measure_each(out, asked, chosen):
         wrong |= bool(problem)
         typer.echo(problem or run_id, err=bool(problem))
     if wrong:

@@ -3,7 +3,7 @@
 An arm has its own learning rate, so that alone makes no other cell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from experiments.conditions import Condition, select
 from experiments.errors import LoopscopeError
 from experiments.figures.figure import series
 from experiments.plugins import nearest
@@ -55,17 +56,19 @@ def cells(
     by: str = "arm",
     grid: str | None = None,
     filters: dict[str, Any] | None = None,
+    conditions: Sequence[Condition] = (),
 ) -> list[Cell]:
     """The cells of the results in which both arms were run.
 
     Args:
         between: A and B, values of the column `by`; None: the first against each of the others.
         filters: column -> value or values.
+        conditions: on rows too; one on the split or the item takes the place of the usual one.
 
     Raises:
         LoopscopeError: results that lack what is to be compared; the message says what they have.
     """
-    rows = _rows(out, ability, grid, filters or {})
+    rows = _rows(out, ability, grid, filters or {}, conditions)
     pairs = _between(rows, by, between)
     found = [cell for pair in pairs for cell in _cells(rows, ability, by, pair)]
     if not found:
@@ -76,7 +79,13 @@ def cells(
     return found
 
 
-def _rows(out: Path, ability: Ability, grid: str | None, filters: dict[str, Any]) -> "pd.DataFrame":
+def _rows(
+    out: Path,
+    ability: Ability,
+    grid: str | None,
+    filters: dict[str, Any],
+    conditions: Sequence[Condition],
+) -> "pd.DataFrame":
     """One row per run and cell, `value` being what is compared."""
     steps = ability == "steps"
     runs = load_curves(out, grid) if steps else load_runs(out, grid)
@@ -86,12 +95,14 @@ def _rows(out: Path, ability: Ability, grid: str | None, filters: dict[str, Any]
     wanted: dict[str, Any] = {"metric": "accuracy", "item": "", "split": "test"}
     if ability == "capacity":
         wanted = {"metric": "bits_per_parameter", "item": "total"}
-    rows = where(last_loop(runs), **{**wanted, **filters})
+    wanted = {k: v for k, v in wanted.items() if k not in {c.column for c in conditions}}
+    rows = select(where(last_loop(runs), **{**wanted, **filters}), conditions)
     rows = rows[rows["value"].notna()]
     if rows.empty:
         measured = ", ".join(dict.fromkeys(runs[runs["value"].notna()]["metric"])) or "nothing"
         hint = "; observe.evaluate_every records accuracy while training" if steps else ""
-        asked = ", ".join(f"{k} {v}" for k, v in {**wanted, **filters}.items() if v != "")
+        asked = [f"{k} {v}" for k, v in {**wanted, **filters}.items() if v != ""]
+        asked = ", ".join([*asked, *map(str, conditions)])
         raise LoopscopeError(f"{out} has no rows with {asked}; it measured {measured}{hint}")
     return _emergence(rows) if steps else rows
 

@@ -1,11 +1,12 @@
 """Measuring finished runs again, without training: `loopscope probe`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.errors import LoopscopeError
 from experiments.measure import chosen_probes, merge_rows, parts_for, record_probe, subject_of
 from experiments.plugins import blame
+from experiments.repair import check_plain
 from experiments.store import RunFolder, check_output, find_run, run_folders
 from experiments.trained import load_trained
 from generators.task import Task
@@ -28,6 +29,23 @@ def measure_again(
     if wrong := [problem for _, problem in found if problem]:
         raise LoopscopeError("\n".join(wrong))
     return [run_id for run_id, _ in found]
+
+
+def finished_runs(out: Path, where: Sequence[str]) -> list[str]:
+    """Ids of the runs with a result that meet conditions, see `experiments.conditions`.
+
+    Raises:
+        LoopscopeError: there are none, or a condition makes no sense.
+    """
+    from experiments.conditions import chosen_runs, parse
+    from experiments.results import load_runs
+
+    rows = load_runs(out)
+    conditions = parse(where)
+    found = chosen_runs(rows[rows["status"] == "done"], conditions, "probe measures")
+    if not found:
+        raise LoopscopeError(f"{out} has no finished run with {', '.join(map(str, conditions))}")
+    return found
 
 
 def measure_each(
@@ -80,6 +98,7 @@ def _measure(folder: RunFolder, probes: tuple[Probe, ...] | None, device: str) -
     result = folder.result()
     if result is None:
         raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
+    check_plain(folder.path)
     config = folder.config()
     model, task, step = load_trained(folder, device)
     subject = subject_of(config, model, task, torch.device(device))

@@ -24,11 +24,13 @@ def table(
     markdown: Annotated[bool, typer.Option("--markdown", help="for a README")] = False,
 ) -> None:
     """Print the results in a folder or an archive as tables, with floors, seeds and what failed."""
+    from experiments.results import read_from
     from experiments.table import markdown_table, print_table
 
     columns = [name.strip() for text in by for name in text.split(",")]
     if markdown:
         typer.echo(markdown_table(out, grid, where=where, by=columns))
+        typer.echo(read_from(out, grid), err=True)
     else:
         typer.echo(print_table(out, grid, where=where, by=columns), err=True)
 

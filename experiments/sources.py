@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from experiments.archive import is_archive, read_archive
+from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.index import INDEX, Index, read_index, stamp_of
 from experiments.records import Point, Record, points_of
-from experiments.store import OUTPUT_FILE, RunFolder, run_folders
+from experiments.store import OUTPUT_FILE, RunFolder, as_config, run_folders
 from experiments.versions import read_current
 
 T = TypeVar("T")
@@ -91,6 +92,16 @@ class Source:
     def _read(self, run_id: str) -> Record:
         return Record(run_id) if self.archived else Record.read(RunFolder(self.path / run_id))
 
+    def config(self, run_id: str) -> RunConfig:
+        """The frozen config of a run.
+
+        Raises:
+            LoopscopeError: there is none, or it is not of this version of loopscope.
+        """
+        if not self.archived:
+            return RunFolder(self.path / run_id).config()
+        return as_config(self.records([run_id])[run_id].config, f"{self.path}: config of {run_id}")
+
     def metrics(self, run_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
         """run id -> lines of its metrics.jsonl."""
         names = list(dict.fromkeys(run_ids))
@@ -106,13 +117,17 @@ class Source:
         """
         names = list(dict.fromkeys(run_ids))
         if self.archived:
-            return f"{self.path}: {len(names)} runs read from the archive"
-        n = len(self.indexed(names))
-        parts = [f"{n} runs read from {INDEX}"] if n else []
-        if n < len(names) or not n:
-            parts.append(f"{len(names) - n} runs read from their folders")
+            return f"{self.path}: {_count(names)} read from the archive"
+        indexed = self.indexed(names)
+        parts = [f"{_count(indexed)} read from {INDEX}"] if indexed else []
+        if len(indexed) < len(names) or not indexed:
+            parts.append(f"{_count(names[len(indexed) :])} read from their folders")
         problem = f" ({self.problem})" if self.problem else ""
         return f"{self.path}: {', '.join(parts)}{problem}"
+
+
+def _count(runs: list[str]) -> str:
+    return f"{len(runs)} run{'s' * (len(runs) != 1)}"
 
 
 def open_source(path: Path | str) -> Source:

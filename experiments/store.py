@@ -32,7 +32,7 @@ from experiments.claim import Claim
 from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.files import append_line, parse_lines, read_json, write_json
-from experiments.repair import corrupt, cut_lines, repair
+from experiments.repair import corrupt, cut_lines, repair, sweep
 from experiments.status import Status, is_whole
 from experiments.versions import KEY, check_version, read_current, stamped
 
@@ -87,12 +87,7 @@ class RunFolder:
         fields = read_current(path)
         if fields is None:
             raise LoopscopeError(f"{path} is missing or unreadable; `loopscope run` makes it again")
-        try:
-            return RunConfig.model_validate(fields)
-        except ValidationError as error:
-            raise LoopscopeError(
-                f"{path} does not fit this version of loopscope:\n{error}"
-            ) from error
+        return as_config(fields, path)
 
     def check_unedited(self, config: RunConfig) -> None:
         """Whether the frozen config is the one that the folder is named after.
@@ -203,6 +198,14 @@ class RunFolder:
         return cut_lines(self, step)
 
 
+def as_config(fields: dict[str, Any], name: Path | str) -> RunConfig:
+    """Raises LoopscopeError for fields that this version of loopscope does not know."""
+    try:
+        return RunConfig.model_validate(fields)
+    except ValidationError as error:
+        raise LoopscopeError(f"{name} does not fit this version of loopscope:\n{error}") from error
+
+
 def check_output(out: Path) -> None:
     """Whether runs can be kept in `out`; makes nothing.
 
@@ -242,6 +245,7 @@ def prepare_output(out: Path) -> None:
     check_output(out)
     try:
         (out / "grids").mkdir(parents=True, exist_ok=True)
+        sweep(out)
         if not (out / OUTPUT_FILE).exists():
             write_json(out / OUTPUT_FILE, stamped({}))
     except OSError as error:

@@ -1,12 +1,11 @@
 """The command `loopscope compare`: what results say about a claim."""
 
-import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from experiments.errors import LoopscopeError
-from experiments.options import RUNS, OutArgument
+from experiments.options import RUNS, OutArgument, Where
 
 
 def compare(
@@ -19,10 +18,7 @@ def compare(
         typer.Option(metavar="A B", help="B against A; 1x4 is 1⊗4; default: all against the first"),
     ] = None,
     by: Annotated[str, typer.Option(help="the column that A and B are values of")] = "arm",
-    where: Annotated[
-        list[str],
-        typer.Option(metavar="EXPR", help="such as 'width=64,difficulty=2|3'; repeatable"),
-    ] = [],  # noqa: B006 typer copies it
+    where: Where = [],  # noqa: B006 typer copies it
     grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
     margin: Annotated[
         float | None,
@@ -34,8 +30,10 @@ def compare(
     import json
     from dataclasses import replace
 
+    from experiments.conditions import arm_label, parse
     from experiments.pairing import cells
     from experiments.plugins import nearest
+    from experiments.results import read_from
     from experiments.verdict_text import as_data, report
     from experiments.verdicts import CLAIMS, judge
 
@@ -49,43 +47,11 @@ def compare(
             raise LoopscopeError(f"--margin {margin:g}: a positive one, for a claim of equality")
         wanted = replace(wanted, margin=margin)
     pair = None if between is None else (arm_label(between[0]), arm_label(between[1]))
-    filters = parse_filters(where)
-    paired = cells(out, wanted.ability, between=pair, by=by, grid=grid, filters=filters)
+    paired = cells(out, wanted.ability, between=pair, by=by, grid=grid, conditions=parse(where))
     found = judge(paired, wanted)
     if as_json:
         data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
+        typer.echo(read_from(out, grid), err=True)
         typer.echo(report(claim, wanted, found))
-
-
-def arm_label(text: str) -> str:
-    """`1x4` -> `1⊗4`; other labels as they are."""
-    return re.sub(r"^(\d+)x(\d+)\b", r"\1⊗\2", text)
-
-
-def parse_filters(texts: list[str]) -> dict[str, Any]:
-    """`width=64,difficulty=2|3` -> column -> its values.
-
-    Raises:
-        LoopscopeError: text that is not COLUMN=VALUE.
-    """
-    found = {}
-    for text in texts:
-        for condition in text.split(","):
-            column, equals, values = condition.partition("=")
-            if not (column.strip() and equals and values.strip()):
-                raise LoopscopeError(
-                    f"--where {text}: needs COLUMN=VALUE, such as width=64 or difficulty=2|3"
-                )
-            found[column.strip()] = [_value(v.strip()) for v in values.split("|")]
-    return found
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -12,10 +12,10 @@ from synthetic_results import accuracies, bits, config, write_run
 from typer.testing import CliRunner
 
 from experiments.cli import app
+from experiments.conditions import arm_label
 from experiments.errors import LoopscopeError
 from experiments.pairing import Cell, cells
 from experiments.store import prepare_output, record_grid
-from experiments.verdict_commands import arm_label, parse_filters
 from experiments.verdict_text import as_data, report
 from experiments.verdicts import CLAIMS, judge
 
@@ -219,7 +219,7 @@ def test_the_command_says_and_writes(out: Path) -> None:
     ("arguments", "message"),
     [
         (["--claim", "capacity-equl"], "did you mean 'capacity-equal'"),
-        (["--claim", "capacity-equal", "--where", "width"], "needs COLUMN=VALUE"),
+        (["--claim", "capacity-equal", "--where", "width"], "needs a column and one of"),
         (["--claim", "capacity-equal", "--where", "widht=3"], "no column 'widht'"),
         (["--claim", "capacity-equal", "--where", "width=7"], "it measured bits_per_parameter"),
         (["--claim", "capacity-equal", "--by", "objektive"], "did you mean 'objective'"),
@@ -235,15 +235,10 @@ def test_bad_requests_are_messages(arguments: list[str], message: str, out: Path
     assert message in str(found.exception)
 
 
-def test_labels_and_filters_as_typed() -> None:
+def test_labels_as_typed() -> None:
     assert [arm_label(t) for t in ("1x4", "1⊗4", "2x1, 2 × the steps", "box")] == [
         "1⊗4",
         "1⊗4",
         "2⊗1, 2 × the steps",
         "box",
     ]
-    assert parse_filters(["width=64,difficulty=2|3", "part=a b"]) == {
-        "width": [64],
-        "difficulty": [2, 3],
-        "part": ["a b"],
-    }

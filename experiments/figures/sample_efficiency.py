@@ -68,15 +68,15 @@ class _Questions:
     """(run, difficulty) -> distinct questions of the training split; runs share their worlds."""
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        from experiments.sources import open_source
+
+        self._source = open_source(out)
         self._tasks: dict[str, Any] = {}
         self._key_of: dict[str, str] = {}
 
     def __call__(self, run_id: str, difficulty: int) -> int | None:
         if run_id not in self._key_of:
-            from experiments.store import RunFolder
-
-            config = RunFolder(self.out / run_id).config()
+            config = self._source.config(run_id)
             key = json.dumps([config.task.model_dump(mode="json"), config.seed], default=str)
             self._key_of[run_id] = key
             if key not in self._tasks:
