@@ -6,8 +6,9 @@ The time of a run is modelled as linear in five counts, each summed over its opt
 
 `calls` are applications of a block in forward passes (what launching its operations costs),
 FLOPs those of `models.counts` (matrix products), `values` the numbers that element-wise
-operations read and write (norms, non-linearities, softmaxes of the head), which small widths
-spend most of their time on, `updates` parameters times steps (the optimiser). So time is linear
+operations read and write (norms, non-linearities, softmaxes of the head; taken as in proportion
+to those kept for the backward pass, see `experiments.memory`), which small widths spend most of
+their time on, `updates` parameters times steps (the optimiser). So time is linear
 in loops, tokens and steps. `experiments.calibration` measures a … e on a device.
 """
 
@@ -16,15 +17,12 @@ from functools import cache
 
 from experiments.config import RunConfig, Span, spans
 from experiments.loops import expected_loops
+from experiments.memory import PER_HIDDEN, PER_LOGIT, PER_WIDTH
 from experiments.plugins import blame
 from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
 from models.model import ModelConfig
-
-#: values per token and application of a block, in widths and in hidden widths of its MLP, and
-#: per logit: what is kept for the backward pass, to which what is written once is in proportion
-PER_WIDTH, PER_HIDDEN, PER_LOGIT = 12, 4, 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run. Tokens and FLOPs are those of a typical batch times the number of batches.
+    """Of one run. Tokens and FLOPs are those of a typical batch of each phase times its batches.
 
     Attributes:
         parameters: by part, with their `total`.
@@ -85,21 +83,24 @@ def cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
     """
     config = config.canonical()
     task, model, objective = config.task, config.model, config.objective
-    shape = shape_of_batch(type(task), task.model_dump_json(), config.training.batch)
-    parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)
     found = spans(config.training, task)
-    work = Work()
+    text, batch = task.model_dump_json(), config.training.batch
+    vocabulary, tokens, work = 0, 0.0, Work()
     for span in found:
+        weights = span.phase.weights
+        asked = None if weights is None else tuple(sorted(weights.items()))
+        shape = shape_of_batch(type(task), text, batch, asked)
+        vocabulary = shape.vocabulary
+        tokens += (span.last_document - span.first_document) * shape.tokens
         shaped = config.model_of(span.phase)
         loops = span.phase.loops or shaped.loops
         for n_loops, share in expected_loops(span.phase.draw, loops):
             work += _work(config, shaped, span, shape, n_loops, share)
-    documents = found[-1].last_document
     known = Cost(
-        parameters=parameters,
+        parameters=model.count_parameters(vocabulary, gate=objective.uses_gate),
         steps=found[-1].last_step,
-        documents=documents,
-        tokens=round(documents * shape.tokens),
+        documents=found[-1].last_document,
+        tokens=round(tokens),
         train_flops=round(work.flops),
     )
     return known, work
@@ -154,13 +155,22 @@ def _applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[int, i
 
 
 @cache
-def shape_of_batch(task_class: type[Task], task_json: str, batch: int) -> Shape:
+def shape_of_batch(
+    task_class: type[Task],
+    task_json: str,
+    batch: int,
+    weights: tuple[tuple[str, float], ...] | None = None,
+) -> Shape:
     """From one batch; cached, since runs of a grid share few tasks.
+
+    Args:
+        weights: of a phase of training.
 
     Raises:
         LoopscopeError: the task cannot make one.
     """
     task = task_class.model_validate_json(task_json).bind(0)
+    task = task.weighted(0, None if weights is None else dict(weights))
     n = min(batch, task.items_per_exposure or batch)
     try:
         sample = task.sample(generator(0, Stream.TRAIN), n, index=0)

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from experiments.config import RunConfig
-from experiments.machine import MEMORY_VARIABLE, gpus, machine_memory
+from experiments.errors import LoopscopeError
+from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memory, machine_memory
 from generators.task import Task
 from models.config import LoopedConfig
 from models.counts import count_parameters
@@ -48,6 +49,23 @@ def run_memory(config: RunConfig) -> int:
     states = tokens * loops * model.width
     logits = tokens * vocabulary * losses * PER_LOGIT
     return round(PROCESS + 4 * (PER_PARAMETER * parameters + activations + states + logits))
+
+
+def possible_memory(run_id: str, config: RunConfig) -> int:
+    """Bytes that a run needs.
+
+    Raises:
+        LoopscopeError: more than this machine or its GPUs have.
+    """
+    needed, there_is = run_memory(config), largest_memory()
+    if needed > there_is:
+        raise LoopscopeError(
+            f"{run_id} needs about {bytes_text(needed)} of memory and there are "
+            f"{bytes_text(there_is)}; lower training.batch, the width or the loops, or set "
+            f"training.recompute; for another machine say its memory in {MEMORY_VARIABLE}, such "
+            "as 512G"
+        )
+    return needed
 
 
 @cache

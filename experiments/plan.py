@@ -6,14 +6,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.config import RunConfig
 from experiments.costs import Cost, Work, cost, cost_and_work
 from experiments.devices import available_cores
-from experiments.errors import LoopscopeError
 from experiments.estimate import Estimator, Finished, disk_bytes, measured_seconds
 from experiments.grid import Grid
-from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memory
-from experiments.memory import run_memory
+from experiments.machine import bytes_text, gpus
+from experiments.memory import possible_memory
 from experiments.progress import duration
 from experiments.schedule import makespan
 from experiments.store import RunFolder
@@ -64,7 +62,7 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
     configs, known, finished = grid.runs, {}, []
     works: dict[str, Work] = {}
     for run_id, config in configs.items():
-        memory = _possible_memory(run_id, config)
+        memory = possible_memory(run_id, config)
         needed, works[run_id] = cost_and_work(config)
         folder = RunFolder(out / run_id)
         state = folder.state()
@@ -82,23 +80,6 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
     return [Planned(p.run_id, p.part, p.labels, *runs[p.run_id]) for p in grid.points]
 
 
-def _possible_memory(run_id: str, config: RunConfig) -> int:
-    """Bytes that a run needs.
-
-    Raises:
-        LoopscopeError: more than this machine or its GPUs have.
-    """
-    needed, there_is = run_memory(config), largest_memory()
-    if needed > there_is:
-        raise LoopscopeError(
-            f"{run_id} needs about {bytes_text(needed)} of memory and there are "
-            f"{bytes_text(there_is)}; lower training.batch, the width or the loops, or set "
-            f"training.recompute; for another machine say its memory in {MEMORY_VARIABLE}, such "
-            "as 512G"
-        )
-    return needed
-
-
 def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:
     """The points whose runs a share has, as the runner deals them: every n-th of the runs."""
     if shard is None:
@@ -108,16 +89,40 @@ def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Plan
     return [point for point in planned if point.run_id in runs]
 
 
+def side_by_side(
+    planned: list[Planned], shares: int, workers: int | None = None
+) -> dict[int, tuple[float, int]]:
+    """Workers of each share -> seconds until the last share ends, and which that is.
+
+    All shares at once, each on a machine like this one. Empty where times are not known.
+    """
+    runs = len({point.run_id for point in planned})
+    found: dict[int, tuple[float, int]] = {}
+    for i in range(1, min(shares, runs) + 1):
+        total = totals(of_shard(planned, (i, shares)), workers)
+        if total["seconds_left"] is None:
+            return {}
+        for n, seconds in total["seconds_with_workers"].items():
+            found[n] = max(found.get(n, (0.0, 0)), (seconds, i))
+    return found
+
+
 def as_json(
-    grid: Grid, out: Path, planned: list[Planned], workers: int | None = None
+    grid: Grid,
+    out: Path,
+    planned: list[Planned],
+    workers: int | None = None,
+    shares: dict[int, tuple[float, int]] | None = None,
 ) -> dict[str, Any]:
-    """Points and totals as plain data."""
+    """Points and totals as plain data; `shares` is from `side_by_side`."""
+    together = {n: seconds for n, (seconds, _) in (shares or {}).items()}
     return {
         "name": grid.name,
         "title": grid.title,
         "out": str(out),
         "runs": [asdict(point) for point in planned],
         "totals": totals(planned, workers),
+        **({} if shares is None else {"seconds_of_all_shares": together}),
     }
 
 
@@ -155,8 +160,13 @@ def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]
     }
 
 
-def as_text(grid: Grid, planned: list[Planned], workers: int | None = None) -> str:
-    """A line per point and a few of totals."""
+def as_text(
+    grid: Grid,
+    planned: list[Planned],
+    workers: int | None = None,
+    shares: dict[int, tuple[float, int]] | None = None,
+) -> str:
+    """A line per point and a few of totals; `shares` is from `side_by_side`."""
     lines = [HEAD, *map(_line, planned)]
     total = totals(planned, workers)
     status = ", ".join(f"{n} {name}" for name, n in total["status"].items())
@@ -166,8 +176,18 @@ def as_text(grid: Grid, planned: list[Planned], workers: int | None = None) -> s
         f"{number(total['tokens'])} tokens, {number(total['train_flops'])} FLOPs, "
         f"of which {number(total['train_flops_left'])} are still to do\n"
         f"memory up to {bytes_text(total['largest_memory'])} a run, "
-        f"disk about {bytes_text(total['disk'])}\n{_times(total)}"
+        f"disk about {bytes_text(total['disk'])}\n{_times(total)}{_shares(shares)}"
     )
+
+
+def _shares(shares: dict[int, tuple[float, int]] | None) -> str:
+    if not shares:
+        return ""
+    told = ", ".join(
+        f"{n} {'worker' if n == 1 else 'workers'} each {duration(seconds)} (the last is share {i})"
+        for n, (seconds, i) in shares.items()
+    )
+    return f"\nall shares side by side: {told}"
 
 
 def _times(total: dict[str, Any]) -> str:

@@ -40,12 +40,14 @@ def plan(
         kinds = {config.training.precision for config in loaded.runs.values()}
         for precision in sorted(kinds):
             _calibrate(device or ("cuda" if gpus() else "cpu"), precision)
-    planned = planning.of_shard(planning.plan(loaded, out, device), share)
+    whole = planning.plan(loaded, out, device)
+    planned = planning.of_shard(whole, share)
+    shares = None if share is None else planning.side_by_side(whole, share[1], workers)
     if as_json:
-        data = planning.as_json(loaded, out, planned, workers)
+        data = planning.as_json(loaded, out, planned, workers, shares)
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        typer.echo(planning.as_text(loaded, planned, workers))
+        typer.echo(planning.as_text(loaded, planned, workers, shares))
 
 
 def calibrate(
