@@ -6,15 +6,15 @@ Legend: B documents, N people, A = 6 attributes (in the order of `ATTRIBUTES`).
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr
 
-from generators.biographies import NAME, VALUE_ROLES, Biographies
 from generators.pieces import Piece, share_of_most_frequent, stacked, write_question
+from generators.questions import PeopleQuestions
 from generators.streams import Stream, generator
-from generators.task import Batch, Task
+from generators.task import Batch
 from generators.templates import ATTRIBUTES, DATE
 from generators.vocabulary import BOS, Vocabulary
 
@@ -29,7 +29,7 @@ QUESTIONS = {
 }
 
 
-class Extraction(Task):
+class Extraction(PeopleQuestions):
     """Biographies mixed with questions about some of the people; can the others be asked about?
 
     The biographies of all N people are in training, and six questions about each of a share
@@ -45,7 +45,6 @@ class Extraction(Task):
     Difficulty is the attribute, 1 to 6; biographies have 0. In the paper the ratio counts tokens,
     half of the people are asked about, and mixed training learns to answer about the others; so
     does fine-tuning if the biographies came in several texts each (`biographies.versions`).
-    Raise `version` with that of `Biographies`.
     """
 
     version: ClassVar[int] = 1
@@ -53,39 +52,9 @@ class Extraction(Task):
     difficulty_name: ClassVar[str] = "attribute"
 
     kind: Literal["extraction"] = "extraction"
-    biographies: Biographies = Field(default_factory=Biographies)
     qa_ratio: float = Field(0.5, gt=0, lt=1, description="share of documents that are questions")
-    trained: float = Field(0.5, gt=0, lt=1, description="share of people asked about in training")
-    _last_order: tuple[int, np.ndarray] = PrivateAttr(default=(-1, np.zeros(0, np.int64)))
-
-    @model_validator(mode="after")
-    def _somebody_in_every_split(self) -> Self:
-        people, trained = self.biographies.people, self._stops[0]
-        if trained < 1 or people - trained < 2:
-            raise ValueError(
-                f"trained {self.trained} of {people} people asks about {trained} in training and "
-                f"leaves {people - trained}; 1 and 2 are needed: change trained or "
-                "biographies.people"
-            )
-        return self
-
-    @property
-    def _stops(self) -> tuple[int, int, int]:
-        """Ends of the people of training, validation and test; people are in random order."""
-        n = self.biographies.people
-        trained = round(self.trained * n)
-        return trained, trained + (n - trained) // 2, n
-
-    def people_of(self, split: str) -> range:
-        """Numbers of the people whom a split asks about."""
-        i = self.splits.index(split)
-        return range((0, *self._stops)[i], self._stops[i])
-
-    @cached_property
-    def text(self) -> Biographies:
-        """The biographies of this world."""
-        fields = {} if self.world_seed is None else {"world_seed": self.world_seed}
-        return self.biographies.model_copy(update=fields).bind(self.seed, component=self.component)
+    #: None, so that two configurations can be compared; an array could not
+    _last_order: tuple[int, np.ndarray] | None = PrivateAttr(default=None)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -93,13 +62,9 @@ class Extraction(Task):
         return Vocabulary.build([*self.text.vocabulary.tokens[1:], *words])
 
     @property
-    def world_bytes(self) -> int:
-        return self.biographies.world_bytes
-
-    @property
-    def context_length(self) -> int:
-        """Of the longest biography; every question is shorter."""
-        return self.text.context_length
+    def dates(self) -> tuple[str, ...]:
+        """As the biographies have them where they are all in one order."""
+        return ("day", "month", "year") if self.biographies.reversed_date else DATE
 
     @property
     def difficulties(self) -> tuple[int, ...]:
@@ -118,10 +83,6 @@ class Extraction(Task):
     def items_per_exposure(self) -> int:
         """Documents in which every biography comes once: N / (1 - qa_ratio), rounded up."""
         return ceil(self.biographies.people / (1 - self._ratio))
-
-    def information_bits(self) -> float:
-        """Those of the biographies: questions ask for nothing else."""
-        return self.text.information_bits()
 
     def sample(
         self,
@@ -151,9 +112,8 @@ class Extraction(Task):
             first = index - int(index * self._ratio)
             before, after = int(index * self._ratio), int((index + n) * self._ratio)
             asked, questions = after - before, self._asked(before, after)
-        told = self.text.sample(rng, n - asked, index=first) if n > asked else None
-        answers = self.ask(questions // len(ATTRIBUTES), questions % len(ATTRIBUTES))
-        return stacked([answers] if told is None else [told, answers])
+        told = self.told(rng, n - asked, first)
+        return stacked([*told, self.ask(*np.divmod(questions, len(ATTRIBUTES)))])
 
     def _asked(self, first: int, last: int) -> np.ndarray:
         """int64[n], questions first … last-1 of training; each comes once per epoch."""
@@ -165,7 +125,7 @@ class Extraction(Task):
 
     def _question_order(self, epoch: int) -> np.ndarray:
         """The order of the biographies is that of component 0, so that of questions is another."""
-        if self._last_order[0] != epoch:
+        if self._last_order is None or self._last_order[0] != epoch:
             rng = generator(self.seed, Stream.ORDER, epoch, component=self.component + 1)
             every = len(ATTRIBUTES) * self._stops[0]
             self._last_order = (epoch, rng.permutation(every))
@@ -197,23 +157,6 @@ class Extraction(Task):
                 table[a, : len(row)] = self.vocabulary.ids(row)
             found.append(table)
         return found[0], found[1]
-
-    @cached_property
-    def _tokens(self) -> dict[str, np.ndarray]:
-        """Of each person: `name` int32[N, 3]; `values` int32[N, A, 3], 0 beyond one token."""
-        v, world, pools = self.vocabulary, self.text.world, self.text.values
-
-        def ids(role: str, index: np.ndarray) -> np.ndarray:
-            return v.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
-
-        names = [ids(role, world.names[:, i]) for i, role in enumerate(NAME)]
-        values = np.zeros((len(world), len(ATTRIBUTES), len(DATE)), np.int32)
-        dates = ("day", "month", "year") if self.biographies.reversed_date else DATE
-        for i, role in enumerate(dates):
-            values[:, 0, i] = ids(role, world.dates[:, DATE.index(role)])
-        for a, attribute in enumerate(ATTRIBUTES[1:], 1):
-            values[:, a, 0] = ids(VALUE_ROLES[attribute], world.facts[attribute])
-        return {"name": np.stack(names, axis=1), "values": values}
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """What a constant answer reaches; without a difficulty the mean over the attributes.

@@ -11,10 +11,10 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from generators.biographies import NAME, VALUE_ROLES, Biographies
 from generators.pieces import Piece, result_is_right, stacked, write_question
-from generators.task import Batch, Task
-from generators.templates import ATTRIBUTES, DATE
+from generators.questions import PeopleQuestions
+from generators.task import Batch
+from generators.templates import ATTRIBUTES
 from generators.vocabulary import BOS, Vocabulary
 
 Operation = Literal["dual", "day", "year", "modulo", "comparison", "subtraction", "inverse"]
@@ -32,7 +32,7 @@ FIELDS = tuple(name.replace("_", "-") for name in ATTRIBUTES)
 MONTHS = 12
 
 
-class Operations(Task):
+class Operations(PeopleQuestions):
     """Biographies, and questions that ask for something computed from what they say.
 
     The biographies of all N people are in training, with questions about a share `trained` of
@@ -55,47 +55,22 @@ class Operations(Task):
 
     version: ClassVar[int] = 1
     difficulty_name: ClassVar[str] = "persons"
+    fewest: ClassVar[tuple[int, int]] = (2, 4)
 
     kind: Literal["operations"] = "operations"
     operation: Operation = "dual"
-    biographies: Biographies = Field(default_factory=Biographies)
     questions: int = Field(1, ge=1, description="in training, for each biography")
-    trained: float = Field(0.5, gt=0, lt=1, description="share of people asked about in training")
     modulus: int = Field(2, ge=2, le=MONTHS)
     clues: int = Field(len(ATTRIBUTES), ge=1, le=len(ATTRIBUTES))
     cot: bool = Field(False, description="the birth months are written before the answer")
 
     @model_validator(mode="after")
-    def _enough_people(self) -> Self:
-        n, trained = self.biographies.people, self._stops[0]
-        if trained < 2 or n - trained < 4:
-            raise ValueError(
-                f"trained {self.trained} of {n} people asks about {trained} in training and leaves "
-                f"{n - trained}; 2 and 4 are needed: change trained or biographies.people"
-            )
+    def _possible(self) -> Self:
         if self.cot and self.operation in ("dual", "inverse"):
             raise ValueError(
                 f"cot has no intermediate results to write for {self.operation}; leave it out"
             )
         return self
-
-    @property
-    def _stops(self) -> tuple[int, int, int]:
-        """Ends of the people of training, validation and test; people are in random order."""
-        n = self.biographies.people
-        trained = round(self.trained * n)
-        return trained, trained + (n - trained) // 2, n
-
-    def people_of(self, split: str) -> range:
-        """Numbers of the people whom a split asks about."""
-        i = self.splits.index(split)
-        return range((0, *self._stops)[i], self._stops[i])
-
-    @cached_property
-    def text(self) -> Biographies:
-        """The biographies of this world."""
-        fields = {} if self.world_seed is None else {"world_seed": self.world_seed}
-        return self.biographies.model_copy(update=fields).bind(self.seed, component=self.component)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -103,31 +78,6 @@ class Operations(Task):
         numbers = [f"number:{i}" for i in range(1 - MONTHS, MONTHS + 1)]
         own = [*words, *FIELDS, "yes", "no", *numbers]
         return Vocabulary.build([*self.text.vocabulary.tokens[1:], *own])
-
-    @cached_property
-    def _tokens(self) -> dict[str, np.ndarray]:
-        """Of each person: `name` int32[N, 3]; `values` int32[N, A, 3], 0 beyond one token."""
-        v, world, pools = self.vocabulary, self.text.world, self.text.values
-
-        def ids(role: str, index: np.ndarray) -> np.ndarray:
-            return v.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
-
-        names = [ids(role, world.names[:, i]) for i, role in enumerate(NAME)]
-        values = np.zeros((len(world), len(ATTRIBUTES), len(DATE)), np.int32)
-        for i, role in enumerate(DATE):
-            values[:, 0, i] = ids(role, world.dates[:, i])
-        for a, attribute in enumerate(ATTRIBUTES[1:], 1):
-            values[:, a, 0] = ids(VALUE_ROLES[attribute], world.facts[attribute])
-        return {"name": np.stack(names, axis=1), "values": values}
-
-    @property
-    def world_bytes(self) -> int:
-        return self.biographies.world_bytes
-
-    @property
-    def context_length(self) -> int:
-        """That of the biographies: every question is shorter."""
-        return self.text.context_length
 
     @property
     def items_per_exposure(self) -> int:
@@ -143,9 +93,6 @@ class Operations(Task):
         """Different people, or ordered pairs of them."""
         n = len(self.people_of(split))
         return n * (n - 1) if difficulty == 2 else n
-
-    def information_bits(self) -> float:
-        return self.text.information_bits()
 
     def sample(
         self,
@@ -164,7 +111,7 @@ class Operations(Task):
         first = int(rng.integers(0, period)) if index is None else index
         start, stop = ceil(first / period), ceil((first + n) / period)
         shown = None if index is None else start
-        parts = [self.text.sample(rng, stop - start, index=shown)] if stop > start else []
+        parts = self.told(rng, stop - start, shown)
         if n > stop - start:
             parts.append(self.ask(rng, *self._draw(rng, n - (stop - start), split)))
         return stacked(parts)

@@ -10,7 +10,10 @@ import pytest
 
 import generators.operations
 from generators.biographies import Biographies
+from generators.extraction import Extraction
+from generators.mixture import Mixture
 from generators.operations import PHRASES, Operations
+from generators.plugins import IDENTITY, OpenUnion
 from generators.pools import MONTHS
 from generators.streams import Stream, generator
 from generators.templates import ATTRIBUTES
@@ -189,3 +192,26 @@ def test_settings_of_the_biographies_enter_ids_only_where_they_differ() -> None:
     assert "biographies" not in Operations(cot=True, operation="day").model_dump(
         exclude_defaults=True
     )
+
+
+@pytest.mark.parametrize("cls", [Operations, Extraction])
+@pytest.mark.parametrize("fields", [{}, {"biographies": {"people": 60}}])
+def test_a_new_version_of_the_biographies_is_a_new_identity(cls, fields, monkeypatch) -> None:
+    def identity() -> dict:
+        return OpenUnion.dump(cls.model_validate(fields), SerializationContext())
+
+    before = identity()
+    assert before == {"kind": before["kind"], "version": 1, **fields}
+    monkeypatch.setattr(Biographies, "version", 2)
+    assert identity() == before | {"biographies": fields.get("biographies", {}) | {"version": 2}}
+    task = cls.model_validate(fields)  # what is written to be read again knows no versions
+    assert type(task).model_validate(task.model_dump()) == task
+    whole = Mixture(components={"a": {"task": {"kind": before["kind"], **fields}}})
+    dumped = whole.model_dump(context=IDENTITY)["components"]["a"]["task"]
+    assert dumped["biographies"]["version"] == 2
+
+
+class SerializationContext:
+    """What pydantic tells a serialiser when an identity is asked for."""
+
+    context, mode = IDENTITY, "json"

@@ -1,0 +1,116 @@
+"""Biographies mixed with questions about the people in them: what such tasks have in common.
+
+Legend: B documents, N people, A = 6 attributes (in the order of `ATTRIBUTES`).
+"""
+
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from generators.biographies import NAME, VALUE_ROLES, Biographies
+from generators.plugins import IDENTITY
+from generators.task import Batch, Task
+from generators.templates import ATTRIBUTES, DATE
+
+
+class PeopleQuestions(Task):
+    """A task that tells of all N people and asks about them.
+
+    The biographies of everyone are in training, with questions about a share `trained`;
+    validation and test ask about the others, half each.
+    """
+
+    #: people who have to be asked about in training, and who have to be left
+    fewest: ClassVar[tuple[int, int]] = (1, 2)
+
+    biographies: Biographies = Field(default_factory=Biographies)
+    trained: float = Field(0.5, gt=0, lt=1, description="share of people asked about in training")
+
+    @model_validator(mode="after")
+    def _somebody_in_every_split(self) -> Self:
+        people, trained = self.biographies.people, self._stops[0]
+        if trained < self.fewest[0] or people - trained < self.fewest[1]:
+            raise ValueError(
+                f"trained {self.trained} of {people} people asks about {trained} in training and "
+                f"leaves {people - trained}; {self.fewest[0]} and {self.fewest[1]} are needed: "
+                "change trained or biographies.people"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _with_version_of_biographies(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Biographies are no part with a kind of their own, but their version is in the identity.
+
+        The first one is left out, as it always was.
+        """
+        fields = handler(self)
+        version = type(self.biographies).version
+        if info.context == IDENTITY and version > 1:
+            fields["biographies"] = {**fields.get("biographies", {}), "version": version}
+        return fields
+
+    @property
+    def _stops(self) -> tuple[int, int, int]:
+        """Ends of the people of training, validation and test; people are in random order."""
+        n = self.biographies.people
+        trained = round(self.trained * n)
+        return trained, trained + (n - trained) // 2, n
+
+    def people_of(self, split: str) -> range:
+        """Numbers of the people whom a split asks about."""
+        i = self.splits.index(split)
+        return range((0, *self._stops)[i], self._stops[i])
+
+    @cached_property
+    def text(self) -> Biographies:
+        """The biographies of this world."""
+        fields = {} if self.world_seed is None else {"world_seed": self.world_seed}
+        return self.biographies.model_copy(update=fields).bind(self.seed, component=self.component)
+
+    @property
+    def world_bytes(self) -> int:
+        return self.biographies.world_bytes
+
+    @property
+    def context_length(self) -> int:
+        """Of the longest biography; every question is shorter."""
+        return self.text.context_length
+
+    def information_bits(self) -> float:
+        """Those of the biographies: questions ask for nothing else."""
+        return self.text.information_bits()
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """Parts of a birth date in the order in which they are answered."""
+        return DATE
+
+    @cached_property
+    def _tokens(self) -> dict[str, np.ndarray]:
+        """Of each person: `name` int32[N, 3]; `values` int32[N, A, 3], 0 beyond one token."""
+        v, world, pools = self.vocabulary, self.text.world, self.text.values
+
+        def ids(role: str, index: np.ndarray) -> np.ndarray:
+            return v.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
+
+        names = [ids(role, world.names[:, i]) for i, role in enumerate(NAME)]
+        values = np.zeros((len(world), len(ATTRIBUTES), len(DATE)), np.int32)
+        for i, role in enumerate(self.dates):
+            values[:, 0, i] = ids(role, world.dates[:, DATE.index(role)])
+        for a, attribute in enumerate(ATTRIBUTES[1:], 1):
+            values[:, a, 0] = ids(VALUE_ROLES[attribute], world.facts[attribute])
+        return {"name": np.stack(names, axis=1), "values": values}
+
+    def told(self, rng: np.random.Generator, n: int, first: int | None) -> list[Batch]:
+        """n biographies from the running number `first` on, none if there are none to tell."""
+        return [self.text.sample(rng, n, index=first)] if n else []
