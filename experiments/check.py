@@ -31,6 +31,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         )
         yield ("model", "context"), message
     yield from _impossible_exits(config)
+    yield from _impossible_compiling(config)
     if isinstance(model, LoopedConfig):
         yield from _impossible_growth(config, model)
     else:
@@ -68,6 +69,16 @@ def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
     if config.max_loops == 1:
         message = f"objective {objective.kind} compares loops; model.loops is 1"
         yield ("objective",), message
+
+
+def _impossible_compiling(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    wanted, at = config.observe.compile_blocks, ("observe", "compile_blocks")
+    if wanted == "never":
+        return
+    if not isinstance(config.model, LoopedConfig):
+        yield at, f"{wanted} needs model kind looped, not {config.model.kind}"
+    elif config.model.mlp == "moe":
+        yield at, f"{wanted} with model.mlp moe: which expert a token takes cannot be compiled"
 
 
 def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:

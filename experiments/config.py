@@ -102,6 +102,11 @@ class Observe(Frozen):
     evaluate_with: tuple[AnyProbe, ...] = Field((), description="probes of those evaluations")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
+    compile_blocks: Literal["never", "gpu", "anywhere"] = Field(
+        "never",
+        description="blocks are compiled for training: faster on a GPU, equal up to rounding; gpu "
+        "refuses a CPU, where compiling takes longer than it saves",
+    )
 
     @model_validator(mode="after")
     def _when_and_with_what(self) -> Self:

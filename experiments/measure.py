@@ -52,11 +52,13 @@ def measure(subject: Subject, probes: tuple[Probe, ...]) -> list[Measurement]:
     """
     import torch
 
+    from models.compiling import as_written
+
     model = subject.model
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), as_written(model):
             return [row for probe in probes for row in _rows(probe, subject)]
     finally:
         model.train(was_training)

@@ -21,6 +21,7 @@ from experiments.measure import subject_of
 from experiments.optimiser import build_optimiser, learning_rate
 from generators.streams import Stream, generator
 from generators.task import Batch
+from models.compiling import compile_blocks
 from models.config import LoopedConfig
 from models.interface import LoopedModel
 from models.objectives.objective import Loss
@@ -90,11 +91,24 @@ class Trainer:
     def adopt(self, model: LoopedModel) -> None:
         """Goes on with this model, and with an optimiser that has seen nothing yet."""
         self.model = model.to(self.device)
+        self._compile()
         if self.objective.trains_gate_alone:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(name.startswith("gate."))
         self.optimiser = build_optimiser(self.model, self.config.training)
         self.subject = subject_of(self.config, self.model, self.task, self.device)
+
+    def _compile(self) -> None:
+        """Raises LoopscopeError where blocks are to be compiled for a GPU and there is none."""
+        wanted = self.config.observe.compile_blocks
+        if wanted == "never":
+            return
+        if wanted == "gpu" and self.device.type == "cpu":
+            raise LoopscopeError(
+                "observe.compile_blocks gpu on device cpu: compiling takes longer there than it "
+                "saves; `anywhere` compiles all the same, `never` does not"
+            )
+        compile_blocks(self.model)
 
     def start_from(self, weights: dict[str, Tensor], run_id: str) -> None:
         """Takes over the weights of another run; a gate that it lacks stays as it is.

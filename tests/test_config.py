@@ -174,6 +174,7 @@ def test_what_is_observed_is_not_part_of_the_id() -> None:
         "evaluate_with": [{"kind": "accuracy"}],
         "log_every": 3,
         "checkpoint_seconds": 1.0,
+        "compile_blocks": "anywhere",
     }
     assert set(observe) == set(type(run(BASE).observe).model_fields)
     assert run(BASE, observe=observe).run_id == run(BASE).run_id
