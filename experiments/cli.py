@@ -54,8 +54,8 @@ def figure(
         raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
     if chosen := as_filters(parse(where)):
         wanted = [{**f, "where": {**f.get("where", {}), **chosen}} for f in wanted]
-    typer.echo(read_from(out, loaded.name), err=True)
     run_commands.draw_figures(wanted, out, loaded.name, folder)
+    typer.echo(read_from(out, loaded.name), err=True)
 
 
 @app.command()
