@@ -113,8 +113,9 @@ class Run:
         return {
             **known,
             "run_id": self.record.run_id,
-            "task": config.get("task", {}).get("kind", ""),
-            "objective": config.get("objective", {}).get("kind", ""),
+            # the result says what a class from a file calls itself, the config where the file lies
+            "task": result.get("task", config.get("task", {}).get("kind", "")),
+            "objective": result.get("objective", config.get("objective", {}).get("kind", "")),
             "parameters": total,
             "embedding_share": embedding / total if total else None,
             "train_flops": result.get("train_flops"),

@@ -10,11 +10,10 @@ from generators.task import Task
 
 if TYPE_CHECKING:
     from models.interface import LoopedModel
+    from probes.probe import Subject
 
 
-def load_model(
-    out: Path | str, run_id: str, *, device: str = "cpu"
-) -> tuple["LoopedModel", Task]:
+def load_model(out: Path | str, run_id: str, *, device: str = "cpu") -> tuple["LoopedModel", Task]:
     """The trained model, in eval mode, and the task it was trained on.
 
     Args:
@@ -24,6 +23,30 @@ def load_model(
         LoopscopeError: no such run, or it has no weights yet.
     """
     return load_trained(find_run(Path(out), run_id), device)[:2]
+
+
+def load_task(out: Path | str, run_id: str) -> Task:
+    """The task that a run was trained on, with its world; needs no weights.
+
+    Raises:
+        LoopscopeError: no such run, or its config is damaged.
+    """
+    return find_run(Path(out), run_id).config().bound_task()
+
+
+def load_subject(out: Path | str, run_id: str, *, device: str = "cpu") -> "Subject":
+    """The trained model with its task, as probes take it: `Accuracy().measure(subject)`.
+
+    Raises:
+        LoopscopeError: as `load_model`.
+    """
+    import torch
+
+    from experiments.measure import subject_of
+
+    folder = find_run(Path(out), run_id)
+    model, task, _ = load_trained(folder, device)
+    return subject_of(folder.config(), model, task, torch.device(device))
 
 
 def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, int]:

@@ -1,0 +1,204 @@
+"""What a notebook needs beside the long table: figures, tables and charts that need no network,
+verdicts as text, and probes of a trained run on the spot.
+
+    from experiments.notebook import compare, probe_run, reference, show, table
+
+    show("plane", reference("quick"))
+    table(load_runs(reference("quick")))
+
+Nothing here writes into the results.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from experiments.errors import LoopscopeError
+from probes.probe import Probe
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import Image
+
+#: the results that come with a checkout
+REFERENCE = Path(__file__).parent / "reference"
+#: pixels of a figure's width on the page, of the two per pixel that it has
+WIDTH = 760
+
+
+def reference(name: str) -> Path:
+    """The folder of results that a checkout has under this name.
+
+    Raises:
+        LoopscopeError: there is none; with those there are.
+    """
+    known = sorted(p.parent.name for p in REFERENCE.glob("*/loopscope.json"))
+    if name not in known:
+        there = ", ".join(known) or "none: they come with a checkout, not with the wheel"
+        raise LoopscopeError(f"there are no reference results {name!r}; there are {there}")
+    return REFERENCE / name
+
+
+def show(kind: str, out: Path | str, grid: str | None = None, **options: Any) -> "Image":
+    """A figure of the results in `out`, for a cell's last line or `display`.
+
+    Args: as `experiments.figures.draw`, whose files are made elsewhere and thrown away.
+
+    Raises:
+        LoopscopeError: an unknown kind or option, or results that lack what is to be drawn.
+    """
+    from IPython.display import Image
+
+    from experiments.figures import draw
+
+    with TemporaryDirectory() as folder:
+        png, *_ = draw(kind, out, grid, folder, **options)
+        data = png.read_bytes()
+    pixels = int.from_bytes(data[16:20], "big")  # from the header of the file
+    return Image(data, format="png", width=min(WIDTH, pixels // 2))
+
+
+def compare(
+    out: Path | str,
+    claim: str,
+    between: tuple[str, str] | None = None,
+    *,
+    by: str = "arm",
+    grid: str | None = None,
+    **filters: Any,
+) -> str:
+    """What the results say about a claim, as `loopscope compare` prints it.
+
+    Args:
+        claim: such as `capacity-equal`, `manipulation-better` or `needs-fewer-steps`.
+        between: A and B, values of `by`; None: the first against each of the others.
+        filters: column -> value or values, such as `part="functions"`.
+
+    Raises:
+        LoopscopeError: an unknown claim, or results that lack what is to be compared.
+    """
+    from experiments.pairing import cells
+    from experiments.plugins import nearest
+    from experiments.verdict_text import report
+    from experiments.verdicts import CLAIMS, judge
+
+    if claim not in CLAIMS:
+        known = ", ".join(CLAIMS)
+        raise LoopscopeError(f"claim {claim!r}{nearest(claim, CLAIMS)}: it is one of {known}")
+    asked = CLAIMS[claim]
+    paired = cells(Path(out), asked.ability, between=between, by=by, grid=grid, filters=filters)
+    return report(claim, asked, judge(paired, asked))
+
+
+def probe_run(out: Path | str, run_id: str, *probes: Probe) -> "pd.DataFrame":
+    """Measures a trained run now: a row per `Measurement`, in its columns.
+
+    Args:
+        run_id: or the start of one; the run needs its weights.
+
+    Raises:
+        LoopscopeError: no such run, or it has no weights.
+        ValueError: a probe that does not fit the run's task or model.
+    """
+    from dataclasses import asdict, fields
+
+    import pandas as pd
+
+    from experiments.measure import measure
+    from experiments.trained import load_subject
+    from probes.probe import Measurement
+
+    rows = measure(load_subject(out, run_id), probes)
+    return pd.DataFrame(map(asdict, rows), columns=[f.name for f in fields(Measurement)])
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `table` shows: text, and HTML where the front end can."""
+
+    text: str
+    markup: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+
+def table(frame: "pd.DataFrame", digits: int = 3) -> Table:
+    """A table that sorts at a click on its head and shows the rows that hold the words typed.
+
+    Its index is shown where it has names. Without JavaScript it is a plain table.
+    """
+    named = any(name is not None for name in frame.index.names)
+    rows = (frame.reset_index() if named else frame).rename_axis(columns=None)
+    options: dict[str, Any] = {
+        "index": False,
+        "na_rep": "–",
+        "float_format": lambda value: f"{value:.{digits}f}",
+    }
+    body = rows.to_html(border=0, **options)
+    name = "t" + sha256(body.encode()).hexdigest()[:12]
+    hint = f'placeholder="filter {len(rows)} rows"'
+    box = f'<input type="search" {hint} data-lm-suppress-shortcuts="true">'
+    script = f"<script>{SCRIPT.replace('NAME', name)}</script>"
+    markup = f'<div data-table="{name}">{box}\n{body}\n{script}</div>'
+    return Table(rows.to_string(**options), markup)
+
+
+#: idempotent: a page may hold the same table twice
+SCRIPT = """
+document.querySelectorAll('[data-table="NAME"]').forEach(box => {
+  const body = box.querySelector("tbody"), rows = [...body.rows];
+  box.querySelector("input").oninput = event => {
+    const words = event.target.value.toLowerCase().split(" ");
+    rows.forEach(row => {
+      const text = row.textContent.toLowerCase();
+      row.style.display = words.every(word => text.includes(word)) ? "" : "none";
+    });
+  };
+  box.querySelectorAll("thead th").forEach((head, i) => {
+    let up = false;
+    head.style.cursor = "pointer";
+    head.onclick = () => {
+      up = !up;
+      const key = row => row.cells[i].textContent, sign = up ? 1 : -1;
+      rows.sort((a, b) => sign * (key(a) - key(b) || key(a).localeCompare(key(b))));
+      body.append(...rows);
+    };
+  });
+});
+"""
+
+
+def offline_charts() -> None:
+    """Makes altair's charts show without network.
+
+    JupyterLab draws them itself, so that they answer to the mouse; a page that only shows
+    results, such as a repository's, has a picture.
+
+    Raises:
+        LoopscopeError: altair or its converter is missing.
+    """
+    try:
+        import altair
+        import vl_convert  # noqa: F401  what altair makes pictures with
+        from altair.utils.mimebundle import spec_to_mimebundle
+    except ImportError as error:
+        raise LoopscopeError(
+            f"{error.name} is missing; `pip install 'loopscope[notebooks]'` brings it"
+        ) from error
+
+    altair.renderers.enable("mimetype")
+    drawn_by_jupyter: Any = altair.renderers.get()
+
+    def bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        picture, size = spec_to_mimebundle(spec, format="png", mode="vega-lite", scale_factor=2)
+        told, about = drawn_by_jupyter(spec)
+        return {**told, **picture}, {**about, **size}
+
+    altair.renderers.register("offline", bundle)
+    altair.renderers.enable("offline")
