@@ -104,7 +104,9 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
 
     The training loss is among it as metric `loss` (nats per predicted token, split `train`), and
     where the objective has a gate, of the same batch, `exit_probability` and `loop_loss` of every
-    loop, `mean_exit` (loops) and `exit_entropy` (nats).
+    loop, `mean_exit` (loops) and `exit_entropy` (nats). Where a run grew, `growth_loss` and
+    `growth_last_loop` (nats per predicted token) are losses on the batch of that step, right
+    before and right after, as `item` says.
 
     Raises:
         LoopscopeError: `out` is no folder or archive of runs, or has no such grid.
@@ -122,7 +124,11 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
 
 
 def _logged(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the objective said of its batch, as rows."""
+    """What the objective said of its batch, and what growth did to it, as rows."""
+    for key, value in (line.get("growth") or {}).items():
+        name, _, when = key.rpartition("_")
+        if when in ("before", "after"):
+            yield {"metric": f"growth_{name}", "item": when, "value": value}
     for name in ("loss", "mean_exit", "exit_entropy"):
         if name in line:
             yield {"metric": name, "value": line[name]}

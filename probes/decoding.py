@@ -3,7 +3,7 @@
 Legend: B documents, T columns of the prompts, A tokens of the longest answer.
 """
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,9 @@ from probes.probe import Measurement, Probe, Subject
 from probes.questions import asks, floor_of, questions
 from probes.statistics import wilson_interval
 
+if TYPE_CHECKING:
+    from models.model import ModelConfig
+
 
 class Decoding(Probe):
     """Greedy answers under one exit rule and one cache, per difficulty of a split.
@@ -25,6 +28,7 @@ class Decoding(Probe):
     """
 
     looks_inside: ClassVar[bool] = True
+    version: ClassVar[int] = 2  # 1: `item` left out what the exit rule is set to
 
     kind: Literal["decoding"] = "decoding"
     cache: CacheSettings  # without a default: a run that names no probes is not measured this way
@@ -41,6 +45,10 @@ class Decoding(Probe):
         super().check(task)
         task.check_arguments(self.split, None)
 
+    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+        super().check_model(model, task, exits=exits)
+        self.exit.check(self.loops or model.loops, gate=exits)
+
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Three rows per difficulty.
 
@@ -53,8 +61,10 @@ class Decoding(Probe):
 
     @property
     def item(self) -> str:
-        """Rule and cache, such as `exit static, cache last-loop, prefill serial`."""
-        return f"exit {self.exit.kind}, cache {self.cache.sharing}, prefill {self.cache.prefill}"
+        """Rule and cache, such as `exit static loop=2, cache last-loop, prefill serial`."""
+        settings = self.exit.model_dump(exclude={"kind"}).items()
+        rule = " ".join([self.exit.kind, *(f"{name}={value}" for name, value in settings)])
+        return f"exit {rule}, cache {self.cache.sharing}, prefill {self.cache.prefill}"
 
     def _rows(self, subject: Subject, difficulty: int | None) -> tuple[Measurement, ...]:
         task, config = subject.task, subject.looped.config

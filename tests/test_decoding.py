@@ -49,6 +49,8 @@ def test_exits_and_sharing_are_what_was_asked_for():
     shared = Decoding(items=16, cache=CacheSettings(sharing="average")).measure(subject())
     assert set(values(shared, "cache_bytes_per_token")) == {256.0}
     assert shared[0].item == "exit all, cache average, prefill full"
+    assert quantile[0].item == "exit quantile q=0.7, cache full, prefill full"
+    assert static[0].item == "exit static loop=2, cache full, prefill full"
     with pytest.raises(ValueError, match="needs an exit gate"):
         Decoding(cache=FULL, exit=QuantileExit(q=0.7)).measure(subject(gate=False))
     with pytest.raises(ValueError, match="no split 'nowhere'"):
@@ -56,7 +58,7 @@ def test_exits_and_sharing_are_what_was_asked_for():
 
 
 def test_a_run_that_names_no_probes_is_not_measured_this_way():
-    (run,) = load_grid("caches").runs.values()
+    run, *_ = load_grid("caches").runs.values()
     run = run.model_copy(update={"observe": Observe()})
     kinds = [probe.kind for probe in chosen_probes(run, TASK)]
     assert "accuracy" in kinds and "decoding" not in kinds
@@ -65,10 +67,13 @@ def test_a_run_that_names_no_probes_is_not_measured_this_way():
 def test_the_shipped_grid_runs_at_toy_size(tmp_path):
     toy = ["training.phases=[{until_step: 3}]", "training.batch=8", "model.width=16"]
     toy += ["task.entities=8", "task.relations=4", "task.hops=2"]
-    (run,) = load_grid("caches", toy).runs.values()
+    run, *_ = load_grid("caches", toy).runs.values()
     probes = tuple(p.model_copy(update={"items": 8}) for p in run.observe.probes)
     run = run.model_copy(update={"observe": run.observe.model_copy(update={"probes": probes})})
     folder = RunFolder(tmp_path / run.run_id)
     assert train(run, folder)
-    metrics = {row["metric"] for row in folder.result()["measurements"]}
+    rows = folder.result()["measurements"]
+    items = {row["item"] for row in rows if row["metric"] == "cache_bytes_per_token"}
+    assert len(items) == len(probes) - 1, "every setting has a name of its own"
+    metrics = {row["metric"] for row in rows}
     assert metrics == {"accuracy", "mean_loops", "cache_bytes_per_token"}

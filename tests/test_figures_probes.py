@@ -7,16 +7,19 @@ import pandas as pd
 import pytest
 from synthetic_results import accuracies, bits, config, write_run
 
+from experiments.errors import LoopscopeError
 from experiments.figures import draw
 from experiments.figures.cache_strategies import CacheStrategies
 from experiments.figures.capacity_versus_parameters import CapacityVersusParameters
 from experiments.figures.drawing import style
 from experiments.figures.exit_distribution import ExitDistribution
 from experiments.figures.extrapolation import Extrapolation
+from experiments.figures.growth import Growth
 from experiments.figures.heat_map import HeatMap
 from experiments.figures.priors import EXITS, Priors
 from experiments.figures.q_exit_curve import QExitCurve
 from experiments.figures.sample_efficiency import SampleEfficiency
+from experiments.results import load_curves
 from experiments.store import prepare_output
 from generators.multihop import MultiHop
 
@@ -25,6 +28,7 @@ KINDS = (
     "capacity_versus_parameters",
     "exit_distribution",
     "extrapolation",
+    "growth",
     "heat_map",
     "priors",
     "q_exit_curve",
@@ -72,6 +76,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"step": step, "loss": 1.0, "exit.1": p, "exit.2": 1 - p, "mean_exit": 2 - p}
             for step, p in ((50, 0.5), (100, 0.75 + 0.05 * seed))
         ]
+        grown = {"step": 51, "from": "1⊗4", "loss_before": 1.0, "loss_after": 1.5 + 0.5 * seed}
+        lines.insert(1, {"step": 51, "growth": grown | {"last_loop_before": 0.5}})
         for held_out in (0.2, 0.6):
             run = config("multihop", LOOPS, seed)
             run["task"] |= {"entities": 8, "relations": 6, "hops": 2, "held_out": held_out}
@@ -127,6 +133,27 @@ def test_exit_distribution_is_of_every_loop_and_step(out: Path) -> None:
         (100, "loop 1"): 0.8,
         (100, "loop 2"): pytest.approx(0.2),
     }
+
+
+def test_growth_has_the_curve_and_both_sides_of_its_moment(out: Path) -> None:
+    data = Growth().data(out, None)
+    moments = data[data["metric"] == "growth_loss"]
+    assert set(zip(moments["seed"], moments["item"], moments["value"], strict=True)) == {
+        (0, "before", 1.0),
+        (0, "after", 1.5),
+        (1, "before", 1.0),
+        (1, "after", 2.0),
+    }
+    assert set(moments["step"]) == {51}
+    assert set(data[data["metric"] == "loss"]["step"]) == {50, 100}
+    curves = load_curves(out)
+    assert set(curves[curves["metric"] == "growth_last_loop"]["value"]) == {0.5}
+    with style():
+        axes = Growth().plot(data).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1 → 1.75"], "means over seeds"
+    assert axes.get_yscale() == "log"
+    with pytest.raises(LoopscopeError, match="no results with .*metric growth_loss; measured"):
+        Growth(where={"task": "bios"}).data(out, None)
 
 
 def test_priors_take_the_last_exits_and_every_loops_accuracy(out: Path) -> None:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 KEY = ["run_id", "grid", "part", "difficulty", "item"]
-#: rules of one kind with other thresholds share their item: they pair in the order measured
-PAIR = [*KEY, "nth"]
 
 
 class CacheStrategies(Figure):
@@ -34,16 +32,12 @@ class CacheStrategies(Figure):
             columns={"value": "cache_bytes_per_token"}
         )
         right = self.select(runs, metric="accuracy", difficulty=self.difficulty)
-        size, right = (rows.assign(nth=rows.groupby(KEY).cumcount()) for rows in (size, right))
-        rows = right.merge(size[[*PAIR, "cache_bytes_per_token"]], on=PAIR)
+        rows = right.merge(size[[*KEY, "cache_bytes_per_token"]], on=KEY)
         rows = rows.sort_values("difficulty", kind="stable")
         names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
         panel = [", ".join(filter(None, (part, difficulty_text(t, d)))) for part, t, d in names]
-        sizes = zip(rows["item"], rows["nth"], rows["cache_bytes_per_token"], strict=True)
-        setting = [
-            f"{_short(item)}{f' ({nth + 1})' if nth else ''}: {number(b)} B/token"
-            for item, nth, b in sizes
-        ]
+        sizes = zip(rows["item"], rows["cache_bytes_per_token"], strict=True)
+        setting = [f"{_short(item)}: {number(b)} B/token" for item, b in sizes]
         return rows.assign(panel=panel, setting=setting)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
