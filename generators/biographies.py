@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.people import People, draw_names, draw_people
+from generators.people import NAME, VALUE_ROLES, People, draw_names, draw_people, person_tokens
 from generators.pools import Pools, PoolSize, load_pools
 from generators.sentences import (
+    CLOSING,
     EMPLOYER_FIRST_ORDERS,
     GENITIVE,
     NAME_TOKENS,
@@ -28,15 +29,6 @@ from generators.task import Batch
 from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
 from generators.vocabulary import BOS, Vocabulary
 
-NAME = ("first", "middle", "last")
-#: attributes of one token -> their pool
-VALUE_ROLES = {
-    "birth_city": "city",
-    "university": "university",
-    "major": "major",
-    "employer": "company",
-    "company_city": "headquarters",
-}
 #: tokens of each span
 SPANS = {**dict.fromkeys(ATTRIBUTES, 1), "name": NAME_TOKENS, "gender": 1}
 SPANS["birth_date"] = len(DATE)
@@ -51,7 +43,7 @@ class Biographies(Exposures):
     that a company decides its city. The pronoun expresses the gender. Templates and the order
     of the sentences are redrawn at every exposure unless `versions` fixes them: 1 is
     bioS_simple, M with `permute: false` is multiM, with `permute` multiM+permute, and P with
-    `same_sentences` permuteP.
+    `same_sentences` permuteP. `name_last` turns each text round, as reverse6 of Part 3.2 does.
 
     >>> task = Biographies(people=9, permute=False, templates=1).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, index=0)
@@ -88,6 +80,9 @@ class Biographies(Exposures):
         True, description="the employer comes before its city, which would give it away"
     )
     reversed_date: bool = Field(False, description="every birth date as day, month, year")
+    name_last: bool = Field(
+        False, description="the name only in a last sentence, after all that is told of it"
+    )
     apart_from: int = Field(
         0, ge=0, description="share no name with the bios task of so many people and this seed"
     )
@@ -106,6 +101,8 @@ class Biographies(Exposures):
                 "same_sentences needs versions (how many orders) and permute, got "
                 f"versions {self.versions}, permute {self.permute}"
             )
+        if self.name_last and self.fullname:
+            raise ValueError("name_last leaves no name for fullname to repeat; choose one of them")
         if self.templates > available():
             raise ValueError(
                 f"templates {self.templates} is more than there are; "
@@ -134,8 +131,9 @@ class Biographies(Exposures):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         genitive = [GENITIVE] if "whose" in mentions(self.templates) else []
+        closing = [word for word in CLOSING if word] if self.name_last else []
         return Vocabulary.build(
-            [BOS, *template_words(self.templates), *genitive]
+            [BOS, *template_words(self.templates), *genitive, *closing]
             + [word for pair in self.pronouns.values() for word in pair]
             + [f"{role}:{entry}" for role in ROLES for entry in getattr(self.values, role)]
         )
@@ -151,6 +149,12 @@ class Biographies(Exposures):
     def _sentences(self) -> SentenceTable:
         return SentenceTable.build(self.vocabulary, self.templates)
 
+    @cached_property
+    def _closing(self) -> np.ndarray | None:
+        if not self.name_last:
+            return None
+        return np.array([self.vocabulary.id(w) if w else 0 for w in CLOSING], np.int32)
+
     @property
     def world_bytes(self) -> int:
         return 240 * self.people
@@ -159,7 +163,7 @@ class Biographies(Exposures):
     def context_length(self) -> int:
         orders = EMPLOYER_FIRST_ORDERS if self.employer_first else ORDERS
         openers = np.unique(orders[:, 0]) if self.permute else orders[0, :1]
-        return 1 + self._sentences.longest(openers, self.fullname)
+        return 1 + self._sentences.longest(openers, self.fullname, self.name_last)
 
     @property
     def items_per_exposure(self) -> int:
@@ -211,7 +215,7 @@ class Biographies(Exposures):
         which, template = self._texts(rng, people)
         orders = (EMPLOYER_FIRST_ORDERS if employer_first else ORDERS)[which]
         in_order = np.take_along_axis(template, orders, axis=1)
-        layout = lay_out(self._sentences, orders, in_order, self.fullname)
+        layout = lay_out(self._sentences, orders, in_order, self.fullname, self._closing)
         self._fill(layout, people, self._date_order[template[:, 0]])
         latents = {name: fact[people] for name, fact in self.world.facts.items()}
         return Batch(
@@ -254,20 +258,7 @@ class Biographies(Exposures):
 
     @cached_property
     def _tokens(self) -> dict[str, np.ndarray]:
-        """Of each person: `name` and `date` int32[N, 3], `values` int32[N, A-1]."""
-        v, pools, world = self.vocabulary, self.values, self.world
-
-        def ids(role: str, index: np.ndarray) -> np.ndarray:
-            return v.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
-
-        values = [ids(role, world.facts[name]) for name, role in VALUE_ROLES.items()]
-        names = [ids(role, world.names[:, i]) for i, role in enumerate(NAME)]
-        dates = [ids(role, world.dates[:, i]) for i, role in enumerate(DATE)]
-        return {
-            "name": np.stack(names, axis=1),
-            "date": np.stack(dates, axis=1),
-            "values": np.stack(values, axis=1),
-        }
+        return person_tokens(self.world, self.values, self.vocabulary)
 
     @cached_property
     def _pronoun_tokens(self) -> np.ndarray:
@@ -282,12 +273,14 @@ class Biographies(Exposures):
         tokens, rows = layout.tokens, np.arange(len(people))[:, None]
         three = np.arange(NAME_TOKENS)
         tokens[:, 0] = self.vocabulary.id(BOS)
-        named = layout.start if self.fullname else layout.start[:, :1]
+        named = layout.start if self.fullname else layout.name[:, None]
         columns = named[:, :, None] + three
         tokens[rows[:, :, None], columns] = self._tokens["name"][people][:, None]
         if not self.fullname:
+            first = 0 if self.name_last else 1
             gender = self.world.facts["gender"][people][:, None]
-            tokens[rows, layout.start[:, 1:]] = self._pronoun_tokens[layout.whose[:, 1:], gender]
+            whose = layout.whose[:, first:]
+            tokens[rows, layout.start[:, first:]] = self._pronoun_tokens[whose, gender]
         date = np.take_along_axis(self._tokens["date"][people], date_order, axis=1)
         tokens[rows, layout.value[:, :1] + three] = date
         tokens[rows, layout.value[:, 1:]] = self._tokens["values"][people]
@@ -296,7 +289,8 @@ class Biographies(Exposures):
         """Of every value, the name and the first pronoun that stands for it."""
         starts = np.empty((len(layout.start), len(SPANS)), np.int32)
         starts[:, : len(ATTRIBUTES)] = layout.value
-        starts[:, len(ATTRIBUTES) :] = layout.start[:, :2]
+        starts[:, -2] = layout.name
+        starts[:, -1] = layout.start[:, 0 if self.name_last else 1]
         spans = np.stack([starts, starts + np.array(list(SPANS.values()), np.int32)], axis=2)
         if self.fullname:
             spans[:, -1] = -1

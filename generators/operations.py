@@ -5,13 +5,14 @@ Legend: B documents, T tokens, N people.
 
 from functools import cached_property
 from itertools import combinations
-from math import ceil
+from math import ceil, lgamma, log
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from generators.pieces import Piece, result_is_right, stacked, write_question
+from generators.pools import load_pools
 from generators.questions import PeopleQuestions
 from generators.task import Batch
 from generators.templates import ATTRIBUTES
@@ -28,6 +29,11 @@ PHRASES: dict[Operation, str] = {
     "subtraction": "What is the birth-month of {one} minus the birth-month of {other} ? Answer:",
     "inverse": "Who has {clues} ? Answer:",
 }
+LUCK_PHRASES: dict[Operation, str] = {
+    "modulo": "What is the luck of the major of {one} modulo {modulus} ? Answer:",
+    "comparison": "Is the major of {one} luckier than the major of {other} ? Answer:",
+    "subtraction": "What is the luck of the major of {one} minus that of {other} ? Answer:",
+}
 FIELDS = tuple(name.replace("_", "-") for name in ATTRIBUTES)
 MONTHS = 12
 
@@ -39,7 +45,9 @@ class Operations(PeopleQuestions):
     them; validation and test ask about the others, half each. Operations: `dual` (two
     attributes), `day` and `year` (of birth alone), `modulo` (the birth month, January 0, modulo
     `modulus`), `comparison` and `subtraction` (of the birth months of two people), `inverse`
-    (the full name, from the first `clues` attributes).
+    (the full name, from the first `clues` attributes). With `quantity: luck` the middle three
+    ask for the luck of majors: every major has a number of its own, 0 … M-1 in random order,
+    which nothing but the answers tells.
 
     >>> task = Operations(operation="comparison", cot=True).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 4, 0]), 1, split="test")
@@ -49,8 +57,9 @@ class Operations(PeopleQuestions):
 
     In the paper the model is first trained on the biographies of 100,000 people and then
     fine-tuned on questions; here both are mixed, `questions` of them for each biography, and of
-    a question only the answer is scored. The paper's moduli are 2, 6 and 12. Inverse search
-    counts everyone who fits the clues as right.
+    a question only the answer is scored. The paper's moduli are 2, 6 and 12, of luck 5, 20 and
+    100. Inverse search counts everyone who fits the clues as right; in the paper it fails unless
+    the biographies have the `name_last`, and the `first_name` is asked for too.
     """
 
     version: ClassVar[int] = 1
@@ -60,9 +69,13 @@ class Operations(PeopleQuestions):
     kind: Literal["operations"] = "operations"
     operation: Operation = "dual"
     questions: int = Field(1, ge=1, description="in training, for each biography")
-    modulus: int = Field(2, ge=2, le=MONTHS)
+    quantity: Literal["month", "luck"] = Field(
+        "month", description="what is computed with: the birth month or the luck of the major"
+    )
+    modulus: int = Field(2, ge=2)
     clues: int = Field(len(ATTRIBUTES), ge=1, le=len(ATTRIBUTES))
-    cot: bool = Field(False, description="the birth months are written before the answer")
+    first_name: bool = Field(False, description="inverse search asks for the first name alone")
+    cot: bool = Field(False, description="the birth months (or majors) stand before the answer")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -70,12 +83,43 @@ class Operations(PeopleQuestions):
             raise ValueError(
                 f"cot has no intermediate results to write for {self.operation}; leave it out"
             )
+        if self.quantity == "luck" and self.operation not in LUCK_PHRASES:
+            raise ValueError(
+                f"{self.operation} computes with no quantity; quantity luck is for "
+                f"{', '.join(LUCK_PHRASES)}"
+            )
+        if self.modulus > self.quantities:
+            raise ValueError(
+                f"modulus {self.modulus} is more than the {self.quantities} values of "
+                f"{self.quantity}; ask for at most {self.quantities}"
+            )
         return self
+
+    @property
+    def quantities(self) -> int:
+        """M, values of the quantity."""
+        return MONTHS if self.quantity == "month" else len(load_pools(self.biographies.pools).major)
+
+    @property
+    def phrase(self) -> list[str]:
+        """The words of a question, slots in braces."""
+        return (PHRASES if self.quantity == "month" else LUCK_PHRASES)[self.operation].split()
+
+    @cached_property
+    def luck(self) -> np.ndarray:
+        """int64[M], of each major, all different."""
+        return self.world_generator(2).permutation(len(self.text.values.major))
+
+    @cached_property
+    def _quantity(self) -> np.ndarray:
+        """int64[N], of each person."""
+        world = self.text.world
+        return world.dates[:, 0] if self.quantity == "month" else self.luck[world.facts["major"]]
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        words = [w for w in PHRASES[self.operation].split() if w[0] != "{"]
-        numbers = [f"number:{i}" for i in range(1 - MONTHS, MONTHS + 1)]
+        words = [w for w in self.phrase if w[0] != "{"]
+        numbers = [f"number:{i}" for i in range(1 - self.quantities, self.quantities + 1)]
         own = [*words, *FIELDS, "yes", "no", *numbers]
         return Vocabulary.build([*self.text.vocabulary.tokens[1:], *own])
 
@@ -93,6 +137,19 @@ class Operations(PeopleQuestions):
         """Different people, or ordered pairs of them."""
         n = len(self.people_of(split))
         return n * (n - 1) if difficulty == 2 else n
+
+    def information_bits(self) -> float:
+        """Those of the biographies and, where luck is asked for, of which major has which.
+
+        log2 M!, less the orders of the lucks that a modulus does not tell apart.
+        """
+        bits = super().information_bits()
+        if self.quantity == "luck":
+            alike = [1] * self.quantities
+            if self.operation == "modulo":
+                alike = np.bincount(np.arange(self.quantities) % self.modulus).tolist()
+            bits += (lgamma(self.quantities + 1) - sum(lgamma(n + 1) for n in alike)) / log(2)
+        return bits
 
     def sample(
         self,
@@ -129,7 +186,7 @@ class Operations(PeopleQuestions):
     def ask(self, rng: np.random.Generator, one: np.ndarray, other: np.ndarray) -> Batch:
         """A question about each `one`, and `other` where two are asked about."""
         name, values = self._tokens["name"], self._tokens["values"]
-        month = self.text.world.dates[:, 0]
+        quantity = self._quantity
         slots = {"one": name[one], "other": name[other], "clues": self._clues[one]}
         slots["modulus"] = self._numbers(np.array([self.modulus]))
         pair = rng.random((len(one), len(ATTRIBUTES))).argsort(axis=1)[:, :2]
@@ -137,24 +194,25 @@ class Operations(PeopleQuestions):
         slots |= {"first": fields[:, :1], "second": fields[:, 1:]}
         pieces: list[Piece] = [
             (word[1:-1], slots[word[1:-1]]) if word[0] == "{" else ("", self.vocabulary.ids([word]))
-            for word in (BOS, *PHRASES[self.operation].split())
+            for word in (BOS, *self.phrase)
         ]
         asked = np.stack([one, other][: self.difficulties[0]], axis=1)
         if self.cot:
-            pieces.append(("steps", values[asked, 0, 0]))
+            known = 0 if self.quantity == "month" else ATTRIBUTES.index("major")
+            pieces.append(("steps", values[asked, known, 0]))
         results = {
             "dual": lambda: values[one[:, None], pair].reshape(len(one), -1),
             "day": lambda: values[one, 0, 1:2],
             "year": lambda: values[one, 0, 2:],
-            "modulo": lambda: self._numbers(month[one] % self.modulus)[:, None],
-            "comparison": lambda: self._yes_or_no(month[one] > month[other])[:, None],
-            "subtraction": lambda: self._numbers(month[one] - month[other])[:, None],
-            "inverse": lambda: name[one],
+            "modulo": lambda: self._numbers(quantity[one] % self.modulus)[:, None],
+            "comparison": lambda: self._yes_or_no(quantity[one] > quantity[other])[:, None],
+            "subtraction": lambda: self._numbers(quantity[one] - quantity[other])[:, None],
+            "inverse": lambda: name[one, : self._named],
         }
         pieces.append(("result", results[self.operation]()))
-        latents = {"person": one, "month": month[one]}
+        latents = {"person": one, self.quantity: quantity[one]}
         if self.difficulties == (2,):
-            latents |= {"other": other, "other_month": month[other]}
+            latents |= {"other": other, f"other_{self.quantity}": quantity[other]}
         return write_question(pieces, latents, np.full(len(one), self.difficulties[0]))
 
     def _numbers(self, number: np.ndarray) -> np.ndarray:
@@ -170,35 +228,39 @@ class Operations(PeopleQuestions):
         """int32[N, clues·3], what inverse search tells of each person."""
         return self._tokens["values"][:, : self.clues].reshape(self.biographies.people, -1)
 
+    @property
+    def _named(self) -> int:
+        """Tokens of a name that inverse search asks for."""
+        return 1 if self.first_name else self._tokens["name"].shape[1]
+
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
-        """For inverse search: whether the clues fit the person who is named."""
+        """For inverse search: whether the clues fit a person of that name."""
         if self.operation != "inverse":
             return result_is_right(batch, generated)
-        people = {tuple(name): person for person, name in enumerate(self._tokens["name"].tolist())}
-        named = np.array([people.get(tuple(row[:3]), -1) for row in generated.tolist()])
-        clues = self._clues
-        fits = (clues[named] == clues[batch.latents["person"]]).all(axis=1)
-        return (named >= 0) & fits
+        clues, names = self._clues.tolist(), self._tokens["name"][:, : self._named].tolist()
+        fits = {(*name, *told) for name, told in zip(names, clues, strict=True)}
+        asked = zip(generated.tolist(), batch.latents["person"].tolist(), strict=True)
+        return np.array([(*row[: self._named], *clues[person]) in fits for row, person in asked])
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """Best guesses that do not remember anybody, over the people asked about in a split.
 
         `majority`: always the commonest answer (for `dual`, to the same pair of attributes; for
-        `inverse`, always the person whom the clues of most people fit). Of two people also
-        `one_person`: the best guess from one of the two birth months.
+        `inverse`, always the name that the clues of most people fit). Of two people also
+        `one_person`: the best guess from one of the two birth months (or lucks).
         """
         self.check_arguments(split, difficulty)
         people = self.people_of(split)
         if self.difficulties == (2,):
             return self._floors_of_two(people)
         n = len(people)
-        month, day, year = self.text.world.dates[people.start : people.stop].T
         if self.operation == "dual":
             return {"majority": self._majority_of_pairs(people)}
-        answers = {"day": day, "year": year, "modulo": month % self.modulus}
         if self.operation == "inverse":
-            clues = self._clues[people.start : people.stop]
-            return {"majority": float(np.unique(clues, axis=0, return_counts=True)[1].max() / n)}
+            return {"majority": self._majority_of_names(people)}
+        _, day, year = self.text.world.dates[people.start : people.stop].T
+        modulo = self._quantity[people.start : people.stop] % self.modulus
+        answers = {"day": day, "year": year, "modulo": modulo}
         return {"majority": float(np.bincount(answers[self.operation]).max() / n)}
 
     def _majority_of_pairs(self, people: range) -> float:
@@ -210,15 +272,24 @@ class Operations(PeopleQuestions):
         ]
         return float(np.mean(shares))
 
+    def _majority_of_names(self, people: range) -> float:
+        """Share of the people whose clues fit somebody of the name that fits most of them."""
+        _, told = np.unique(self._clues, axis=0, return_inverse=True)
+        told = told.ravel()
+        asked = np.bincount(told[people.start : people.stop], minlength=int(told.max()) + 1)
+        _, named = np.unique(self._tokens["name"][:, : self._named], axis=0, return_inverse=True)
+        pairs = np.unique(np.stack([told, named.ravel()]), axis=1)
+        return float(np.bincount(pairs[1], asked[pairs[0]]).max() / len(people))
+
     def _floors_of_two(self, people: range) -> dict[str, float]:
-        month = self.text.world.dates[people.start : people.stop, 0]
-        counts = np.bincount(month, minlength=MONTHS)
-        pairs = counts[:, None] * counts - np.diag(counts)  # of different people, by months
-        difference = np.arange(MONTHS)[:, None] - np.arange(MONTHS)
-        answer = difference > 0 if self.operation == "comparison" else difference + MONTHS
-        by_month = [np.bincount(answer[m], pairs[m], 2 * MONTHS) for m in range(MONTHS)]
+        M = self.quantities
+        counts = np.bincount(self._quantity[people.start : people.stop], minlength=M)
+        pairs = counts[:, None] * counts - np.diag(counts)  # of different people, by quantity
+        difference = np.arange(M)[:, None] - np.arange(M)
+        answer = difference > 0 if self.operation == "comparison" else difference + M
+        by_first = [np.bincount(answer[m], pairs[m], 2 * M) for m in range(M)]
         total = pairs.sum()
         return {
-            "majority": float(np.sum(by_month, axis=0).max() / total),
-            "one_person": float(np.max(by_month, axis=1).sum() / total),
+            "majority": float(np.sum(by_first, axis=0).max() / total),
+            "one_person": float(np.max(by_first, axis=1).sum() / total),
         }

@@ -8,6 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from generators.pools import Pools
+from generators.templates import DATE
+from generators.vocabulary import Vocabulary
+
+NAME = ("first", "middle", "last")
+#: attributes of one token -> their pool
+VALUE_ROLES = {
+    "birth_city": "city",
+    "university": "university",
+    "major": "major",
+    "employer": "company",
+    "company_city": "headquarters",
+}
 
 
 @dataclass(frozen=True)
@@ -76,3 +88,19 @@ def draw_people(
         dates=np.stack(np.unravel_index(date, date_sizes), axis=1),
         facts=facts,
     )
+
+
+def person_tokens(people: People, pools: Pools, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
+    """Of each person: `name` and `date` int32[N, 3], `values` int32[N, A-1], token ids."""
+
+    def ids(role: str, index: np.ndarray) -> np.ndarray:
+        return vocabulary.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
+
+    values = [ids(role, people.facts[name]) for name, role in VALUE_ROLES.items()]
+    names = [ids(role, people.names[:, i]) for i, role in enumerate(NAME)]
+    dates = [ids(role, people.dates[:, i]) for i, role in enumerate(DATE)]
+    return {
+        "name": np.stack(names, axis=1),
+        "date": np.stack(dates, axis=1),
+        "values": np.stack(values, axis=1),
+    }

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from generators.biographies import NAME, VALUE_ROLES, Biographies
+from generators.biographies import Biographies
+from generators.people import person_tokens
 from generators.plugins import IDENTITY
 from generators.task import Batch, Task
 from generators.templates import ATTRIBUTES, DATE
@@ -98,18 +99,11 @@ class PeopleQuestions(Task):
     @cached_property
     def _tokens(self) -> dict[str, np.ndarray]:
         """Of each person: `name` int32[N, 3]; `values` int32[N, A, 3], 0 beyond one token."""
-        v, world, pools = self.vocabulary, self.text.world, self.text.values
-
-        def ids(role: str, index: np.ndarray) -> np.ndarray:
-            return v.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]
-
-        names = [ids(role, world.names[:, i]) for i, role in enumerate(NAME)]
-        values = np.zeros((len(world), len(ATTRIBUTES), len(DATE)), np.int32)
-        for i, role in enumerate(self.dates):
-            values[:, 0, i] = ids(role, world.dates[:, DATE.index(role)])
-        for a, attribute in enumerate(ATTRIBUTES[1:], 1):
-            values[:, a, 0] = ids(VALUE_ROLES[attribute], world.facts[attribute])
-        return {"name": np.stack(names, axis=1), "values": values}
+        known = person_tokens(self.text.world, self.text.values, self.vocabulary)
+        values = np.zeros((self.biographies.people, len(ATTRIBUTES), len(DATE)), np.int32)
+        values[:, 0] = known["date"][:, [DATE.index(part) for part in self.dates]]
+        values[:, 1:, 0] = known["values"]
+        return {"name": known["name"], "values": values}
 
     def told(self, rng: np.random.Generator, n: int, first: int | None) -> list[Batch]:
         """n biographies from the running number `first` on, none if there are none to tell."""

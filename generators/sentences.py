@@ -14,6 +14,8 @@ from generators.vocabulary import Vocabulary
 
 #: ends the full name where a sentence starts with `{whose}`
 GENITIVE = "'s"
+#: a last sentence that names the person; None: the name
+CLOSING = ("this", "is", None, None, None, ".")
 #: first index of the arrays: how the sentence mentions the person
 FULL_NAME, PRONOUN = 0, 1
 NAME_TOKENS = 3
@@ -95,11 +97,13 @@ class SentenceTable:
             np.array(words, np.int32), start, length, value, np.array(whose, int), np.array(dates)
         )
 
-    def longest(self, openers: np.ndarray, fullname: bool) -> int:
+    def longest(self, openers: np.ndarray, fullname: bool, name_last: bool = False) -> int:
         """Tokens of the longest text of six sentences that starts with one of `openers`."""
         longest = self.length.max(axis=2)  # [2, A]
         if fullname:
             return int(longest[FULL_NAME].sum())
+        if name_last:
+            return int(longest[PRONOUN].sum()) + len(CLOSING)
         extra = (longest[FULL_NAME] - longest[PRONOUN])[openers].max()
         return int(longest[PRONOUN].sum() + extra)
 
@@ -108,12 +112,15 @@ class SentenceTable:
 class Layout:
     """B documents of six sentences with their words in place and blanks for the rest.
 
+    A closing sentence may follow.
+
     Column 0 is left to the token that begins every document.
 
     Attributes:
         tokens: int32[B, T], right-padded; T is the longest of these documents.
         inside: bool[B, T], what belongs to a sentence.
         start: int64[B, A], first column of each sentence, in order of appearance.
+        name: int64[B], first column of the (first) full name.
         value: int64[B, A], first column of each attribute's value, in order of `ATTRIBUTES`.
         whose: int64[B, A], form of each sentence's mention, in order of appearance.
     """
@@ -121,22 +128,28 @@ class Layout:
     tokens: np.ndarray
     inside: np.ndarray
     start: np.ndarray
+    name: np.ndarray
     value: np.ndarray
     whose: np.ndarray
 
 
 def lay_out(
-    table: SentenceTable, orders: np.ndarray, template: np.ndarray, fullname: bool
+    table: SentenceTable,
+    orders: np.ndarray,
+    template: np.ndarray,
+    fullname: bool,
+    closing: np.ndarray | None = None,
 ) -> Layout:
     """Places sentences: the first with the full name, the others as `fullname` says.
 
     Args:
         orders: int64[B, A], attribute of each sentence in order of appearance.
         template: int64[B, A], its template.
+        closing: int32[C], `CLOSING` with blanks (0), which then has the only full name.
     """
     B, A = orders.shape
     form = np.full(A, FULL_NAME if fullname else PRONOUN)
-    form[0] = FULL_NAME
+    form[0] = FULL_NAME if closing is None else PRONOUN
     at = (form, orders, template)
     length = table.length[at]
     stop = 1 + length.cumsum(axis=1)
@@ -151,4 +164,12 @@ def lay_out(
     tokens[inside] = words
     value = np.empty((B, A), np.int64)
     np.put_along_axis(value, orders, start + table.value[at], axis=1)
-    return Layout(tokens, inside, start, value, table.whose[orders, template])
+    name = start[:, 0]
+    if closing is not None:
+        columns = stop[:, -1:] + np.arange(len(closing))
+        room = ((0, 0), (0, len(closing)))
+        tokens, inside = np.pad(tokens, room), np.pad(inside, room)
+        np.put_along_axis(tokens, columns, closing, axis=1)
+        np.put_along_axis(inside, columns, True, axis=1)
+        name = columns[:, CLOSING.index(None)]
+    return Layout(tokens, inside, start, name, value, table.whose[orders, template])

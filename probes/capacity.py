@@ -88,8 +88,9 @@ class Capacity(StoredBits):
 
     @classmethod
     def applies(cls, task: Task) -> bool:
-        """Biographies, alone or mixed with questions about them."""
-        return biographies_in(task) is not None
+        """Biographies with the name first, alone or mixed with questions about them."""
+        text = biographies_in(task)
+        return text is not None and not text.name_last
 
     def scored(self, task: Task) -> People:
         text = biographies_in(task)
@@ -97,6 +98,11 @@ class Capacity(StoredBits):
             raise ValueError(
                 f"the capacity probe needs a task of kind bios or questions about biographies, "
                 f"got {task.kind}"
+            )
+        if text.name_last:
+            raise ValueError(
+                "the capacity probe needs the name before the values; with name_last the values "
+                "are told of nobody in particular"
             )
         return People(text)
 

@@ -135,3 +135,40 @@ def test_half_a_million_people_fit() -> None:
     seconds, used = map(float, done.stdout.split())
     unit = 1 if sys.platform == "darwin" else 1024
     assert seconds < 5 and used * unit < 500e6
+
+
+def test_the_name_comes_last_and_once() -> None:
+    """The same facts in the same sentences; only who it is about is said at the end."""
+    fields = {"people": 30, "templates": 6}
+    first = Biographies(**fields).bind(0)
+    last = Biographies(**fields, name_last=True).bind(0)
+    batches = [t.write(generator(0, Stream.TRAIN), np.arange(30)) for t in (first, last)]
+    pronouns = {"he": 0, "his": 0, "she": 1, "her": 1}
+    for i, gender in enumerate(first.world.facts["gender"]):
+        said, rest = [], []
+        for task, batch in zip((first, last), batches, strict=True):
+            row, spans = batch.tokens[i], batch.spans
+            read = {name: task.vocabulary.decode(row[slice(*spans[name][i])]) for name in spans}
+            text, name = task.vocabulary.decode(row), read["name"]
+            said.append([name, *(read[a] for a in ATTRIBUTES)])
+            assert text.count(name) == 1 and pronouns[read["gender"]] == gender
+            assert batch.loss_mask[i].nonzero()[0].tolist() == list(range(1, (row != 0).sum()))
+            if task is last:
+                assert text.endswith(f" . this is {name} .") and text.split()[1] == read["gender"]
+                text = text.removesuffix(f" this is {name} .")
+            text = text.replace(name, "")
+            rest.append([w for w in text.split() if w not in pronouns and w != "'s"])
+        assert said[0] == said[1] and rest[0] == rest[1]
+    assert first.information_bits() == last.information_bits()
+
+
+def test_the_longest_text_with_the_name_last_is_as_long_as_said() -> None:
+    task = Biographies(people=50, name_last=True, templates=8).bind(0)
+    rng = generator(0, Stream.TRAIN)
+    lengths = [(task.sample(rng, 4000).tokens != 0).sum(1).max() for _ in range(4)]
+    assert task.context_length - 1 <= max(lengths) <= task.context_length
+
+
+def test_a_name_cannot_be_last_and_everywhere() -> None:
+    with pytest.raises(ValidationError, match="name_last leaves no name for fullname to repeat"):
+        Biographies(name_last=True, fullname=True)

@@ -274,6 +274,10 @@ def test_only_biographies_have_a_capacity() -> None:
     wrong = replace(subject(None, Biographies()), task=facts)
     with pytest.raises(ValueError, match="kind bios or .* got multihop"):
         Capacity().measure(wrong)
+    last = Biographies(name_last=True)
+    assert not Capacity.applies(last)
+    with pytest.raises(ValueError, match="needs the name before the values"):
+        Capacity().measure(replace(wrong, task=last.bind(0)))
 
 
 def trained(task: Biographies, steps: int) -> torch.nn.Module:

@@ -50,6 +50,7 @@ OTHER: dict[str, Any] = {
     "task.same_sentences": True,
     "task.reversed_date": True,
     "task.apart_from": 5,
+    "task.name_last": True,
     "task.hop_weights": [1.0] * 3,
     "task.cot": True,
     "model.width": 128,

@@ -3,6 +3,7 @@
 import doctest
 import hashlib
 import itertools
+import math
 from collections import Counter
 
 import numpy as np
@@ -23,7 +24,7 @@ WITH_STEPS = ("day", "year", "modulo", "comparison", "subtraction")
 
 
 def task(operation: str, **fields) -> Operations:
-    return Operations(operation=operation, biographies=PEOPLE, **fields).bind(3)
+    return Operations(operation=operation, **{"biographies": PEOPLE, **fields}).bind(3)
 
 
 def facts(t: Operations) -> dict[str, dict[str, str]]:
@@ -167,11 +168,104 @@ def test_inverse_search_accepts_everyone_who_fits() -> None:
     assert not t.is_correct(chosen, np.zeros((len(rows), 3), np.int32)).any()
 
 
+@pytest.mark.parametrize("operation", ["modulo", "comparison", "subtraction"])
+@pytest.mark.parametrize("cot", [False, True])
+def test_luck_belongs_to_majors_and_answers_follow_it(operation: str, cot: bool) -> None:
+    """Answers agree with one numbering of the majors, 0 … M-1 each once, and say no more."""
+    t = task(operation, quantity="luck", modulus=5, cot=cot)
+    known, majors = facts(t), t.text.values.major
+    assert sorted(t.luck.tolist()) == list(range(len(majors)))
+    luck = dict(zip(majors, t.luck.tolist(), strict=True))
+    for split in t.splits:
+        batch = t.sample(generator(3, Stream.TRAIN), 80, split=split, difficulty=t.difficulties[0])
+        for row in batch.tokens:
+            question, _, answer = t.vocabulary.decode(row).partition(" ? Answer: ")
+            named = sorted((question.find(name), name) for name in known if name in question)
+            told = [known[name]["major"] for _, name in named]
+            lucks = [luck[major] for major in told]
+            result = {
+                "modulo": lambda n=lucks: str(n[0] % 5),
+                "comparison": lambda n=lucks: "yes" if n[0] > n[1] else "no",
+                "subtraction": lambda n=lucks: str(n[0] - n[1]),
+            }[operation]()
+            assert answer == " ".join([*(told if cot else []), result])
+        assert batch.tokens.shape[1] <= t.context_length
+
+
+@pytest.mark.parametrize("operation", ["comparison", "subtraction"])
+def test_floors_of_luck_by_enumeration(operation: str) -> None:
+    t = task(operation, quantity="luck")
+    luck = t.luck[t.text.world.facts["major"]]
+    every, by_luck = Counter(), {}
+    for one, other in itertools.permutations(t.people_of("test"), 2):
+        difference = int(luck[one] - luck[other])
+        answer = difference > 0 if operation == "comparison" else difference
+        every[answer] += 1
+        by_luck.setdefault(int(luck[one]), Counter())[answer] += 1
+    floors = t.floors(2)
+    assert floors["majority"] == pytest.approx(max(every.values()) / every.total())
+    best = sum(max(c.values()) for c in by_luck.values())
+    assert floors["one_person"] == pytest.approx(best / every.total())
+
+
+@pytest.mark.parametrize(("operation", "modulus"), [("subtraction", 2), ("modulo", 16)])
+def test_all_of_the_luck_is_information(operation: str, modulus: int) -> None:
+    t = task(operation, quantity="luck", modulus=modulus)
+    orders = math.log2(math.factorial(16))
+    assert t.information_bits() == pytest.approx(t.text.information_bits() + orders)
+    assert task(operation).information_bits() == t.text.information_bits()
+
+
+def test_a_modulus_tells_luck_in_part() -> None:
+    t = task("modulo", quantity="luck", modulus=2)
+    halves = math.log2(math.comb(16, 8))  # which majors have even luck
+    assert t.information_bits() == pytest.approx(t.text.information_bits() + halves)
+
+
+@pytest.mark.parametrize("first_name", [False, True])
+@pytest.mark.parametrize("clues", [1, 3])
+def test_inverse_search_by_enumeration(first_name: bool, clues: int) -> None:
+    """Right answers and the floor, over all names that anybody has."""
+    t = task(
+        "inverse",
+        first_name=first_name,
+        clues=clues,
+        biographies=Biographies(people=900, name_last=True),
+    )
+    world = t.text.world
+    told = [tuple(world.facts[a][p] for a in ATTRIBUTES[:clues]) for p in range(900)]
+    shown = {tuple(row): p for p, row in enumerate(t._tokens["name"].tolist())}
+    name = [row[:1] if first_name else row for row in shown]
+    fit: dict[tuple, set] = {}
+    for clue, who in zip(told, name, strict=True):
+        fit.setdefault(clue, set()).add(who)
+    asked = [told[p] for p in t.people_of("test")]
+    best = max(sum(who in fit[clue] for clue in asked) for who in set(name))
+    assert t.floors(1)["majority"] == pytest.approx(best / len(asked))
+    batch = t.sample(generator(3, Stream.EVALUATION), 60, split="test")
+    start, stop = batch.spans["answer"].T
+    assert ((stop - start) == (1 if first_name else 3)).all()
+    for offset in (0, 1, 2):  # of the person asked about, then of others
+        people = (batch.latents["person"] + offset) % 900
+        generated = np.array([list(name[p]) for p in people], np.int32)
+        wanted = [
+            name[p] in fit[told[q]] for p, q in zip(people, batch.latents["person"], strict=True)
+        ]
+        assert t.is_correct(batch, generated).tolist() == wanted
+        assert all(wanted) == (offset == 0)
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="trained 0.95 of 40 people asks about 38"):
         task("day", trained=0.95)
     with pytest.raises(ValueError, match="cot has no intermediate results to write for dual"):
         task("dual", cot=True)
+    with pytest.raises(ValueError, match="dual computes with no quantity; quantity luck is for mo"):
+        task("dual", quantity="luck")
+    with pytest.raises(ValueError, match="modulus 13 is more than the 12 values of month"):
+        task("modulo", modulus=13)
+    with pytest.raises(ValueError, match="modulus 17 is more than the 16 values of luck"):
+        task("modulo", quantity="luck", modulus=17)
 
 
 def test_golden() -> None:
