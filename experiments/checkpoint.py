@@ -8,6 +8,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from experiments.errors import LoopscopeError
@@ -26,7 +27,11 @@ def _read(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
         if damaged := archive.testzip():
             raise ValueError(f"checksum of {damaged} is wrong")
-    state = current(torch.load(path, map_location="cpu", weights_only=True), path, "checkpoint.pt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # torch would advise to execute it
+        raise ValueError("holds more than tensors and plain data") from error
+    state = current(content, path, "checkpoint.pt")
     if missing := [name for name in NEEDED if name not in state]:
         raise ValueError(f"has no {missing[0]}")
     if state.get("run_id", path.parent.name) != path.parent.name:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from experiments.files import named
+
 #: seconds without a heartbeat after which a claim is void
 STALE_AFTER = 60.0
 
@@ -115,10 +117,15 @@ class Claim:
 
     def _create(self) -> bool:
         try:
-            with self.path.open("x") as file:
-                file.write(self.text)
+            file = self.path.open("x")
         except FileExistsError:
             return False
+        try:
+            with named(self.path), file:
+                file.write(self.text)
+        except OSError:  # an empty claim would be respected
+            self.path.unlink(missing_ok=True)
+            raise
         return True
 
     def beat(self) -> bool:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from experiments.backends.backend import Backend
@@ -69,23 +69,28 @@ class Executor:
     #: run id -> (deaths since the last new checkpoint, step of that checkpoint)
     deaths: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
     stopping: bool = field(default=False, init=False)
+    #: why runs cannot be written any more, which stops everything
+    blocked: str = field(default="", init=False)
 
     def run(self, folders: Iterable[RunFolder]) -> bool:
         """Works through `folders`, longest first if they come so.
 
         Returns:
-            Whether it was interrupted; every run can then be resumed.
+            Whether it was interrupted, or `blocked`; every run can then be resumed.
         """
         self.queue.extend(folders)
         interrupts = Interrupts()
         with interrupts.watched():
-            while not interrupts.count and (self.queue or self.elsewhere or self.backend.running):
+            while not (interrupts.count or self.blocked) and self._left():
                 self._assign()
                 self._collect()
                 self.look(self.backend.running)
-            if interrupts.count:
+            if interrupts.count or self.blocked:
                 self._stop(interrupts)
-        return interrupts.count > 0
+        return interrupts.count > 0 or bool(self.blocked)
+
+    def _left(self) -> bool:
+        return bool(self.queue or self.elsewhere or self.backend.running)
 
     def _assign(self) -> None:
         now = time.monotonic()
@@ -121,6 +126,8 @@ class Executor:
             self._died(folder, outcome.reason)
         elif outcome.ended == "busy":
             self._later(folder)
+        elif outcome.ended == "blocked":
+            self.blocked = self.blocked or outcome.reason
         elif outcome.ended == "stopped" and not self.stopping:
             self._died(folder, "stopped by someone else")
         else:
@@ -146,7 +153,8 @@ class Executor:
             f"its worker died {count} times after step {checkpoint} without reaching another "
             f"checkpoint ({how}); see {folder.path / 'log.txt'}"
         )
-        folder.fail(reason)
+        with suppress(OSError):  # its folder may be gone
+            folder.fail(reason)
         self.finished(Outcome(run_id=folder.run_id, ended="failed", reason=reason))
 
     def _stop(self, interrupts: Interrupts) -> None:

@@ -124,6 +124,9 @@ class Journal:
         save_checkpoint(self.folder, self.trainer.state())
         self.checkpoint_step = self.trainer.counters.step
         self._checkpoint_time = time.monotonic()
+        if known := self.folder.status():  # at once: whoever counts deaths looks at it
+            changes = {"step": self.checkpoint_step, "checkpoint_step": self.checkpoint_step}
+            self.folder.write_status(known.model_copy(update=changes))
 
     def report(self, **changes: str) -> None:
         """Writes status.json, with speeds since it was last written."""

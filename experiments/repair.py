@@ -18,6 +18,9 @@ from experiments.files import replacing
 if TYPE_CHECKING:
     from experiments.store import RunFolder
 
+#: files that live for a moment
+TEMPORARY = (".*.tmp", "probes/.*.tmp", "grids/.*.tmp", ".clock-*")
+
 
 def corrupt(path: Path) -> Path:
     """Where a damaged file is kept."""
@@ -45,7 +48,7 @@ def sweep(folder: Path) -> None:
     Checkpoints, which are large, are written by the holder of the claim alone. Other files may
     be in the hands of a process that looks on, so only old ones go.
     """
-    for path in (*folder.glob(".*"), *folder.glob("probes/.*")):
+    for path in (p for pattern in TEMPORARY for p in folder.glob(pattern)):
         try:
             old = time.time() - path.stat().st_mtime > STALE_AFTER
             if old or path.name.startswith(".checkpoint."):

@@ -14,9 +14,11 @@ from experiments.config import RunConfig, spans
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.executor import Executor
+from experiments.files import read_json
 from experiments.memory import run_memory
 from experiments.mirrors import Mirrors
 from experiments.progress import Progress
+from experiments.repair import check_plain
 from experiments.store import RunFolder, State, prepare_output, record_grid
 from experiments.worker import Outcome
 
@@ -87,6 +89,8 @@ def run_grid(
     prepare_output(out)
     states = {folder: folder.state() for folder in folders}
     todo = _todo(states, configs, retry_failed)
+    for folder in todo:
+        check_plain(folder.path)
     if not allow_drift:
         _refuse_drift(todo, configs)
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
@@ -99,7 +103,14 @@ def run_grid(
         executor = Executor(make_backend(options, orders), tell=tell)
     _record(grid, out)
     for folder in folders:  # one that is done may have lost its config
-        folder.freeze(configs[folder])
+        for damaged in folder.freeze(configs[folder]):
+            tell(damaged)
+    if progress and (kept := sum(_looked_at_otherwise(f, configs[f]) for f in folders)):
+        print(
+            f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
+            "`loopscope probe` measures finished runs again",
+            file=sys.stderr,
+        )
     if given_up and progress:
         print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
     copies.tell = tell
@@ -132,6 +143,13 @@ def _local(workers: int | None) -> BackendOptions:
     if workers is not None and workers < 1:
         raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
     return backend_options("local", workers=workers)
+
+
+def _looked_at_otherwise(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether a run is frozen with other probes, evaluations or times than its grid asks for."""
+    frozen = (read_json(folder.path / "config.json") or {}).get("observe", {})
+    wanted = config.observe.model_dump(mode="json")
+    return any(wanted.get(name) != value for name, value in frozen.items())
 
 
 def _todo(
@@ -173,7 +191,13 @@ def _execute(
 
     executor.finished, executor.look = finished, look
     with closing(executor.backend), closing(copies), display or nullcontext():
-        return any(executor.run(wave) for wave in waves)
+        interrupted = any(executor.run(wave) for wave in waves)
+    if executor.blocked:
+        raise LoopscopeError(
+            f"{executor.blocked}\nstopped, since runs cannot be written; nothing is lost: the same "
+            "command goes on once that is mended"
+        )
+    return interrupted
 
 
 def _waves(todo: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> list[list[RunFolder]]:

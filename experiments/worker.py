@@ -10,6 +10,7 @@ SIGTERM, the death of the parent, or the job's stop file makes the run write a c
 stop. SIGINT is the parent's business.
 """
 
+import errno
 import faulthandler
 import os
 import signal
@@ -17,7 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -31,6 +32,10 @@ from experiments.store import RunFolder
 BEAT = 2.0
 #: exit status of a worker whose claim another process has taken (sysexits: temporary failure)
 CLAIM_LOST = 75
+#: errors of a place where nothing can be written for now
+BLOCKING = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EACCES")
+}
 
 
 class Job(BaseModel):
@@ -53,13 +58,14 @@ class Outcome(BaseModel):
     """What became of a job.
 
     `busy`: not worked on, another process has the run or nobody began it. `died`: said by a back
-    end of a worker that cannot speak any more; the reason is how it died.
+    end of a worker that cannot speak any more; the reason is how it died. `blocked`: its folder
+    cannot be written, for want of space or of permission, which is no fault of the run.
     """
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
-    ended: Literal["done", "stopped", "failed", "busy", "died"]
+    ended: Literal["done", "stopped", "failed", "busy", "died", "blocked"]
     reason: str = ""
     notes: tuple[str, ...] = ()
 
@@ -91,7 +97,11 @@ class Heart(threading.Thread):
             asked = self.stop_file is not None and self.stop_file.exists()
             if asked or os.getppid() != self.parent:
                 self.stop.set()
-            if not self.claim.beat() and not self.over.is_set():
+            try:
+                ours = self.claim.beat()
+            except OSError:  # a disk in trouble, which the run will notice
+                continue
+            if not ours and not self.over.is_set():
                 # asleep for too long: whoever has the run now must not be disturbed
                 os._exit(CLAIM_LOST)
 
@@ -111,32 +121,45 @@ def work(job: Job, stop: StopFlag) -> Outcome:
     finally:
         heart.over.set()
         heart.join()
-        claim.release()
+        with suppress(OSError):  # it is void as soon as its heart stands still
+            claim.release()
 
 
 def _work(job: Job, folder: RunFolder, stop: StopFlag) -> Outcome:
-    notes = tuple(folder.repair())
+    notes = folder.repair()
+
+    def outcome(ended: Literal["done", "stopped", "failed"], reason: str = "") -> Outcome:
+        return Outcome(run_id=folder.run_id, ended=ended, reason=reason, notes=tuple(notes))
+
     if folder.result() is not None:
-        return Outcome(run_id=folder.run_id, ended="done", notes=notes)
+        return outcome("done")
     try:
         from experiments.train import train  # seconds of importing torch
 
         if stop():
-            return Outcome(run_id=folder.run_id, ended="stopped", notes=notes)
+            return outcome("stopped")
         config = folder.config()
         folder.check_unedited(config)
-        device = _device(job.device)
-        done = train(config, folder, device=device, stop=stop, allow_drift=job.allow_drift)
+        how: dict[str, Any] = {"device": _device(job.device), "allow_drift": job.allow_drift}
+        done = train(config, folder, stop=stop, tell=notes.append, **how)
+        return outcome("done" if done else "stopped")
     except LoopscopeError as error:
         reason = str(error)
         folder.log(f"failed: {reason}")
     except Exception as error:
+        if isinstance(error, OSError) and _blocks(error, folder.path):
+            raise
         reason = f"{type(error).__name__}: {error}"
         folder.log(f"failed: {reason}\n{traceback.format_exc()}")
-    else:
-        return Outcome(run_id=folder.run_id, ended="done" if done else "stopped", notes=notes)
     folder.fail(reason)
-    return Outcome(run_id=folder.run_id, ended="failed", reason=reason, notes=notes)
+    return outcome("failed", reason)
+
+
+def _blocks(error: OSError, folder: Path) -> bool:
+    """Whether it is the place of a run that fails, not the run."""
+    at = error.filename
+    inside = isinstance(at, str) and Path(at).absolute().is_relative_to(folder.absolute())
+    return inside and error.errno in BLOCKING
 
 
 def _device(wanted: str) -> str:
@@ -162,16 +185,28 @@ def _redirected(path: Path) -> Iterator[None]:
 
 
 def _send_output(output: int, errors: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os.dup2(output, 1)
     os.dup2(errors, 2)
 
 
 def perform(job: Job, stop: StopFlag) -> Outcome:
     """Does one run as far as it goes, with its output in its log."""
-    with _redirected(job.folder / "log.txt"):
-        return work(job, stop)
+    try:
+        with _redirected(job.folder / "log.txt"):
+            return work(job, stop)
+    except OSError as error:
+        return _blocked(job, error)
+
+
+def _blocked(job: Job, error: OSError) -> Outcome:
+    """Raises the error where it is not the place of the run that fails."""
+    if not _blocks(error, job.folder):
+        raise error
+    reason = f"{error.filename}: {error.strerror}"
+    return Outcome(run_id=job.folder.name, ended="blocked", reason=reason)
 
 
 def serve(jobs: IO[str], answers: IO[str], stop: StopFlag) -> None:
@@ -193,6 +228,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop.set)
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever is printed between two runs is no answer
     serve(sys.stdin, answers, stop)
 
 

@@ -1,51 +1,31 @@
-"""Killed workers, killed parents, Ctrl-C: nothing is lost and the run is the same run.
+"""Killed workers, killed parents, full disks, want of memory: nothing is lost, and the run is the
+same run.
 
 These tests train real processes and kill them; they are marked `faults`.
 """
 
 import os
+import random
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from processes import STEPS, Start, commands, config, finish, halfway, wait_until
+from toys import assert_same_run, toy
 
-from experiments import executor
-from experiments.claim import _is_alive
-from experiments.config import Observe, Phase, RunConfig, Training
+from experiments import executor, runner
+from experiments.backends.local import LocalBackend
+from experiments.claim import STALE_AFTER, _is_alive
+from experiments.files import read_json, write_json
 from experiments.runner import GridOutcome, run_grid
 from experiments.store import RunFolder
 from experiments.train import train
-from generators.multihop import MultiHop
-from models.config import LoopedConfig
 
 pytestmark = pytest.mark.faults
-
-ROOT = str(Path(executor.__file__).parents[1])
-STEPS = 1200
-
-#: runs the configs given as JSON files, as a user's command would
-SCRIPT = """
-import sys
-from pathlib import Path
-from types import SimpleNamespace as Namespace
-from experiments.config import RunConfig
-from experiments.runner import run_grid
-
-points = []
-for file in sys.argv[2:]:
-    config = RunConfig.model_validate_json(Path(file).read_text())
-    points.append(Namespace(config=config, run_id=config.run_id, part="", labels={}))
-grid = Namespace(name="toy", title="Toy", figures=[], points=points)
-sys.exit(run_grid(grid, sys.argv[1], workers=2).exit_status)
-"""
 
 DEADLY_TASK = """
 import os, signal
@@ -60,72 +40,11 @@ class Deadly(MultiHop):
 """
 
 
-def config(seed: int = 0, **changes: Any) -> RunConfig:
-    fields = {
-        "task": MultiHop(entities=8, relations=4, hops=2),
-        "model": LoopedConfig(width=16, heads=2, loops=2),
-        "training": Training(batch=64, lr=4e-3, phases=(Phase(until_step=STEPS, decay="sqrt"),)),
-        "observe": Observe(probes=(), log_every=100, checkpoint_seconds=0.2),
-        "seed": seed,
-    }
-    return RunConfig.model_validate(fields | changes)
-
-
-@dataclass
-class Point:
-    config: RunConfig
-    part: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        return self.config.run_id
-
-
-@dataclass
-class Toy:
-    points: tuple[Point, ...]
-    name: str = "toy"
-    title: str = "Toy"
-    figures: tuple[dict[str, Any], ...] = ()
-
-
-def toy(*configs: RunConfig) -> Any:
-    return Toy(tuple(Point(c) for c in configs))
-
-
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = RunFolder(tmp_path_factory.mktemp("straight") / config().run_id)
     assert train(config(), folder)
     return folder
-
-
-def assert_same_run(one: RunFolder, other: RunFolder) -> None:
-    a, b = (torch.load(f.checkpoint_path, weights_only=True)["model"] for f in (one, other))
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    lines = [
-        [{k: v for k, v in line.items() if k != "seconds"} for line in f.metrics()]
-        for f in (one, other)
-    ]
-    assert lines[0] == lines[1]
-
-
-def wait_until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := what():
-            return found
-        time.sleep(0.02)
-    pytest.fail("waited in vain")
-
-
-def halfway(folder: RunFolder) -> int | None:
-    """The process of a run that has a checkpoint and is not done."""
-    status = folder.status()
-    if status is None or status.state != "running" or not status.checkpoint_step:
-        return None
-    return status.pid if status.checkpoint_step < status.last_step else None
 
 
 class Background(threading.Thread):
@@ -138,111 +57,179 @@ class Background(threading.Thread):
     def run(self) -> None:
         self.found = run_grid(self.grid, self.out, progress=False, **self.options)
 
-    def outcome(self) -> GridOutcome:
-        self.join(120)
+    def outcome(self, seconds: float = 300) -> GridOutcome:
+        self.join(seconds)
         return self.found
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a user's command on the given configs."""
-    started: list[subprocess.Popen[str]] = []
-
-    def command(*configs: RunConfig) -> subprocess.Popen[str]:
-        files = [tmp_path / f"{c.seed}.json" for c in configs]
-        for file, c in zip(files, configs, strict=True):
-            file.write_text(c.model_dump_json())
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "out"), *map(str, files)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": ROOT},
-        )
-        started.append(process)
-        return process
-
-    yield command
-    for process in started:
-        process.kill()
-        process.communicate()
+def start(tmp_path: Path) -> Iterator[Start]:
+    with commands(tmp_path) as command:
+        yield command
 
 
-def test_a_killed_worker_is_replaced_and_the_run_is_the_same(
-    tmp_path: Path, straight: RunFolder
+# --- workers
+
+
+class Killer:
+    """Kills workers of a grid at moments drawn from a seed: while they start, train and measure.
+
+    A run is spared once it has been killed twice without reaching a new checkpoint, since after
+    the fourth time it would rightly be given up.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.backends: list[LocalBackend] = []
+        self.executors: list[executor.Executor] = []
+        self.kills = 0
+        made, began = LocalBackend.__init__, executor.Executor.run
+
+        def made_here(backend: LocalBackend, *arguments: Any) -> None:
+            made(backend, *arguments)
+            self.backends.append(backend)
+
+        def began_here(one: executor.Executor, folders: Any) -> bool:
+            self.executors.append(one)
+            return began(one, folders)
+
+        monkeypatch.setattr(LocalBackend, "__init__", made_here)
+        monkeypatch.setattr(runner.Executor, "run", began_here)
+
+    def kill(self, times: int, grid: Background, longest: float) -> None:
+        """Until so many were killed or the grid is done; between two, up to `longest` seconds."""
+        while self.kills < times and grid.is_alive():
+            time.sleep(self.random.uniform(0, longest))
+            slots = [s for b in self.backends for s in b.slots]
+            busy = [s for s in slots if s.folder is not None and self._may_die(s.folder)]
+            if not busy:
+                continue
+            slot = self.random.choice(busy)
+            if slot.process is not None and slot.process.poll() is None:
+                slot.process.kill()
+                self.kills += 1
+                wait_until(lambda died=slot.process: died.poll() is not None)
+
+    def _may_die(self, folder: RunFolder) -> bool:
+        count, before = self.executors[-1].deaths.get(folder.run_id, (0, 0))
+        status = folder.status()
+        return count < 2 or (status is not None and status.checkpoint_step > before)
+
+
+@pytest.mark.parametrize(
+    ("kills", "runs", "steps"),
+    [
+        pytest.param(12, 3, 1000, id="12"),
+        pytest.param(200, 10, 5000, id="200", marks=pytest.mark.slow),
+    ],
+)
+def test_workers_killed_at_random_moments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int, runs: int, steps: int
 ) -> None:
-    folder = RunFolder(tmp_path / straight.run_id)
-    grid = Background(toy(config(0), config(1)), tmp_path, workers=2)
+    configs = [config(seed, steps) for seed in range(runs)]
+    began = time.monotonic()
+    undisturbed = [RunFolder(tmp_path / "straight" / c.run_id) for c in configs]
+    assert (
+        run_grid(toy(*configs), tmp_path / "straight", workers=2, progress=False).exit_status == 0
+    )
+    killer = Killer(monkeypatch, seed=kills)
+    grid = Background(toy(*configs), tmp_path / "out", workers=2)
     grid.start()
-    first = wait_until(lambda: halfway(folder))
-    os.kill(first, signal.SIGKILL)
-    second = wait_until(lambda: (pid := halfway(folder)) != first and pid)
-    os.kill(second, signal.SIGKILL)
-    outcome = grid.outcome()
-    assert set(outcome.done) == {config(0).run_id, config(1).run_id}
-    assert_same_run(straight, folder)
-    log = (folder.path / "log.txt").read_text()
-    assert log.count("its worker died (killed") == 2
-    assert log.count("resumes at step") == 2
+    folders = [RunFolder(tmp_path / "out" / c.run_id) for c in configs]
+    startup = time.monotonic()
+    wait_until(lambda: any(halfway(folder) for folder in folders))
+    startup = time.monotonic() - startup
+    killer.kill(kills, grid, longest=0.8 * startup)
+    outcome = grid.outcome(3000)
+    assert set(outcome.done) == {c.run_id for c in configs}, outcome.failed
+    assert killer.kills == kills, "the runs were too short"
+    logs = "".join((folder.path / "log.txt").read_text() for folder in folders)
+    assert logs.count("its worker died (killed") == kills
+    for folder, other in zip(folders, undisturbed, strict=True):
+        assert_same_run(folder, other)
+    resumed = logs.count("resumes at step")
+    print(f"{kills} kills, {resumed} resumed, {time.monotonic() - began:.0f} s")
 
 
 def test_a_run_that_kills_its_workers_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
     plugin = tmp_path / "deadly.py"
     plugin.write_text(DEADLY_TASK)
     task = {"kind": f"{plugin}:Deadly", "entities": 8, "relations": 4, "hops": 2}
-    deadly, good = config(task=task), config(1)
+    deadly, good = config(steps=20, task=task), config(1, 20)
     outcome = run_grid(toy(deadly, good), tmp_path / "out", workers=2, progress=False)
     assert outcome.done == (good.run_id,)
     assert [failure.run_id for failure in outcome.failed] == [deadly.run_id]
     assert "its worker died 4 times" in outcome.failed[0].reason
 
 
+# --- parents and machines
+
+
 def test_ctrl_c_leaves_every_run_resumable(
-    tmp_path: Path, straight: RunFolder, start: Callable[..., subprocess.Popen[str]]
+    tmp_path: Path, straight: RunFolder, start: Start
 ) -> None:
     configs = [config(seed) for seed in range(3)]
     folders = [RunFolder(tmp_path / "out" / c.run_id) for c in configs]
     command = start(*configs)
     pids = [wait_until(lambda f=folder: halfway(f)) for folder in folders[:2]]
     command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=60)
-    assert command.returncode == 130
-    assert "Traceback" not in said and "stopping: runs write their checkpoints" in said
+    said = finish(command, 130)
+    assert "stopping: runs write their checkpoints" in said
     assert not any(_is_alive(pid) for pid in pids)
     for folder in folders[:2]:
         status = folder.status()
         assert status is not None and status.state == "stopped"
         assert status.checkpoint_step == status.step, "not a step is lost"
         assert folder.state() == "resumable"
-    again = start(*configs)
-    _, said = again.communicate(timeout=120)
-    assert again.returncode == 0, said
+    finish(start(*configs))
     assert_same_run(straight, folders[0])
 
 
-def test_workers_end_with_their_parent(
-    tmp_path: Path, straight: RunFolder, start: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_workers_end_with_their_parent(tmp_path: Path, straight: RunFolder, start: Start) -> None:
     folder = RunFolder(tmp_path / "out" / config().run_id)
-    run = config(observe=Observe(probes=(), log_every=100, checkpoint_seconds=0.2))
-    command = start(run)
+    command = start(config())
     pid = wait_until(lambda: halfway(folder))
     command.kill()
     command.wait()
-    again = start(run)  # at once: it waits until the orphan has let go
-    _, said = again.communicate(timeout=120)
-    assert again.returncode == 0, said
+    finish(start(config()))  # at once: it waits until the orphan has let go
     wait_until(lambda: not _is_alive(pid), 10)
     assert_same_run(straight, folder)
+    assert "Traceback" not in (folder.path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_everything_is_gone_at_once_as_when_a_machine_goes_down(
+    tmp_path: Path, straight: RunFolder, start: Start, elsewhere: bool
+) -> None:
+    """Claims are left, of processes that are gone or of another machine."""
+    configs = [config(0), config(1)]
+    folders = [RunFolder(tmp_path / "out" / c.run_id) for c in configs]
+    command = start(*configs)
+    pids = [wait_until(lambda f=folder: halfway(f)) for folder in folders]
+    command.kill()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    command.wait()
+    wait_until(lambda: not any(_is_alive(pid) for pid in pids))
+    for folder in folders:
+        owner = read_json(folder.claim_path)
+        assert owner is not None, "a claim is left"
+        if elsewhere:
+            write_json(folder.claim_path, owner | {"machine": "another", "pid": os.getpid()})
+            assert folder.state() == "running"
+            then = time.time() - STALE_AFTER - 1
+            os.utime(folder.claim_path, (then, then))
+        assert folder.state() == "resumable"
+    finish(start(*configs))
+    assert_same_run(straight, folders[0])
 
 
 def test_two_commands_on_one_folder_do_every_run_once(
-    tmp_path: Path, straight: RunFolder, start: Callable[..., subprocess.Popen[str]]
+    tmp_path: Path, straight: RunFolder, start: Start
 ) -> None:
-    configs = [config(seed) for seed in range(4)]
-    commands = [start(*configs), start(*configs)]
-    for command in commands:
-        command.communicate(timeout=180)
-        assert command.returncode == 0
+    configs = [config(seed) for seed in range(3)]
+    for command in [start(*configs), start(*configs)]:
+        finish(command)
     for c in configs:
         folder = RunFolder(tmp_path / "out" / c.run_id)
         log = (folder.path / "log.txt").read_text()

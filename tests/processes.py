@@ -1,0 +1,105 @@
+"""Runs of a few seconds, in processes that a test can kill."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toys
+
+from experiments import executor
+from experiments.config import Observe, RunConfig
+from experiments.store import RunFolder
+from probes.accuracy import Accuracy
+
+ROOT = str(Path(executor.__file__).parents[1])
+STEPS = 1200
+OBSERVE = Observe(probes=(Accuracy(items=16),), log_every=100, checkpoint_seconds=0.2)
+
+#: runs the configs given as JSON files, as a user's command would
+SCRIPT = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace as Namespace
+from experiments import cli
+from experiments.config import RunConfig
+from experiments.runner import run_grid
+
+points = []
+for file in sys.argv[3:]:
+    config = RunConfig.model_validate_json(Path(file).read_text())
+    points.append(Namespace(config=config, run_id=config.run_id, part="", labels={}))
+grid = Namespace(name="toy", title="Toy", figures=[], points=points)
+
+def app(prog_name):
+    retry = sys.argv[2] == "retry"
+    sys.exit(run_grid(grid, sys.argv[1], workers=2, retry_failed=retry).exit_status)
+
+cli.app = app
+cli.main()
+"""
+
+
+def config(seed: int = 0, steps: int = STEPS, batch: int = 64, **changes: Any) -> RunConfig:
+    return toys.config(seed, steps, batch, **{"observe": OBSERVE, **changes})
+
+
+def wait_until(what: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.02)
+    pytest.fail("waited in vain")
+
+
+def halfway(folder: RunFolder) -> int | None:
+    """The process of a run that has a checkpoint and is not done."""
+    status = folder.status()
+    if status is None or status.state != "running" or not status.checkpoint_step:
+        return None
+    return status.pid if status.checkpoint_step < status.last_step else None
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@contextmanager
+def commands(tmp_path: Path) -> Iterator[Start]:
+    """What starts a user's command on given configs; all have ended afterwards."""
+    started: list[subprocess.Popen[str]] = []
+
+    def command(
+        *configs: RunConfig, out: Path = tmp_path / "out", retry: bool = False, **options: Any
+    ) -> subprocess.Popen[str]:
+        files = [tmp_path / f"{c.run_id}.json" for c in configs]
+        for file, c in zip(files, configs, strict=True):
+            file.write_text(c.model_dump_json())
+        wanted = [str(out), "retry" if retry else "-", *map(str, files)]
+        before = options.pop("before", ())
+        process = subprocess.Popen(
+            [*before, sys.executable, "-c", SCRIPT, *wanted],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": ROOT},
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield command
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(command: subprocess.Popen[str], status: int = 0) -> str:
+    _, said = command.communicate(timeout=300)
+    assert command.returncode == status, said
+    assert "Traceback" not in said
+    return said
