@@ -24,7 +24,7 @@ from experiments.store import RunFolder
 #: modules of this package that decide weights
 TRAINING = tuple(
     f"{name}.py"
-    for name in ("config", "train", "trainer", "growing", "journal", "optimiser", "loops")
+    for name in ("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack")
 )
 VERSIONS = ("torch", "numpy")
 

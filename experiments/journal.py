@@ -1,23 +1,33 @@
 """What a training run writes down: metrics, status, checkpoints and the time they took."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from experiments.checkpoint import save_checkpoint
 from experiments.config import Span
 from experiments.errors import LoopscopeError
 from experiments.files import sync
 from experiments.measure import measure
 from experiments.optimiser import learning_rate
+from experiments.saving import Saver
 from experiments.store import RunFolder, Status
 from experiments.trainer import Counters, Trainer
 from models.objectives.objective import Loss
 
 #: seconds between two writes of status.json
 HEARTBEAT = 1.0
+
+
+#: seconds of wall and of the processor
+Clock = Callable[[], tuple[float, float]]
+
+
+def process_clock() -> tuple[float, float]:
+    """Of this process."""
+    return time.perf_counter(), time.process_time()
 
 
 class Diverged(LoopscopeError):
@@ -27,13 +37,14 @@ class Diverged(LoopscopeError):
 class Journal:
     """Looks at a run between its steps and writes into its folder whatever is due."""
 
-    def __init__(self, trainer: Trainer, folder: RunFolder) -> None:
-        self.trainer, self.folder = trainer, folder
+    def __init__(self, trainer: Trainer, folder: RunFolder, clock: Clock = process_clock) -> None:
+        self.trainer, self.folder, self.clock = trainer, folder, clock
         self.loss: float | None = None
         self.checkpoint_step = trainer.counters.step
+        self.saver = Saver(folder, self._landed)
         self._checkpoint_time = self._status_time = time.monotonic()
         self._status_counters = Counters(**asdict(trainer.counters))
-        self._clocks = time.perf_counter(), time.process_time()
+        self._clocks = clock()
 
     def check_finite(self) -> None:
         """Looks at the losses since the last look.
@@ -54,7 +65,7 @@ class Journal:
 
     def tick(self, train: bool = True) -> None:
         """Books the time since the last tick as training or evaluation."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = self.clock()
         name = "train_seconds" if train else "evaluate_seconds"
         setattr(
             self.trainer.counters,
@@ -106,13 +117,20 @@ class Journal:
         if every is not None and observe.evaluate_with and (last or step % every == 0):
             self.evaluate()
         now = time.monotonic()
+        self.saver.look()
         if last or now - self._checkpoint_time >= observe.checkpoint_seconds:
-            self.checkpoint()
+            self.checkpoint(wait=last)
         if now - self._status_time >= HEARTBEAT:
             self.report()
 
-    def checkpoint(self) -> None:
-        """Saves the state, which is checked to be finite first."""
+    def checkpoint(self, wait: bool = True) -> None:
+        """Saves the state, which is checked to be finite first.
+
+        Args:
+            wait: until it is on the disk; else a large one is written while training goes on.
+        """
+        if wait:
+            self.saver.join()
         if self.checkpoint_step == self.trainer.counters.step:
             return
         self.check_finite()
@@ -121,11 +139,13 @@ class Journal:
                 raise Diverged(f"{name} is not finite after step {self.trainer.counters.step}")
         self.tick()
         sync(self.folder.metrics_path)
-        save_checkpoint(self.folder, self.trainer.state())
-        self.checkpoint_step = self.trainer.counters.step
+        self.saver.save(self.trainer.state(), wait=wait)
         self._checkpoint_time = time.monotonic()
+
+    def _landed(self, step: int) -> None:
+        self.checkpoint_step = step
         if known := self.folder.status():  # at once: whoever counts deaths looks at it
-            changes = {"step": self.checkpoint_step, "checkpoint_step": self.checkpoint_step}
+            changes = {"step": self.trainer.counters.step, "checkpoint_step": step}
             self.folder.write_status(known.model_copy(update=changes))
 
     def report(self, **changes: str) -> None:

@@ -16,9 +16,9 @@ from models.counts import count_parameters
 
 #: bytes of a worker that has imported torch and trains nothing yet
 PROCESS = 500e6
-#: float32 values per parameter: weight, gradient and two moments; twice more while a checkpoint
-#: of weights and moments is written to memory and read again
-PER_PARAMETER = 4 + 2 * 3
+#: float32 values per parameter: weight, gradient and two moments; three times more while a
+#: checkpoint of weights and moments is copied, made a file in memory and read again
+PER_PARAMETER = 4 + 3 * 3
 #: values kept for the backward pass per token and application of a layer, in widths: inputs of
 #: four norms, three projections, attention and its output, two sums
 PER_WIDTH = 12

@@ -29,6 +29,12 @@ def run(
     slots_per_gpu: Annotated[
         int | None, typer.Option("--slots-per-gpu", help="small runs on one GPU at once")
     ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto", help="runs of one shape trained in one pass; default: auto on GPUs"
+        ),
+    ] = None,
     overrides: Overrides = [],  # noqa: B006
     shard: Shard = None,
     mirrors: Annotated[
@@ -55,7 +61,7 @@ def run(
     from experiments.store import check_output
 
     share = parse_shard(shard)
-    where = _backend(backend, options, workers, slots_per_gpu)
+    where = _backend(backend, options, workers, slots_per_gpu, stack)
     loaded = load_grid(grid, overrides)
     check_output(out)
     if dry_run:
@@ -80,14 +86,20 @@ def run(
 
 
 def _backend(
-    backend: str, options: list[str], workers: int | None, slots_per_gpu: int | None
+    backend: str,
+    options: list[str],
+    workers: int | None,
+    slots_per_gpu: int | None,
+    stack: str | None,
 ) -> "BackendOptions":
     """Raises LoopscopeError for options that the back end lacks."""
     from experiments.backends import backend_options
 
     if workers is not None and workers < 1:
         raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
-    return backend_options(backend, options, workers=workers, slots_per_gpu=slots_per_gpu)
+    return backend_options(
+        backend, options, workers=workers, slots_per_gpu=slots_per_gpu, stack=stack
+    )
 
 
 def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:

@@ -104,6 +104,7 @@ class Stack:
             for name, parameter in parameters.items():
                 parameter.data = self.weights[name].data[r]
         self.optimiser = self._stacked_optimiser(own)
+        self._parts = _parts_of(self.trainers)
 
     def _stacked_optimiser(self, own: list[dict[str, nn.Parameter]]) -> torch.optim.AdamW:
         """AdamW over slices of the stacked weights: those of runs with one learning rate."""
@@ -143,6 +144,16 @@ class Stack:
             views = {key: value[r] for key, value in moments.items()}
             trainer.optimiser.state[parameters[name]] = {"step": step, **views}
         return {"step": step, **moments}
+
+    def holds(self, trainers: Sequence[Trainer]) -> bool:
+        """Whether these are its runs, with the models and optimisers that they had."""
+        return self._parts == _parts_of(sorted(trainers, key=_rates))
+
+    def part(self) -> None:
+        """Lets the runs go on by themselves: their optimisers no longer count together."""
+        for trainer in self.trainers:
+            for state in trainer.optimiser.state.values():
+                state["step"] = state["step"].clone()
 
     def step(self, index: int) -> list[Loss]:
         """One optimiser step of every run in their phase `index`; the loss of each."""
@@ -218,6 +229,10 @@ def _rates(trainer: Trainer) -> tuple[float, ...]:
     training = trainer.config.training
     rates = [training.lr if phase.lr is None else phase.lr for phase in training.phases]
     return training.weight_decay, *rates
+
+
+def _parts_of(trainers: Sequence[Trainer]) -> list[tuple[Any, ...]]:
+    return [(t, t.model, t.optimiser, t.model.config) for t in trainers]
 
 
 def _fresh(parameter: Tensor) -> dict[str, Tensor]:

@@ -6,15 +6,16 @@ from typing import Any
 import torch
 
 from experiments.checkpoint import load_checkpoint
-from experiments.config import RunConfig
+from experiments.config import RunConfig, Span
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.growing import enter, smaller
-from experiments.journal import Journal
+from experiments.journal import Clock, Journal, process_clock
 from experiments.measure import chosen_probes, record_probe, rows_of
 from experiments.store import RunFolder
 from experiments.trainer import Trainer
 from generators.task import Task
+from models.objectives.objective import Loss
 
 
 def train(
@@ -25,6 +26,8 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     allow_drift: bool = False,
     tell: Callable[[str], None] = lambda message: None,
+    step: Callable[[Trainer, Span], Loss] | None = None,
+    clock: Clock = process_clock,
 ) -> bool:
     """Trains a run to its end, from its checkpoint where there is one, and measures it.
 
@@ -32,6 +35,8 @@ def train(
         stop: asked after every step and every probe; once true, a checkpoint is written.
         allow_drift: go on although code or libraries changed since the run began.
         tell: given a sentence for every file that was damaged.
+        step, clock: how a step is taken, and what its time is taken from, where several runs
+            share this process.
 
     Returns:
         Whether the run is done; False if it was stopped and can be resumed.
@@ -46,13 +51,24 @@ def train(
     damaged += begin(trainer, folder, allow_drift)
     for message in damaged:
         tell(message)
-    journal = Journal(trainer, folder)
+    journal = Journal(trainer, folder, clock)
     journal.report()
+    try:
+        return proceed(journal, stop, step or Trainer.step)
+    finally:
+        journal.saver.settle()
+
+
+def proceed(
+    journal: Journal, stop: Callable[[], bool], step: Callable[[Trainer, Span], Loss]
+) -> bool:
+    """From where the trainer is to the end; False if stopped in between."""
+    trainer = journal.trainer
     for span in trainer.spans:
         if trainer.counters.step == span.first_step:
             journal.grown(enter(trainer, span))
         while trainer.counters.step < span.last_step:
-            loss = trainer.step(span)
+            loss = step(trainer, span)
             journal.observe(loss, span)
             if stop():
                 journal.checkpoint()

@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.backends.backend import Ended, Orders
@@ -21,6 +21,7 @@ from experiments.backends.options import LocalOptions
 from experiments.devices import worker_devices
 from experiments.machine import bytes_text
 from experiments.memory import free_memory
+from experiments.stacking import Stacker
 from experiments.store import RunFolder
 from experiments.worker import CLAIM_LOST, Job, Outcome
 
@@ -31,15 +32,20 @@ class Slot:
 
     device: str
     process: subprocess.Popen[bytes] | None = None
-    folder: RunFolder | None = None
+    folders: list[RunFolder] = field(default_factory=list)
 
-    def send(self, folder: RunFolder, allow_drift: bool) -> None:
-        """Gives the slot's worker a run; starts a worker where there is none."""
+    def send(self, allow_drift: bool) -> None:
+        """Gives the slot's worker its runs; starts a worker where there is none."""
+        folder, *beside = self.folders
         if self.process is None or self.process.poll() is not None:
             self.close()
             self.process = _spawn(folder.path / "log.txt")
-        self.folder = folder
-        job = Job(folder=folder.path.absolute(), device=self.device, allow_drift=allow_drift)
+        job = Job(
+            folder=folder.path.absolute(),
+            device=self.device,
+            allow_drift=allow_drift,
+            beside=tuple(other.path.absolute() for other in beside),
+        )
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it died just now: the end of its output says so
             self.process.stdin.write(job.model_dump_json().encode() + b"\n")
@@ -92,24 +98,31 @@ class LocalBackend:
             device: free_memory(device) if given is None else given for device in set(devices)
         }
         self._warned = False
+        self.stacker = Stacker(options.stack, len(devices), orders.tell)
 
     @property
     def running(self) -> list[RunFolder]:
-        return [slot.folder for slot in self.slots if slot.folder is not None]
+        return [folder for slot in self.slots for folder in slot.folders]
 
     def take(self, queue: deque[RunFolder]) -> None:
         """Fills the free slots; a run that does not fit beside the others lets smaller ones by."""
         for slot in self.slots:
-            if slot.folder is not None:
+            if slot.folders:
                 continue
             folder = next((f for f in queue if self._fits(f, slot.device)), None)
-            if folder is not None:
-                queue.remove(folder)
-                slot.send(folder, self.orders.allow_drift)
+            if folder is None:
+                continue
+            slot.folders = [folder]
+            for other in self.stacker.companions(folder, slot.device, queue):
+                if self._fits(other, slot.device):
+                    slot.folders.append(other)
+            for taken in slot.folders:
+                queue.remove(taken)
+            slot.send(self.orders.allow_drift)
 
     def _fits(self, folder: RunFolder, device: str) -> bool:
         """Whether memory is left for a run; a device with nothing on it takes any."""
-        beside = [s.folder for s in self.slots if s.folder is not None and s.device == device]
+        beside = [folder for s in self.slots if s.device == device for folder in s.folders]
         if not beside:
             return True
         needed = sum(map(self.orders.memory, [*beside, folder]))
@@ -125,7 +138,7 @@ class LocalBackend:
 
     def ended(self, wait: float) -> list[Ended]:
         found: list[Ended] = []
-        busy = [slot for slot in self.slots if slot.folder is not None]
+        busy = [slot for slot in self.slots if slot.folders]
         if not busy:
             time.sleep(wait)
             return found
@@ -138,12 +151,17 @@ class LocalBackend:
             slot: Slot = key.data
             assert slot.process is not None and slot.process.stdout is not None
             line = slot.process.stdout.readline()
-            folder, slot.folder = slot.folder, None
-            assert folder is not None
             if line.endswith(b"\n"):
-                found.append((folder, Outcome.model_validate_json(line)))
-            else:
-                found.append((folder, _last_words(folder, slot.process.wait())))
+                outcome = Outcome.model_validate_json(line)
+                folder = next(f for f in slot.folders if f.run_id == outcome.run_id)
+                slot.folders.remove(folder)
+                found.append((folder, outcome))
+                continue
+            status = slot.process.wait()
+            if len(slot.folders) > 1:  # it may have been any one of them
+                self.stacker.part(slot.folders)
+            found += [(folder, _last_words(folder, status)) for folder in slot.folders]
+            slot.folders = []
         return found
 
     def stop(self) -> None:
@@ -153,11 +171,11 @@ class LocalBackend:
         self._signal_busy(signal.SIGKILL)
         for slot in self.slots:
             slot.close()
-            slot.folder = None
+            slot.folders = []
 
     def _signal_busy(self, number: int) -> None:
         for slot in self.slots:
-            if slot.folder is not None:
+            if slot.folders:
                 slot.signal(number)
 
     def describe(self, folders: Sequence[RunFolder]) -> str:

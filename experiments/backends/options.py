@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from experiments.errors import LoopscopeError
 from experiments.loading import load_yaml
@@ -30,6 +30,11 @@ class LocalOptions(_Options):
     slots_per_gpu: int = Field(1, ge=1, description="runs on one GPU at the same time")
     memory_gb: float | None = Field(
         None, gt=0, description="for all runs together; None: what is free when the grid starts"
+    )
+    stack: PositiveInt | Literal["auto"] | None = Field(
+        None,
+        description="most runs of one shape whose steps are taken together; auto: as it pays; "
+        "None: auto on a GPU, 1 on a CPU",
     )
 
 
