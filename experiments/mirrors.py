@@ -15,6 +15,7 @@ from experiments.errors import LoopscopeError
 from experiments.files import read_json, write_json
 from experiments.plugins import nearest
 from experiments.store import RunFolder
+from experiments.versions import read_current, stamped
 
 #: seconds between looks at the metrics of running runs
 EVERY = 2.0
@@ -72,7 +73,7 @@ class WeightsAndBiases:
                 id=folder.run_id,
                 name=folder.run_id,
                 dir=str(self.home),
-                config=read_json(folder.path / "config.json"),
+                config=read_current(folder.path / "config.json"),
                 mode="offline",
                 reinit="create_new",
             )
@@ -152,7 +153,7 @@ class Mirrors:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 for line in lines[copied:]:
                     mirror.write(folder, int(line["step"]), scalars(line))
-                write_json(place, {"lines": len(lines)}, durable=False)
+                write_json(place, stamped({"lines": len(lines)}), durable=False)
             except Exception as error:  # whatever another tool does wrong
                 self._failed(name, error)
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def same(first: tuple[pd.DataFrame, ...], second: tuple[pd.DataFrame, ...]) -> N
 
 def test_the_index_gives_the_frames_of_the_folders(out: Path) -> None:
     before = frames(out)
-    assert before[0].attrs["read_from"] == f"{out}: 11 run read from their folders"
+    assert before[0].attrs["read_from"] == f"{out}: 11 runs read from their folders"
     built = write_index(out)
     assert built.problems == ()
     after = frames(out)
@@ -163,6 +164,25 @@ def test_an_index_that_cannot_be_used_is_not(out: Path, name: str, damage: str) 
     told = after[0].attrs["read_from"]
     assert "from index.parquet" not in told
     assert (damage, name) == ("missing", INDEX) or f"`loopscope index {out}` makes" in told
+
+
+def test_many_runs_are_indexed_in_little_time(tmp_path: Path) -> None:
+    """A tenth of the 2,000 runs with 100 lines that are to take less than 5 s."""
+    run = json.dumps(config("multihop", 4, 0))
+    lines = [{"step": s, "loss": 3 / s, "lr": 1e-3, "tokens": s} for s in range(1, 101)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    for i in range(200):
+        folder = tmp_path / f"multihop-1x4-{i:012x}"
+        folder.mkdir()
+        result = {"run_id": folder.name, "measurements": accuracies(4, {2: 0.5}, 0.1)}
+        (folder / "config.json").write_text(run)
+        (folder / "metrics.jsonl").write_text(text)
+        (folder / "result.json").write_text(json.dumps(result))
+    build_index(tmp_path)
+    start = time.process_time()
+    built = write_index(tmp_path)
+    assert time.process_time() - start < 0.5
+    assert (built.index.runs.num_rows, built.index.lines.num_rows) == (200, 20_000)
 
 
 # --- archives --------------------------------------------------------------------------------
