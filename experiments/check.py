@@ -46,6 +46,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             message = _misfit(
                 type(probe), probe.model_dump_json(), type(task), task.model_dump_json()
             )
+            message = message or _blind(probe, config)
             if message is not None:
                 yield ("observe", name, str(i)), message
 
@@ -90,12 +91,6 @@ def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
                 yield ("training", "phases", str(i), name), f"needs model kind looped, not {kind}"
     if config.training.recompute:
         yield ("training", "recompute"), f"needs model kind looped, not {kind}"
-    observe = config.observe
-    for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
-        for i, probe in enumerate(probes or ()):
-            if probe.looks_inside:
-                message = f"probe {probe.kind} looks inside the model; it cannot measure {kind}"
-                yield ("observe", name, str(i)), message
 
 
 def _impossible_loops(
@@ -156,6 +151,18 @@ def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple
             )
             yield here, message
         before = core
+
+
+def _blind(probe: Probe, config: RunConfig) -> str | None:
+    """Why a probe cannot see what it looks at in this model, None if it can."""
+    objective = config.canonical().objective
+    exits = objective.uses_gate and objective.halting is None
+    try:
+        for part in parts_for(probe, config.task).values():
+            probe.check_model(config.model, part, exits=exits)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 @cache

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from generators.task import Batch
+from generators.streams import Stream, generator
+from generators.task import Batch, Task
+from models.config import LoopedConfig
 from models.early_exit import (
     AllLoops,
     ExitRule,
@@ -27,6 +29,7 @@ from probes.statistics import summarise, wilson_interval
 
 if TYPE_CHECKING:
     from models.interface import LoopedModel
+    from models.model import ModelConfig
 
 Row = dict[str, Any]
 
@@ -71,7 +74,8 @@ class Exits(QuestionProbe):
     probability of having left by loop t, taken as the probability that the likeliest token after
     loop t is right. Only the gate objective trains for anything like that.
 
-    Rules that need a gate are left out where there is none. A model from elsewhere decodes
+    What needs a gate is left out where there is none, or one that `act` trained, which adds up to
+    a halt and is no distribution over exits. A model from elsewhere decodes
     nothing: answers of a single token are read from all its loops, and no saving is reported.
     """
 
@@ -91,7 +95,8 @@ class Exits(QuestionProbe):
         Raises:
             ValueError: a static exit beyond the loops.
         """
-        loops, gate = states_of(model, self.loops), model.read_exit is not None
+        loops = states_of(model, self.loops)
+        gate = model.read_exit is not None and model.halting is None
         static = range(1, loops + 1) if self.static is None else self.static
         rules: dict[str, ExitRule] = {"all": AllLoops()}
         rules |= {f"static loop={loop}": StaticExit(loop=loop) for loop in static}
@@ -101,6 +106,16 @@ class Exits(QuestionProbe):
         for rule in rules.values():
             rule.check(loops, gate=gate)
         return rules
+
+    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+        loops = model.states(self.loops)
+        for loop in self.static or ():
+            StaticExit(loop=loop).check(loops, gate=exits)
+        if not isinstance(model, LoopedConfig) and (longest := _longest_answer(task)) > 1:
+            raise ValueError(
+                f"probe exits reads a model from elsewhere, such as {model.kind}, from answers of "
+                f"a single token; {task.kind} has answers of {longest}"
+            )
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Rows of every difficulty, rule after rule, head and gate; last the correlations.
@@ -141,11 +156,17 @@ class Exits(QuestionProbe):
                 best = [outputs.logits(t, at).float().softmax(-1).max(-1) for t in every]
                 confidence = torch.stack([b.values for b in best])
                 claimed = [confidence, torch.stack([b.indices == wanted for b in best])]
-                if outputs.read_exit is not None:
+                if outputs.read_exit is not None and subject.model.halting is None:
                     claimed.append(exit_log_probabilities(outputs.exit_logits(at).float()).exp())
             found.append([one.cpu().numpy() for one in claimed])
         columns = [np.concatenate(c, axis=1) for c in zip(*found, strict=True)]
         return Claims(columns[0], columns[1], columns[2] if len(columns) > 2 else None)
+
+
+def _longest_answer(task: Task) -> int:
+    """Of a few documents, in tokens."""
+    start, stop = task.sample(generator(0, Stream.PROBE), 64).spans["answer"].T
+    return int((stop - start).max())
 
 
 def _rule_rows(followed: dict[str, Followed], floor: float | None) -> Iterator[Row]:

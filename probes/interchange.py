@@ -88,6 +88,7 @@ class Interchange(QuestionProbe):
     the last loop replaces what the head reads; and another span there changes nothing.
     """
 
+    looks_inside: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     kind: Literal["interchange"] = "interchange"

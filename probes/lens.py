@@ -16,6 +16,7 @@ from pydantic import Field
 
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
+from models.config import LoopedConfig
 from probes.probe import Measurement, Subject
 from probes.questions import QuestionProbe, before, chunks, final_span, floor_of, having
 from probes.statistics import summarise, wilson_interval
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.looped import LoopedTransformer
+    from models.model import ModelConfig
 
 #: documents from which the names of latent values are learned
 NAMING = 20_000
@@ -81,6 +83,13 @@ class Lens(QuestionProbe):
     span: str = Field("answer", description="what follows where the states are read")
     blocks: bool = Field(False, description="read every block call as well")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
+
+    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+        if self.blocks and not isinstance(model, LoopedConfig):
+            raise ValueError(
+                f"probe lens with blocks reads block calls, which {model.kind} does not show; "
+                "set blocks to false"
+            )
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """All rows, difficulty by difficulty.

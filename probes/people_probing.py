@@ -35,6 +35,7 @@ class PeopleProbing(Probe):
     """
 
     by_default: ClassVar[bool] = False
+    looks_inside: ClassVar[bool] = True
     norm: ClassVar[str]
 
     targets: tuple[Target, ...] = Field(TARGETS, min_length=1, description="attributes")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from models.interface import LoopedModel
     from models.looped import LoopedTransformer
+    from models.model import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,23 @@ class Probe(BaseModel, ABC):
         """
         if not self.applies(task):
             raise ValueError(f"probe {self.kind} does not apply to task {task.kind}")
+
+    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+        """Whether a model shows what these settings look at, asked before anything is trained.
+
+        Args:
+            exits: it will have a gate whose λ are a distribution over exits.
+
+        Raises:
+            ValueError: it does not, and which setting asks for it.
+        """
+        from models.config import LoopedConfig
+
+        if self.looks_inside and not isinstance(model, LoopedConfig):
+            raise ValueError(
+                f"probe {self.kind} looks inside the model; it cannot measure {model.kind}, which "
+                "shows its state after every loop and nothing else"
+            )
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:

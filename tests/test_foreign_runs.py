@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from experiments.check import problems
 from experiments.errors import LoopscopeError
 from experiments.grid import load_grid
+from experiments.measure import measure, subject_of
 from experiments.plan import cost
+from experiments.plugins import choices
 from experiments.results import load_runs
 from experiments.store import RunFolder
 from experiments.train import train
 from experiments.trained import load_model
+from probes.probe import Probe
 
 FILE = '''
 from typing import Literal
@@ -110,9 +114,63 @@ def test_the_same_seed_is_the_same_run(grid: Path, tmp_path: Path) -> None:
         ("training.phases.0.backprop_loops=1", "needs model kind looped"),
         ("training.phases.0.growth=stack", "needs model kind looped"),
         ("observe.probes=[{kind: decoding, cache: {}}]", "probe decoding looks inside the model"),
+        ("observe.probes=[{kind: interchange}]", "probe interchange looks inside the model"),
+        ("observe.probes=[{kind: lens, blocks: true}]", "lens with blocks reads block calls"),
+        (
+            "observe={evaluate_every: 5, evaluate_with: [{kind: interchange}]}",
+            "evaluate_with.0: probe interchange looks inside",
+        ),
+        ("observe.compile_blocks=gpu", "gpu needs model kind looped"),
     ],
 )
 def test_what_only_ours_can_do_is_refused(grid: Path, change: str, says: str) -> None:
     with pytest.raises(LoopscopeError, match=says):
         load_grid(grid, (change,))
     assert not list(problems(next(iter(load_grid(grid).runs.values()))))
+
+
+PEOPLE = "task={kind: bios, people: 20}"
+
+
+@pytest.mark.parametrize("kind", ["p_probing", "q_probing"])
+def test_what_changes_the_embedding_is_refused(grid: Path, kind: str) -> None:
+    with pytest.raises(LoopscopeError, match=f"probe {kind} looks inside the model"):
+        load_grid(grid, (PEOPLE, f"observe.probes=[{{kind: {kind}}}]"))
+
+
+def test_exits_of_several_tokens_are_refused_before_training(grid: Path) -> None:
+    with pytest.raises(LoopscopeError, match="answers of a single token"):
+        load_grid(grid, ("task={kind: depo, nodes: 12, hops: 4}", "observe.probes=[{kind: exits}]"))
+
+
+STATES = {
+    "accuracy": {"loops": "all", "items": 16},
+    "exits": {"items": 16},
+    "lens": {"items": 16},
+    "linear": {"items": 32, "folds": 2},
+    "dynamics": {"items": 16, "loops": 8, "window": 4, "most_period": 2},
+    "extrapolation": {"items": 16, "factor": 2},
+    "pass_at_k": {"items": 16},
+}
+
+
+@pytest.mark.parametrize("objective", ["last_loop", "entropy", "act"])
+def test_probes_of_states_alone_measure_them(grid: Path, objective: str) -> None:
+    """Everything that needs nothing but states goes through `problems` and then measures."""
+    probes = [{"kind": kind, **fields} for kind, fields in STATES.items()]
+    text = yaml.safe_dump(probes, default_flow_style=True, width=10_000).strip()
+    changes = ("model.loops=2", f"objective.kind={objective}", f"observe.probes={text}")
+    (config,) = load_grid(grid, changes).runs.values()
+    task = config.bound_task()
+    model = config.build_model(task).eval()
+    subject = subject_of(config, model, task, torch.device("cpu"))
+    assert config.observe.probes is not None
+    for probe in config.observe.probes:
+        rows = measure(subject, (probe,))
+        assert rows and {row.loop for row in rows} & {1, 2}, probe.kind
+
+
+def test_every_probe_says_whether_it_looks_inside() -> None:
+    """What works on a model from elsewhere is tested above; all others ask for ours."""
+    inside = {k for k, cls in choices(Probe, "probes").items() if cls.looks_inside}
+    assert inside == {"decoding", "interchange", "p_probing", "q_probing"}
