@@ -200,3 +200,38 @@ def test_heat_map_has_a_cell_per_loop_and_layer(out: Path) -> None:
     assert set(data["layer"]) == {"core.0", "end"} and set(data["n"]) == {2}
     by_loop = data[data["layer"] == "end"].set_index("loop")["mean"]
     assert by_loop.to_dict() == {n: pytest.approx(0.9 - 0.3 * n) for n in (1, 2, 3)}
+
+
+def test_heat_map_sets_tokens_further_left_further_left(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    rows = []
+    for before in ("", " -1"):
+        rows.append(row("probe_selectivity", -0.01, f"hop.1@embed{before}", 0))
+        for loop in (1, 2):
+            value = 0.4 * loop + (0.1 if before else 0.0)
+            rows.append(row("probe_selectivity", value, f"hop.1@core.0{before}", loop))
+            rows.append(row("probe_selectivity", value, f"hop.1@state{before}", loop))
+    write_run(tmp_path, "a", config("multihop", 2, 0), rows)
+    figure = HeatMap(metric="probe_selectivity")
+    data = figure.data(tmp_path, None)
+    assert set(data[data["loop"] == 0]["layer"]) == {"end"}, "the embedding comes before loop 1"
+    with style():
+        (axes,) = figure.plot(data).axes
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
+    assert ticks == ["core.0 −1", "end −1", "core.0", "end"]
+    cells = [text.get_text() for text in axes.texts]
+    assert cells == ["-0.01", "-0.01", *["0.50"] * 2, *["0.40"] * 2, *["0.90"] * 2, *["0.80"] * 2]
+    assert axes.collections[0].get_clim() == (-0.01, 1.0)
+
+
+def test_q_exit_curve_leaves_out_what_has_one_loop(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    for loops in (1, 3):
+        rows = [row("exit_accuracy", 0.5, "static loop=1"), row("exit_loops", 1, "static loop=1")]
+        write_run(tmp_path, f"a{loops}", config("multihop", loops, 0), rows)
+    figure = QExitCurve()
+    data = figure.data(tmp_path, None)
+    assert set(data["n_loops"]) == {3}
+    with style():
+        (axes,) = figure.plot(data).axes
+    assert axes.get_xticks().tolist() == [1, 2, 3]

@@ -31,6 +31,8 @@ class QExitCurve(Figure):
 
         runs = load_runs(out, grid)
         right = self.select(runs, metric="exit_accuracy", difficulty=self.difficulty)
+        if (right["n_loops"] > 1).any():  # with a single loop there is nowhere to leave
+            right = right[right["n_loops"] > 1]
         loops = self.select(runs, metric="exit_loops", difficulty=self.difficulty)
         rows = right.merge(
             loops[[*KEY, "value"]].rename(columns={"value": "mean_loops"}), on=KEY
@@ -44,18 +46,29 @@ class QExitCurve(Figure):
         return rows.assign(panel=panel, rule=[item.partition(" ")[0] for item in rows["item"]])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.figures.drawing import FLOOR, GREY, legend, look, panels, seeds_note
+        from experiments.figures.drawing import (
+            FLOOR,
+            GREY,
+            counting_axis,
+            legend,
+            look,
+            panels,
+            seeds_note,
+        )
 
         data = data[data["rule"] != "all"]  # the last static exit
         looks = look(sorted(data["rule"].unique(), key=lambda rule: (rule != "static", rule)))
         names = list(dict.fromkeys(data["panel"]))
-        picture, grid = panels(names, "mean loops", "held-out accuracy")
+        arms = len(names) // data["difficulty"].nunique(dropna=False)
+        columns = arms if 1 < arms < 5 else 3
+        picture, grid = panels(names, "mean loops", "held-out accuracy", columns=columns)
         for axes, name in zip(grid, names, strict=True):
             rows = data[data["panel"] == name]
             for rule, (colour, marker) in looks.items():
                 _plot_rule(axes, rows[rows["rule"] == rule], colour, marker)
             if rows["floor"].notna().any():
                 axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
+            counting_axis(axes, range(1, int(data["n_loops"].max()) + 1))
             axes.set_ylim(-0.03, 1.05)
         if self.title:
             picture.suptitle(self.title, fontsize=10.5)
