@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.backends import BackendOptions, backend_options, make_backend
+from experiments.backends import BackendOptions, LocalOptions, backend_options, make_backend
 from experiments.backends.backend import Orders
 from experiments.config import RunConfig, spans
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.executor import Executor
 from experiments.files import read_json
-from experiments.memory import run_memory
+from experiments.memory import possible_memory, run_memory
 from experiments.mirrors import Mirrors
 from experiments.progress import Progress
 from experiments.repair import check_plain
@@ -79,8 +79,8 @@ def run_grid(
         mirrors: copies of the metrics for other tools, below OUT/mirrors.
 
     Raises:
-        LoopscopeError: the folder cannot be used, a library is missing, or a run to resume began
-            with other code.
+        LoopscopeError: the folder cannot be used, a library is missing, a run needs more memory
+            than there is, or one to resume began with other code.
     """
     out = Path(out)
     folders, configs = _unique_runs(grid, out, shard)
@@ -91,6 +91,8 @@ def run_grid(
     todo = _todo(states, configs, retry_failed)
     for folder in todo:
         check_plain(folder.path)
+    if isinstance(options, LocalOptions):  # other back ends work on machines that are not known
+        _refuse_memory(todo, configs)
     if not allow_drift:
         _refuse_drift(todo, configs)
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
@@ -236,6 +238,17 @@ def _first(run_id: str, configs: dict[RunFolder, RunConfig], out: Path) -> str:
     return run_id
 
 
+def _refuse_memory(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
+    """Before any work: a run that needs more memory than there is would only be killed by it."""
+    for folder in folders:
+        try:
+            possible_memory(folder.run_id, configs[folder])
+        except LoopscopeError:
+            raise
+        except Exception:  # of its own code, which its worker says better
+            continue
+
+
 def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
     """Before any work: which runs would be resumed with other code than they began with."""
     changes = {}
@@ -252,7 +265,15 @@ def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig])
 
 def _record(grid: "Grid", out: Path) -> None:
     points = [{"run_id": p.run_id, "part": p.part, "labels": dict(p.labels)} for p in grid.points]
-    record_grid(out, grid.name, title=grid.title, figures=list(grid.figures), points=points)
+    record_grid(
+        out,
+        grid.name,
+        title=grid.title,
+        figures=list(grid.figures),
+        points=points,
+        source=grid.source,
+        overrides=list(grid.overrides),
+    )
 
 
 def _estimated_flops(config: RunConfig) -> float:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ import pytest
 from experiments import calibration
 from experiments.calibration import TimeModel, cache_path, fit, load_calibration
 from experiments.check import problems
-from experiments.config import RunConfig
-from experiments.costs import Work, cost_and_work
+from experiments.config import RunConfig, spans
+from experiments.costs import Work, cost, cost_and_work
+from experiments.errors import LoopscopeError
 from experiments.estimate import Estimator, Finished
 from experiments.files import write_json
 from experiments.grid import load_grid
 from experiments.machine import device_name
-from experiments.plan import of_shard, plan, totals
+from experiments.memory import run_memory
+from experiments.plan import as_text, of_shard, plan, side_by_side, totals
+from experiments.progress import duration
+from experiments.runner import run_grid
 from experiments.schedule import makespan
+from generators.streams import Stream, generator
 
 REFERENCE = Path(__file__).parents[1] / "experiments" / "reference" / "quick"
 
@@ -32,6 +38,34 @@ def config(loops: int = 1, steps: int = 10, **model: Any) -> RunConfig:
             "training": {"batch": 32, "phases": [{"until_step": steps}]},
         }
     )
+
+
+def mixture(*phases: dict[str, Any]) -> RunConfig:
+    """Short documents and long ones, in the shares of each phase."""
+    components = {
+        "long": {"task": {"kind": "bios", "people": 40}},
+        "short": {"task": {"kind": "multihop", "entities": 8, "relations": 4, "hops": 2}},
+    }
+    return RunConfig.model_validate(
+        {
+            "task": {"kind": "mixture", "components": components},
+            "model": {"kind": "looped", "width": 32, "heads": 1},
+            "training": {"batch": 32, "phases": phases},
+        }
+    )
+
+
+def tokens_drawn(config: RunConfig) -> int:
+    """Those of every document that training draws, counted one batch after the other."""
+    task, total = config.bound_task(), 0
+    for span in spans(config.training, task):
+        step, first = span.first_step, span.first_document
+        while first < span.last_document:
+            n = min(config.training.batch, span.last_document - first)
+            rng = generator(config.seed, Stream.TRAIN, step)
+            total += int((task.sample(rng, n, index=first).tokens != 0).sum())
+            step, first = step + 1, first + n
+    return total
 
 
 @pytest.fixture
@@ -48,6 +82,25 @@ def test_work_is_linear_in_steps_and_its_core_in_loops() -> None:
     steps, calls, flops, values, updates = b - a
     assert steps == updates == 0
     assert calls == 10 and flops > 0 and values > 0
+
+
+def test_tokens_and_work_are_those_of_the_weights_of_each_phase() -> None:
+    long, short = {"long": 1.0, "short": 0.0}, {"long": 0.0, "short": 1.0}
+    even = mixture({"until_step": 20})
+    runs = [
+        even,
+        mixture({"until_step": 20, "weights": long}),
+        mixture({"until_step": 20, "weights": short}),
+        mixture({"until_step": 5, "weights": long}, {"until_step": 20, "weights": short}),
+        mixture({"until_step": 15, "weights": long}, {"until_step": 20}),
+    ]
+    for run in runs:
+        assert cost(run).tokens == pytest.approx(tokens_drawn(run), rel=0.05)
+    flops = [cost_and_work(run)[1].flops for run in runs]
+    # a phase costs what the whole run would, in proportion to its steps
+    assert flops[3] == pytest.approx(0.25 * flops[1] + 0.75 * flops[2], rel=1e-3)
+    assert flops[4] == pytest.approx(0.75 * flops[1] + 0.25 * flops[0], rel=1e-3)
+    assert flops[1] > 3 * flops[2], "and short documents cost much less than long ones"
 
 
 def test_a_fit_finds_planted_coefficients() -> None:
@@ -124,6 +177,42 @@ def test_shares_are_those_of_the_runner(tmp_path: Path, cache: Path) -> None:
         folders, _ = _unique_runs(grid, tmp_path, (i, 2))
         mine = dict.fromkeys(p.run_id for p in of_shard(planned, (i, 2)))
         assert list(mine) == [f.run_id for f in folders]
+
+
+def test_shares_side_by_side_end_with_the_slowest(tmp_path: Path, cache: Path) -> None:
+    planned = plan(load_grid("quick"), tmp_path)
+    assert side_by_side(planned, 2) == {}, "no times without a calibration"
+    names = list(dict.fromkeys(p.run_id for p in planned))
+    seconds = {name: float(2**i) for i, name in enumerate(names)}
+    timed = [replace(p, seconds=seconds[p.run_id]) for p in planned]
+    shares = [[seconds[n] for n in names[i::3]] for i in range(3)]
+    sums = [sum(share) for share in shares]
+    assert side_by_side(timed, 3, workers=1) == {1: (max(sums), sums.index(max(sums)) + 1)}
+    assert side_by_side(timed, 10**6, workers=1) == {1: (max(seconds.values()), len(names))}
+    grid, found = load_grid("quick"), side_by_side(timed, 3, workers=1)
+    text = as_text(grid, of_shard(timed, (1, 3)), 1, found)
+    assert f"still to do: 1 worker {duration(sums[0])}" in text
+    assert f"all shares side by side: 1 worker each {duration(max(sums))}" in text
+    assert "side by side" not in as_text(grid, timed, 1)
+    done = [replace(p, status="done") for p in timed]
+    assert side_by_side(done, 3) == {}
+
+
+def test_run_refuses_what_plan_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    grid = load_grid("quick")
+    needed = max(map(run_memory, grid.runs.values()))
+    monkeypatch.setenv("LOOPSCOPE_MEMORY", str(needed - 1))
+    messages = []
+    for refused in (lambda: plan(grid, tmp_path), lambda: run_grid(grid, tmp_path, progress=False)):
+        with pytest.raises(LoopscopeError, match="needs about .* of memory") as error:
+            refused()
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+    assert not list(tmp_path.glob("*/config.json")), "before any work"
+    monkeypatch.setenv("LOOPSCOPE_MEMORY", str(needed))
+    plan(grid, tmp_path)
 
 
 def test_estimates_stand_beside_what_was_measured(cache: Path) -> None:
