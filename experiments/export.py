@@ -10,28 +10,34 @@ def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")],
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="default: RUN-FORMAT.safetensors, here"),
+        typer.Argument(
+            metavar="[FILE]", help="default: RUN-FORMAT.safetensors, of hf a folder RUN-hf, here"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
     format: Annotated[
-        Literal["safetensors", "ouro"],
-        typer.Option(help="our names of the parameters, or those of the published Ouro"),
+        Literal["safetensors", "ouro", "hf"],
+        typer.Option(
+            help="our names of the parameters, those of the published Ouro, or a folder for "
+            "transformers, code included"
+        ),
     ] = "safetensors",
 ) -> None:
-    """Write the weights of a finished run as a safetensors file."""
+    """Write the weights of a finished run for other programs."""
     typer.echo(export_run(run, file, out, format))
 
 
 def export_run(
-    run: str, file: Path | None, out: Path, format: Literal["safetensors", "ouro"]
+    run: str, file: Path | None, out: Path, format: Literal["safetensors", "ouro", "hf"]
 ) -> Path:
-    """The file that was written, with the model's config in its metadata.
+    """The file that was written, with the model's config in its metadata, or the folder.
 
     Raises:
         LoopscopeError: no such run, it is not done, or its model has no such format.
     """
     from experiments.compare import run_folder
     from experiments.errors import LoopscopeError
+    from experiments.export_hf import export_hf
     from experiments.trained import load_trained
     from models.interop import save_ouro, save_tensors
     from models.looped import LoopedTransformer
@@ -39,16 +45,19 @@ def export_run(
     folder = run_folder(run, out)
     if folder.result() is None:
         raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
-    path = file or Path(f"{folder.run_id}-{format}.safetensors")
+    ending = "" if format == "hf" else ".safetensors"
+    path = file or Path(f"{folder.run_id}-{format}{ending}")
     if not path.parent.is_dir():
         raise LoopscopeError(f"{path.parent} is no folder; make it first")
-    if path.is_dir():
+    if path.is_dir() and format != "hf":
         raise LoopscopeError(f"{path} is a folder; FILE needs the name of a file")
-    model, _, _ = load_trained(folder, "cpu")
+    model, task, _ = load_trained(folder, "cpu")
     if not isinstance(model, LoopedTransformer):
         raise LoopscopeError(f"{folder.run_id}: only models of kind looped can be exported")
     try:
-        if format == "ouro":
+        if format == "hf":
+            export_hf(model, task.vocabulary, path)
+        elif format == "ouro":
             save_ouro(model, path)
         else:
             # tied weights are one tensor, which a safetensors file holds once

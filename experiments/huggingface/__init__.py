@@ -1,0 +1,1 @@
+"""Code that is copied into exported folders. It imports nothing of this package."""
