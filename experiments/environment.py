@@ -4,17 +4,20 @@ Sources are compared file by file. A file that was added is no difference: nothi
 used can have changed without one of its own files changing.
 """
 
+import ast
 import hashlib
-import inspect
+import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import experiments
 import generators
 import models
 from experiments.config import RunConfig
@@ -24,9 +27,15 @@ from experiments.store import RunFolder
 #: modules of this package that decide weights
 TRAINING = tuple(
     f"{name}.py"
-    for name in ("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack")
+    for name in (
+        *("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack"),
+        *("checkpoint", "saving"),
+    )
 )
 VERSIONS = ("torch", "numpy")
+LAB = ("generators", "models", "probes", "experiments")
+#: where Python and installed packages lie
+INSTALLED = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 
 
 def _root(package: Any) -> Path:
@@ -44,7 +53,7 @@ def _hashes(root: Path, files: Iterable[Path]) -> dict[str, str]:
 def source_hashes() -> dict[str, dict[str, str]]:
     """Group -> file -> SHA-256 (16 digits) of the code and data that decide weights."""
     data, code = _root(generators), _root(models)
-    here = Path(__file__).parent
+    here = _root(experiments)
     return {
         "generators": _hashes(data, data.rglob("*.py")),
         "pools": _hashes(data, [p for p in data.rglob("*.txt") if p.is_file()]),
@@ -54,14 +63,45 @@ def source_hashes() -> dict[str, dict[str, str]]:
 
 
 def _plugin_hashes(config: RunConfig) -> dict[str, str]:
-    """Files outside the packages that the run's task, model or objective comes from."""
-    files = {}
-    for part in (config.task, *config.task.parts.values(), config.model, config.objective):
-        cls = type(part)
-        if cls.__module__.split(".")[0] not in ("generators", "models"):
-            path = Path(inspect.getfile(cls))
-            files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    """Files from elsewhere that the run's task, model or objective comes from, and what they use.
+
+    They are known by name, wherever they lie; a second one of a name by its folder too.
+    """
+    parts = (config.task, *config.task.parts.values(), config.model, config.objective)
+    waiting = [base.__module__ for part in parts for base in type(part).__mro__]
+    seen: set[str] = set()
+    files: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop(0)
+        path = _own_file(name)
+        if name in seen or path is None:
+            continue
+        seen.add(name)
+        known = path.name if path.name not in files else f"{path.parent.name}/{path.name}"
+        files[known] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        waiting += _imports(path, sys.modules[name].__package__)
     return files
+
+
+def _own_file(module: str) -> Path | None:
+    """The source of a module that is neither ours nor installed."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or not file.endswith(".py") or module.split(".")[0] in LAB:
+        return None
+    installed = any(Path(file).is_relative_to(folder) for folder in INSTALLED)
+    return None if installed else Path(file)
+
+
+def _imports(path: Path, package: str | None) -> Iterator[str]:
+    """Modules that a file may import, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(name, package) if node.level else name
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _version(package: str) -> str:
