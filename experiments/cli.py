@@ -1,13 +1,13 @@
 """The command `loopscope`. Everything heavy is imported by the command that needs it."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from experiments import (
     data_commands,
+    figure_commands,
     plan_commands,
     report_commands,
     results_commands,
@@ -17,7 +17,7 @@ from experiments import (
 )
 from experiments.errors import LoopscopeError
 from experiments.export import export
-from experiments.options import RUNS, GridName, Out, OutArgument, Overrides, Where
+from experiments.options import RUNS, Out, OutArgument, Overrides, Where
 
 app = typer.Typer(
     help="What does a transformer gain when it runs the same layers several times?",
@@ -26,36 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.command()
-def figure(
-    grid: GridName,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIGURE]...", help="names or kinds; all if none")
-    ] = None,
-    out: Out = RUNS,
-    folder: Annotated[Path | None, typer.Option(help="default: OUT/figures")] = None,
-    where: Where = [],  # noqa: B006 typer copies it
-) -> None:
-    """Draw the figures that a grid file describes, from the results in a folder."""
-    from experiments.conditions import as_filters, parse
-    from experiments.grid import load_grid
-    from experiments.results import read_from
-
-    loaded = load_grid(grid)
-    wanted = list(loaded.figures)
-    if names:
-        wanted = []
-        for name in names:
-            known = [f for f in loaded.figures if name in (f.get("name"), f["kind"])]
-            wanted += known or [{"kind": name}]
-    if not wanted:
-        raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
-    if chosen := as_filters(parse(where)):
-        wanted = [{**f, "where": {**f.get("where", {}), **chosen}} for f in wanted]
-    run_commands.draw_figures(wanted, out, loaded.name, folder)
-    typer.echo(read_from(out, loaded.name), err=True)
 
 
 @app.command()
@@ -141,6 +111,7 @@ app.command()(plan_commands.calibrate)
 app.command()(watch_commands.status)
 app.command()(watch_commands.logs)
 app.command()(results_commands.table)
+app.command()(figure_commands.figure)
 app.command()(results_commands.index)
 app.command()(results_commands.archive)
 app.command()(results_commands.rm)

@@ -50,12 +50,19 @@ class GridPoint:
 
 @dataclass(frozen=True)
 class Grid:
-    """An expanded grid, in the order of its file."""
+    """An expanded grid, in the order of its file.
+
+    Attributes:
+        source: the text of the file.
+        overrides: `path=value` on top of it.
+    """
 
     name: str
     title: str
     figures: tuple[dict[str, Any], ...]
     points: tuple[GridPoint, ...]
+    source: str = ""
+    overrides: tuple[str, ...] = ()
 
     @property
     def runs(self) -> dict[str, RunConfig]:
@@ -117,7 +124,8 @@ def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
         {**fields, "kind": path_of(type(figure)) or figure.kind}
         for fields, figure in zip(data.get("figures", ()), file.figures, strict=True)
     )
-    return Grid(file.name, file.title, figures, tuple(points))
+    text = path.read_text(encoding="utf-8")
+    return Grid(file.name, file.title, figures, tuple(points), text, tuple(overrides))
 
 
 def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Problem]]:

@@ -282,12 +282,14 @@ def record_grid(
     title: str,
     figures: list[dict[str, Any]],
     points: Iterable[dict[str, Any]],
+    **asked: Any,
 ) -> None:
     """Writes which points ({run_id, part, labels}) a grid has; an edited grid replaces the list.
 
     Run folders are never removed, whatever happens to the grid that asked for them.
+
+    Args:
+        asked: what reports say of it, JSON-ready: `source`, its file, and `overrides`.
     """
-    write_json(
-        out / "grids" / f"{name}.json",
-        stamped({"name": name, "title": title, "figures": figures, "points": list(points)}),
-    )
+    record = {"name": name, "title": title, **asked, "figures": figures, "points": list(points)}
+    write_json(out / "grids" / f"{name}.json", stamped(record))

@@ -13,6 +13,7 @@ import pytest
 from synthetic_results import config, write_run, write_toy
 from typer.testing import CliRunner
 
+from experiments.archive import write_archive
 from experiments.cli import app
 from experiments.errors import LoopscopeError
 from experiments.grid import load_grid
@@ -217,6 +218,7 @@ def test_what_cannot_be_written_is_said_before_anything_is(tmp_path: Path, out: 
         ((out, "tyo"), "has no results of a grid 'tyo'"),
         ((out, "toy", tmp_path / "no" / "x.html"), "is no folder; make it"),
         ((out, "toy", tmp_path), "needs the name of a file"),
+        ((out, "toy", out / "loopscope.json"), "ends in .html"),
         ((out, "toy", None, ("capacity-eqal",)), "did you mean"),
     ):
         with pytest.raises(LoopscopeError, match=message):
@@ -244,6 +246,12 @@ def test_a_shipped_grid_is_known_by_its_points(tmp_path: Path) -> None:
     assert known.question.startswith("Minutes on a laptop, one seed")
     assert known.command("run", "a b") == "loopscope run quick --out 'a b'"
     assert ("capacity", "model.loops", "1 | 2 | 4") in known.axes.rows
+    text = grid.source.replace("Minutes", "Hours")
+    extra = {"source": text, "overrides": ["seed=3"]}
+    record_grid(tmp_path, "quick", title=grid.title, figures=[], points=points, **extra)
+    edited = asked(tmp_path, "quick")
+    assert (edited.source, edited.file, edited.overrides) == (text, "quick.yaml", ("seed=3",))
+    assert edited.question.startswith("Hours on a laptop")
     record_grid(tmp_path, "quick", title=grid.title, figures=[], points=points[1:])
     other = asked(tmp_path, "quick")
     assert (other.source, other.file, other.question) == ("", "quick.yaml", "")
@@ -274,6 +282,19 @@ def test_figures_hold_their_numbers(page: Reader, out: Path) -> None:
     (picture,) = (v for tag, name, v in page.attributes if (tag, name) == ("img", "src"))
     svg = base64.b64decode(picture.partition("base64,")[2]).decode()
     assert "<svg" in svg and "<text" not in svg, "letters are outlines: no font is needed"
+
+
+def test_an_archive_has_the_same_page(tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "runs", seeds=1)
+    record = json.loads((folder / "grids" / "toy.json").read_text())
+    figures = [{"kind": "capacity_versus_loops"}]
+    record_grid(folder, "toy", title="A toy", figures=figures, points=record["points"])
+    write_archive(folder, tmp_path / "results.zip")
+    pages = [write_report(place) for place in (folder, tmp_path / "results.zip")]
+    assert pages[1] == tmp_path / "report.html"
+    first, second = (Reader(path.read_text(encoding="utf-8")) for path in pages)
+    assert first.tables == second.tables
+    assert first.text["figcaption"] == second.text["figcaption"] and len(first.tables) > 8
 
 
 def test_a_folder_with_several_grids_has_a_section_for_each(out: Path, tmp_path: Path) -> None:

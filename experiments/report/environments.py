@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store import RunFolder
-from experiments.table import Table
+from experiments.text_table import Table
 
 COLUMNS = ("processor", "cores", "device", "platform", "python", "torch", "numpy")
 

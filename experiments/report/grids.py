@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import LoopscopeError
-from experiments.files import read_json
 from experiments.grid import SHIPPED, load_grid
-from experiments.table import Table
+from experiments.sources import open_source
+from experiments.text_table import Table
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Asked:
 
 def asked(out: Path, name: str) -> Asked:
     """The grid as its results remember it, which `load_runs` could read."""
-    record = read_json(out / "grids" / f"{name}.json") or {}
+    record = open_source(out).grids[name] or {}
     points = record.get("points", [])
     values: dict[tuple[str, str], dict[str, None]] = {}
     for point in points:

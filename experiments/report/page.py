@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from experiments.ability_tables import unfinished_table
 from experiments.errors import LoopscopeError
 from experiments.files import replacing
 from experiments.report.environments import environment_table
@@ -16,7 +17,6 @@ from experiments.report.sections import Results, grid_section, loose_section
 from experiments.report.tables import table_html
 from experiments.report.verdicts import QUESTION, check_claims
 from experiments.results import load_curves, load_runs
-from experiments.table import unfinished_table
 
 NOT_DONE, ENVIRONMENT = "not-done", "environment"
 
@@ -30,7 +30,7 @@ def write_report(
     """Writes the page about a grid, or about all in `out`; the same results give the same bytes.
 
     Args:
-        path: of the file; None: `out`/report.html.
+        path: of the file; None: report.html in `out`, beside it where it is an archive.
         claims: names in `verdicts.CLAIMS`.
 
     Returns:
@@ -41,12 +41,14 @@ def write_report(
             claim, or no folder for the file.
     """
     check_claims(claims)
-    target = Path(out) / "report.html" if path is None else Path(path)
-    if not target.parent.is_dir():
+    results = Results(Path(out), str(out), claims)
+    folder = results.out.parent if results.out.is_file() else results.out
+    target = folder / "report.html" if path is None else Path(path)
+    if path is not None and not target.parent.is_dir():
         raise LoopscopeError(f"{target.parent} is no folder; make it, or choose another --file")
-    if target.is_dir():
-        raise LoopscopeError(f"{target} is a folder; --file needs the name of a file")
-    text = page(Results(Path(out), str(out), claims), grid)
+    if target.is_dir() or target.suffix not in (".html", ".htm"):
+        raise LoopscopeError(f"--file {target}: needs the name of a file that ends in .html")
+    text = page(results, grid)
     with replacing(target, durable=False) as file:
         file.write(text.encode())
     return target

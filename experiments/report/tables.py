@@ -15,7 +15,7 @@ from experiments.summary import (
     number,
     varying,
 )
-from experiments.table import Table
+from experiments.text_table import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.errors import LoopscopeError
 from experiments.pairing import cells
 from experiments.plugins import nearest
-from experiments.table import Table
+from experiments.text_table import Table
 from experiments.verdict_text import DOES, SENTENCES, UNITS, paragraph
 from experiments.verdicts import CLAIMS, Claim, Verdict, judge
 

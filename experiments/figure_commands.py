@@ -1,0 +1,96 @@
+"""The command `loopscope figure`: pictures of results, by grid or by the kind of figure."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.errors import LoopscopeError
+from experiments.options import RUNS, Out, Where
+
+
+def figure(
+    grid: Annotated[
+        str, typer.Argument(metavar="GRID|FIGURE", help="a shipped grid, a YAML file, or a figure")
+    ],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIGURE]...|OUT",
+            help="names or kinds, all if none; after a figure, the folder of the runs",
+        ),
+    ] = None,
+    out: Out = RUNS,
+    folder: Annotated[Path | None, typer.Option(help="default: OUT/figures")] = None,
+    where: Where = [],  # noqa: B006 typer copies it
+) -> None:
+    """Draw the figures of a grid, or one figure of whatever is in a folder.
+
+    `loopscope figure GRID [FIGURE]... --out OUT` or `loopscope figure FIGURE OUT`.
+    """
+    from experiments.conditions import as_filters, parse
+    from experiments.results import read_from
+    from experiments.run_commands import draw_figures
+
+    place, wanted = figures_asked(grid, names or [])
+    out = out if place is None else place
+    chosen = as_filters(parse(where))
+    for name, figures in wanted.items():
+        filtered = [{**f, "where": {**f.get("where", {}), **chosen}} for f in figures]
+        draw_figures(filtered if chosen else figures, out, name, folder)
+        typer.echo(read_from(out, name), err=True)
+
+
+def figures_asked(
+    first: str, others: list[str]
+) -> tuple[Path | None, dict[str | None, list[dict[str, Any]]]]:
+    """What the arguments name: the folder where they hold one, and grid -> figures.
+
+    After a figure, a folder or an archive of runs is told from a kind by being there.
+
+    Raises:
+        LoopscopeError: there is no such grid, or it lists no figures.
+    """
+    from experiments.figures.figure import Figure
+    from experiments.plugins import choices
+    from experiments.store import OUTPUT_FILE
+
+    kinds = choices(Figure, "experiments.figures")
+    if len(others) == 1 and others[0] not in kinds:
+        out = Path(others[0])
+        if out.is_file() or (out / OUTPUT_FILE).is_file():
+            found = _of_results(first, out, known=first in kinds)
+            if found:
+                return out, found
+    return None, _of_grid(first, others)
+
+
+def _of_results(name: str, out: Path, *, known: bool) -> dict[str | None, list[dict[str, Any]]]:
+    """As the grids in the folder list the figure; a known kind that none lists, of all runs."""
+    from experiments.sources import open_source
+
+    grids = open_source(out).grids
+    found: dict[str | None, list[dict[str, Any]]] = {}
+    for grid, record in grids.items():
+        if figures := _named(name, (record or {}).get("figures", [])):
+            found[grid] = figures
+    if known and not found:
+        found[next(iter(grids)) if len(grids) == 1 else None] = [{"kind": name}]
+    return found
+
+
+def _of_grid(grid: str, names: list[str]) -> dict[str | None, list[dict[str, Any]]]:
+    """As the file of the grid lists them."""
+    from experiments.grid import load_grid
+
+    loaded = load_grid(grid)
+    wanted = list(loaded.figures)
+    if names:
+        wanted = [found for name in names for found in _named(name, wanted) or [{"kind": name}]]
+    if not wanted:
+        raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
+    return {loaded.name: wanted}
+
+
+def _named(name: str, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [f for f in figures if name in (f.get("name"), f.get("kind"))]
