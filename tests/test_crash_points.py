@@ -136,7 +136,9 @@ def assert_goes_on(out: Path, straight: RunFolder, what: str) -> None:
         expected = f"resumes at step {state['step']} on" if state else "starts on"
         assert expected in said, what
     left = {path.name for path in folder.path.iterdir()} - {"metrics.jsonl.corrupt"}
-    spare = {"checkpoint.previous.pt", "claim.json", "claim.json.lock"} if done else set()
+    spare = {"checkpoint.previous.pt", "claim.json", "claim.json.lock"}
+    spare |= {name for name in left if name.startswith(".status.json.")}
+    spare = spare if done else set()  # what is done is left as it was
     assert left - spare == {path.name for path in straight.path.iterdir()}, what
     assert not list(out.glob(".*")) and not list(out.glob("grids/.*")), what
     recorded = read_json(out / "grids" / "toy.json")

@@ -101,7 +101,7 @@ class Killer:
         while self.kills < times and grid.is_alive():
             time.sleep(self.random.uniform(0, longest))
             slots = [s for b in self.backends for s in b.slots]
-            busy = [s for s in slots if s.folder is not None and self._may_die(s.folder)]
+            busy = [s for s in slots if s.folders and all(map(self._may_die, s.folders))]
             if not busy:
                 continue
             slot = self.random.choice(busy)
