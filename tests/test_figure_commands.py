@@ -27,10 +27,8 @@ def test_a_figure_and_a_folder_are_drawn_as_its_grids_list_them(out: Path) -> No
     where = str(out)
     assert figures_asked("both", [where]) == (out, {"toy": LISTED[:1]})
     assert figures_asked("capacity_versus_loops", [where]) == (out, {"toy": LISTED[1:]})
-    assert figures_asked("learning_curves", [where]) == (
-        out,
-        {"toy": [{"kind": "learning_curves"}]},
-    )
+    curves = [{"kind": "learning_curves"}]
+    assert figures_asked("learning_curves", [where]) == (out, {"toy": curves})
     record_grid(out, "other", title="", figures=[], points=[])
     assert figures_asked("learning_curves", [where]) == (out, {None: curves}), "no grid is named"
     assert figures_asked("both", [where]) == (out, {"toy": LISTED[:1]})
