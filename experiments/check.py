@@ -156,10 +156,9 @@ def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple
 def _blind(probe: Probe, config: RunConfig) -> str | None:
     """Why a probe cannot see what it looks at in this model, None if it can."""
     objective = config.canonical().objective
-    exits = objective.uses_gate and objective.halting is None
     try:
         for part in parts_for(probe, config.task).values():
-            probe.check_model(config.model, part, exits=exits)
+            probe.check_model(config.model, part, objective)
     except ValueError as error:
         return str(error)
     return None

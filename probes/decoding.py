@@ -17,6 +17,7 @@ from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
     from models.model import ModelConfig
+    from models.objectives.objective import Objective
 
 
 class Decoding(Probe):
@@ -45,8 +46,14 @@ class Decoding(Probe):
         super().check(task)
         task.check_arguments(self.split, None)
 
-    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
-        super().check_model(model, task, exits=exits)
+    def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
+        super().check_model(model, task, objective)
+        exits = objective.uses_gate and objective.halting is None
+        if self.exit.uses_gate and not exits:
+            raise ValueError(
+                f"exit {self.exit.kind} reads a gate that says where to leave, and objective "
+                f"{objective.kind} trains none; entropy, prior and gate do"
+            )
         self.exit.check(self.loops or model.loops, gate=exits)
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:

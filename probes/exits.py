@@ -30,6 +30,7 @@ from probes.statistics import summarise, wilson_interval
 if TYPE_CHECKING:
     from models.interface import LoopedModel
     from models.model import ModelConfig
+    from models.objectives.objective import Objective
 
 Row = dict[str, Any]
 
@@ -107,10 +108,10 @@ class Exits(QuestionProbe):
             rule.check(loops, gate=gate)
         return rules
 
-    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+    def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
         loops = model.states(self.loops)
         for loop in self.static or ():
-            StaticExit(loop=loop).check(loops, gate=exits)
+            StaticExit(loop=loop).check(loops, gate=objective.uses_gate)
         if not isinstance(model, LoopedConfig) and (longest := _longest_answer(task)) > 1:
             raise ValueError(
                 f"probe exits reads a model from elsewhere, such as {model.kind}, from answers of "

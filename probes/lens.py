@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from models.looped import LoopedTransformer
     from models.model import ModelConfig
+    from models.objectives.objective import Objective
 
 #: documents from which the names of latent values are learned
 NAMING = 20_000
@@ -84,7 +85,7 @@ class Lens(QuestionProbe):
     blocks: bool = Field(False, description="read every block call as well")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
 
-    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+    def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
         if self.blocks and not isinstance(model, LoopedConfig):
             raise ValueError(
                 f"probe lens with blocks reads block calls, which {model.kind} does not show; "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from models.interface import LoopedModel
     from models.looped import LoopedTransformer
     from models.model import ModelConfig
+    from models.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,8 @@ class Probe(BaseModel, ABC):
         if not self.applies(task):
             raise ValueError(f"probe {self.kind} does not apply to task {task.kind}")
 
-    def check_model(self, model: "ModelConfig", task: Task, *, exits: bool) -> None:
+    def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
         """Whether a model shows what these settings look at, asked before anything is trained.
-
-        Args:
-            exits: it will have a gate whose λ are a distribution over exits.
 
         Raises:
             ValueError: it does not, and which setting asks for it.
