@@ -44,6 +44,7 @@ class Job(BaseModel):
     Attributes:
         device: `auto` takes a GPU where the worker sees one.
         stop_file: the run stops, with a checkpoint, once there is such a file.
+        beside: folders of runs whose steps are taken together with this one's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +53,7 @@ class Job(BaseModel):
     device: str = "cpu"
     allow_drift: bool = False
     stop_file: Path | None = None
+    beside: tuple[Path, ...] = ()
 
 
 class Outcome(BaseModel):
@@ -106,8 +108,12 @@ class Heart(threading.Thread):
                 os._exit(CLAIM_LOST)
 
 
-def work(job: Job, stop: StopFlag) -> Outcome:
-    """Does one run as far as it goes. Never raises for what the run does wrong."""
+def work(job: Job, stop: StopFlag, **how: Any) -> Outcome:
+    """Does one run as far as it goes. Never raises for what the run does wrong.
+
+    Args:
+        how: steps and time of a run that shares this process, see `train`.
+    """
     folder = RunFolder(job.folder)
     claim = Claim.acquire(folder.claim_path)
     if claim is None:
@@ -117,7 +123,7 @@ def work(job: Job, stop: StopFlag) -> Outcome:
     heart = Heart(claim, stop, job.stop_file)
     heart.start()
     try:
-        return _work(job, folder, stop)
+        return _work(job, folder, stop, how)
     finally:
         heart.over.set()
         heart.join()
@@ -125,7 +131,7 @@ def work(job: Job, stop: StopFlag) -> Outcome:
             claim.release()
 
 
-def _work(job: Job, folder: RunFolder, stop: StopFlag) -> Outcome:
+def _work(job: Job, folder: RunFolder, stop: StopFlag, how: dict[str, Any]) -> Outcome:
     notes = folder.repair()
 
     def outcome(ended: Literal["done", "stopped", "failed"], reason: str = "") -> Outcome:
@@ -140,9 +146,8 @@ def _work(job: Job, folder: RunFolder, stop: StopFlag) -> Outcome:
             return outcome("stopped")
         config = folder.config()
         folder.check_unedited(config)
-        how: dict[str, Any] = {"device": _device(job.device), "allow_drift": job.allow_drift}
-        done = train(config, folder, stop=stop, tell=notes.append, **how)
-        return outcome("done" if done else "stopped")
+        how = how | {"device": _device(job.device), "stop": stop, "allow_drift": job.allow_drift}
+        return outcome("done" if train(config, folder, tell=notes.append, **how) else "stopped")
     except LoopscopeError as error:
         reason = str(error)
         folder.log(f"failed: {reason}")
@@ -201,6 +206,24 @@ def perform(job: Job, stop: StopFlag) -> Outcome:
         return _blocked(job, error)
 
 
+def perform_all(job: Job, stop: StopFlag) -> Iterator[Outcome]:
+    """Does a run and those beside it, in the order of ending; the output is in the first's log."""
+    if not job.beside:
+        yield perform(job, stop)
+        return
+    from experiments.stacking import in_turns
+
+    def one(path: Path, how: dict[str, Any]) -> Outcome:
+        own = job.model_copy(update={"folder": path, "beside": ()})
+        try:
+            return work(own, stop, **how)
+        except OSError as error:
+            return _blocked(own, error)
+
+    with _redirected(job.folder / "log.txt"):
+        yield from in_turns((job.folder, *job.beside), one)
+
+
 def _blocked(job: Job, error: OSError) -> Outcome:
     """Raises the error where it is not the place of the run that fails."""
     if not _blocks(error, job.folder):
@@ -213,11 +236,13 @@ def serve(jobs: IO[str], answers: IO[str], stop: StopFlag) -> None:
     """Works until the parent closes the line or wants the worker to stop."""
     for line in jobs:
         job = Job.model_validate_json(line)
-        outcome = perform(job, stop)
-        answers.write(outcome.model_dump_json() + "\n")
-        answers.flush()
+        failed = False
+        for outcome in perform_all(job, stop):
+            answers.write(outcome.model_dump_json() + "\n")
+            answers.flush()
+            failed |= outcome.ended == "failed"
         # after an error the state of a GPU is unknown: the parent starts a fresh worker
-        if stop() or (outcome.ended == "failed" and job.device != "cpu"):
+        if stop() or (failed and job.device != "cpu"):
             return
 
 
