@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
@@ -111,11 +112,36 @@ def _version(package: str) -> str:
         return "unknown"
 
 
+@cache
+def source_commit(root: Path | None = None) -> str | None:
+    """The commit that the code is checked out at, `-dirty` where files differ from it.
+
+    None where it is no checkout or git cannot say. For people: drift is told by the hashes.
+    """
+    root = root or _root(experiments).parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        found = subprocess.run(
+            [*command, "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # leaves the checkout alone
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
 def environment(config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     """The content of environment.json; needs no torch."""
     return {
         "versions": {"python": sys.version.split()[0]} | {p: _version(p) for p in VERSIONS},
         "sources": source_hashes() | {"plugins": _plugin_hashes(config)},
+        "commit": source_commit(),
         "machine": {
             "platform": platform.platform(),
             "processor": processor_name(),

@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,3 +155,22 @@ def test_what_a_file_of_a_users_own_imports_is_compared(
     assert drift(then, environment.environment(run)) == ["plugins: numbers.py changed"]
     for name in [name for name in sys.modules if name.startswith("helpers_of_mine")]:
         del sys.modules[name]
+
+
+def test_the_commit_is_told_where_there_is_one(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert environment.source_commit(tmp_path) is None
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-q", "-m", "first")
+    head = git("rev-parse", "HEAD")
+    environment.source_commit.cache_clear()
+    assert environment.source_commit(tmp_path) == head
+    (tmp_path / "file").write_text("two")
+    environment.source_commit.cache_clear()
+    assert environment.source_commit(tmp_path) == f"{head}-dirty"
