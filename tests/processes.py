@@ -25,16 +25,13 @@ OBSERVE = Observe(probes=(Accuracy(items=16),), log_every=100, checkpoint_second
 SCRIPT = """
 import sys
 from pathlib import Path
-from types import SimpleNamespace as Namespace
 from experiments import cli
 from experiments.config import RunConfig
+from experiments.grid import Grid, GridPoint
 from experiments.runner import run_grid
 
-points = []
-for file in sys.argv[3:]:
-    config = RunConfig.model_validate_json(Path(file).read_text())
-    points.append(Namespace(config=config, run_id=config.run_id, part="", labels={}))
-grid = Namespace(name="toy", title="Toy", figures=[], points=points)
+configs = [RunConfig.model_validate_json(Path(file).read_text()) for file in sys.argv[3:]]
+grid = Grid("toy", "Toy", (), tuple(GridPoint(c, c.run_id, "", {}) for c in configs))
 
 def app(prog_name):
     retry = sys.argv[2] == "retry"

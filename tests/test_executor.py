@@ -6,13 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
+from toys import toy
 
 from experiments import executor
 from experiments.backends import LocalOptions, local
@@ -40,30 +39,6 @@ def config(seed: int = 0, loops: int = 1, lr: float = 4e-3, steps: int = 20) -> 
         observe=Observe(probes=(Accuracy(items=16),), log_every=5),
         seed=seed,
     )
-
-
-@dataclass
-class Point:
-    config: RunConfig
-    part: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        return self.config.run_id
-
-
-@dataclass
-class Toy:
-    points: tuple[Point, ...]
-    name: str = "toy"
-    title: str = "Toy"
-    figures: tuple[dict[str, Any], ...] = ()
-
-
-def toy(*configs: RunConfig) -> Any:
-    """Stands for `experiments.grid.Grid`."""
-    return Toy(tuple(Point(c, labels={"seed": str(c.seed)}) for c in configs))
 
 
 def ids(*configs: RunConfig) -> tuple[str, ...]:
@@ -140,16 +115,16 @@ def test_what_is_done_or_given_up_is_left_alone(
 def test_nothing_to_do_takes_no_time_and_no_torch(out: Path) -> None:
     code = """
 import sys
-from types import SimpleNamespace as Namespace
 from pathlib import Path
+from experiments.grid import Grid, GridPoint
 from experiments.runner import run_grid
 from experiments.store import RunFolder
 out = Path(sys.argv[1])
 points = []
 for name in sys.argv[2:]:
     config = RunFolder(out / name).config()
-    points.append(Namespace(config=config, run_id=config.run_id, part="", labels={}))
-grid = Namespace(name="toy2", title="", figures=[], points=points)
+    points.append(GridPoint(config, config.run_id, "", {}))
+grid = Grid("toy2", "", (), tuple(points))
 assert run_grid(grid, out).exit_status == 0
 assert "torch" not in sys.modules and "pandas" not in sys.modules
 """

@@ -1,11 +1,11 @@
 """Runs of toy size, grids of them, and what makes two runs the same run."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from experiments.config import Observe, Phase, RunConfig, Training
+from experiments.grid import Grid, GridPoint
 from experiments.store import RunFolder
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
@@ -33,28 +33,10 @@ def config(seed: int = 0, steps: int = 6, batch: int = 16, **changes: Any) -> Ru
     return RunConfig.model_validate(fields | changes)
 
 
-@dataclass
-class Point:
-    config: RunConfig
-    part: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        return self.config.run_id
-
-
-@dataclass
-class Toy:
-    points: tuple[Point, ...]
-    name: str = "toy"
-    title: str = "Toy"
-    figures: tuple[dict[str, Any], ...] = ()
-
-
-def toy(*configs: RunConfig) -> Any:
-    """Stands for `experiments.grid.Grid`."""
-    return Toy(tuple(Point(c, labels={"seed": str(c.seed)}) for c in configs))
+def toy(*configs: RunConfig) -> Grid:
+    """A grid of these runs."""
+    points = (GridPoint(c, c.run_id, "", {"seed": str(c.seed)}) for c in configs)
+    return Grid("toy", "Toy", (), tuple(points))
 
 
 def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
