@@ -15,7 +15,12 @@ OutArgument = Annotated[Path, typer.Argument(metavar="[OUT]", help="folder of th
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="A.B=V", help="a value for every run; repeatable")
 ]
-Shard = Annotated[str | None, typer.Option(metavar="I/N", help="the I-th of N shares")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N", help="the I-th of N shares; a run is in that of the run it starts from"
+    ),
+]
 Where = Annotated[
     list[str],
     typer.Option("--where", metavar="EXPR", help="such as 'task=bios,k=1,width>=64'; repeatable"),

@@ -13,7 +13,7 @@ from experiments.grid import Grid
 from experiments.machine import bytes_text, gpus
 from experiments.memory import possible_memory
 from experiments.progress import duration
-from experiments.schedule import makespan
+from experiments.schedule import makespan, share_of
 from experiments.store import RunFolder
 from experiments.summary import aligned, number
 
@@ -81,11 +81,10 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
 
 
 def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:
-    """The points whose runs a share has, as the runner deals them: every n-th of the runs."""
+    """The points whose runs a share has, as the runner deals them."""
     if shard is None:
         return planned
-    i, n = shard
-    runs = set(list(dict.fromkeys(point.run_id for point in planned))[i - 1 :: n])
+    runs = set(share_of({point.run_id: point.start for point in planned}, *shard))
     return [point for point in planned if point.run_id in runs]
 
 

@@ -19,6 +19,7 @@ from experiments.memory import possible_memory, run_memory
 from experiments.mirrors import Mirrors
 from experiments.progress import Progress
 from experiments.repair import check_plain
+from experiments.schedule import share_of
 from experiments.store import RunFolder, State, prepare_output, record_grid
 from experiments.worker import Outcome
 
@@ -226,16 +227,8 @@ def _unique_runs(
     i, n = shard
     if not 1 <= i <= n:
         raise LoopscopeError(f"--shard {i}/{n}: the first number must be between 1 and {n}")
-    firsts = {folder.run_id: _first(folder.run_id, configs, out) for folder in folders}
-    mine = set(list(dict.fromkeys(firsts.values()))[i - 1 :: n])
-    return [folder for folder in folders if firsts[folder.run_id] in mine], configs
-
-
-def _first(run_id: str, configs: dict[RunFolder, RunConfig], out: Path) -> str:
-    """The run of the grid from which this one starts, through any others in between."""
-    while (start := configs[RunFolder(out / run_id)].start) and RunFolder(out / start) in configs:
-        run_id = start
-    return run_id
+    mine = set(share_of({folder.run_id: configs[folder].start for folder in folders}, i, n))
+    return [folder for folder in folders if folder.run_id in mine], configs
 
 
 def _refuse_memory(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:

@@ -1,4 +1,7 @@
-"""How long runs take together: the longest first, on workers that take one after the other."""
+"""Which runs a share has, and how long runs take together.
+
+The longest first, on workers that take one after the other.
+"""
 
 import heapq
 from collections.abc import Mapping
@@ -25,3 +28,22 @@ def makespan(seconds: Mapping[str, float], starts: Mapping[str, str | None], wor
         total += max(busy)
         left -= set(wave)
     return total
+
+
+def share_of(starts: Mapping[str, str | None], i: int, n: int) -> list[str]:
+    """The i-th of n shares (i from 1): every n-th run, each with those that start from it.
+
+    So no share waits for another, unless a run starts from one that is not among these.
+
+    Args:
+        starts: run -> the run whose weights it starts from, in the order of a grid.
+    """
+
+    def first(run: str) -> str:
+        while (start := starts[run]) is not None and start in starts:
+            run = start
+        return run
+
+    firsts = {run: first(run) for run in starts}
+    mine = set(list(dict.fromkeys(firsts.values()))[i - 1 :: n])
+    return [run for run in starts if firsts[run] in mine]
