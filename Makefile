@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quick test check headline slow faults clean
+.PHONY: quick test check headline slow faults faults-short clean
 
 quick: $(INSTALLED)
 	$(BIN)/loopscope run quick --out runs/quick
@@ -16,10 +16,13 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto
 
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not faults"
 
 faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m faults
+
+faults-short: $(INSTALLED)
+	$(BIN)/python -m pytest -m "faults and not slow" -n 2
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from experiments.store import RunFolder
 from probes.accuracy import Accuracy
 
 ROOT = str(Path(executor.__file__).parents[1])
-STEPS = 1200
+STEPS = 600
 OBSERVE = Observe(probes=(Accuracy(items=16),), log_every=100, checkpoint_seconds=0.2)
 
 #: runs the configs given as JSON files, as a user's command would
@@ -46,7 +46,7 @@ def config(seed: int = 0, steps: int = STEPS, batch: int = 64, **changes: Any) -
     return toys.config(seed, steps, batch, **{"observe": OBSERVE, **changes})
 
 
-def wait_until(what: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_until(what: Callable[[], Any], seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := what():

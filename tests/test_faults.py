@@ -119,7 +119,7 @@ class Killer:
 @pytest.mark.parametrize(
     ("kills", "runs", "steps"),
     [
-        pytest.param(12, 3, 1000, id="12"),
+        pytest.param(10, 3, 800, id="10"),
         pytest.param(200, 10, 5000, id="200", marks=pytest.mark.slow),
     ],
 )
@@ -197,7 +197,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, straight: RunFolder, star
     assert "Traceback" not in (folder.path / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("elsewhere", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_everything_is_gone_at_once_as_when_a_machine_goes_down(
     tmp_path: Path, straight: RunFolder, start: Start, elsewhere: bool
 ) -> None:
