@@ -22,6 +22,7 @@ from experiments.backends.backend import Orders, packs, require
 from experiments.cli import app
 from experiments.config import Observe, Phase, RunConfig, Training
 from experiments.errors import LoopscopeError
+from experiments.grid import Grid, GridPoint
 from experiments.memory import run_memory
 from experiments.options import parse_shard
 from experiments.runner import GridOutcome, describe_grid, run_grid
@@ -38,22 +39,9 @@ submitit = pytest.mark.skipif(
 )
 
 
-class Point:
-    def __init__(self, config: RunConfig) -> None:
-        self.config, self.run_id, self.part = config, config.run_id, ""
-        self.labels: dict[str, str] = {}
-
-
-class Toy:
-    name, title, figures = "toy", "Toy", ()
-
-    def __init__(self, *configs: RunConfig) -> None:
-        self.points = tuple(map(Point, configs))
-
-
-def toy(*configs: RunConfig) -> Any:
-    """Stands for `experiments.grid.Grid`."""
-    return Toy(*configs)
+def toy(*configs: RunConfig) -> Grid:
+    points = [GridPoint(run, run.run_id, "", {}) for run in configs]
+    return Grid("toy", "Toy", (), tuple(points))
 
 
 def config(seed: int = 0, steps: int = 20, **changes: Any) -> RunConfig:
@@ -162,7 +150,7 @@ def test_no_more_runs_at_once_than_memory_allows(
     monkeypatch.setattr(
         local.Slot,
         "send",
-        lambda slot, folder, drift: (setattr(slot, "folder", folder), sent.append(folder.run_id)),
+        lambda slot, drift: sent.extend(folder.run_id for folder in slot.folders),
     )
     said: list[str] = []
     sizes = {"huge": 30e9, "big": 6e9, "large": 5e9, "small": 1e9}
@@ -171,12 +159,12 @@ def test_no_more_runs_at_once_than_memory_allows(
     queue = deque(RunFolder(tmp_path / name) for name in sizes)
     pool.take(queue)
     assert sent == ["huge"], "alone, since nothing would be gained by waiting"
-    pool.slots[0].folder = None
+    pool.slots[0].folders = []
     pool.take(queue)
     assert sent == ["huge", "big", "small"], "the small one passes the large one"
     assert [folder.run_id for folder in queue] == ["large"] and len(said) == 1
     for slot in pool.slots:
-        slot.folder = None
+        slot.folders = []
 
 
 def test_the_estimate_of_memory_grows_with_what_needs_memory() -> None:
@@ -256,15 +244,13 @@ import sys
 from pathlib import Path
 from experiments import claim
 from experiments.config import RunConfig
+from experiments.grid import Grid, GridPoint
 from experiments.runner import run_grid
-from types import SimpleNamespace as Namespace
 
 claim.STALE_AFTER = 6.0
-points = []
-for file in sys.argv[3:]:
-    config = RunConfig.model_validate_json(Path(file).read_text())
-    points.append(Namespace(config=config, run_id=config.run_id, part="", labels={}))
-grid = Namespace(name="toy", title="Toy", figures=[], points=points)
+runs = [RunConfig.model_validate_json(Path(file).read_text()) for file in sys.argv[3:]]
+points = tuple(GridPoint(run, run.run_id, "", {}) for run in runs)
+grid = Grid("toy", "Toy", (), points)
 sys.exit(run_grid(grid, sys.argv[2], workers=1, progress=False).exit_status)
 """
 #: seen by every process of one "machine" at its start
