@@ -21,7 +21,12 @@ from experiments.plugins import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-ORDERS: dict[str, Callable[[Any, Any], Any]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 #: columns of a measured number rather than of its run
 MEASURED = ("component", "split", "item", "difficulty", "loop", "metric")
 MEASURED += ("value", "floor", "ceiling", "low", "high", "n_items")
