@@ -147,7 +147,7 @@ class RayBackend:
             if self._connected:
                 with _own_signals():
                     ray.init(**self._cluster())
-        except (RayError, ConnectionError, ValueError, OSError, RuntimeError) as error:
+        except Exception as error:  # Ray raises many kinds, some of them bare
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise LoopscopeError(
                 f"no Ray cluster at {self.options.address or 'this machine'}: {reason}"
