@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quick test check headline slow faults faults-short clean
+.PHONY: quick test notebooks check headline slow faults faults-short clean
 
 quick: $(INSTALLED)
 	$(BIN)/loopscope run quick --out runs/quick
@@ -14,6 +14,9 @@ headline: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto
+
+notebooks: $(INSTALLED)
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 notebooks
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not faults"

@@ -196,9 +196,9 @@ def offline_charts() -> None:
     drawn_by_jupyter: Any = altair.renderers.get()
 
     def bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        picture, size = spec_to_mimebundle(spec, format="png", mode="vega-lite", scale_factor=2)
+        picture, size = spec_to_mimebundle(spec, format="png", mode="vega-lite", scale_factor=1.5)
         told, about = drawn_by_jupyter(spec)
-        return {**told, **picture}, {**about, **size}
+        return {**told, **picture, "text/plain": "<a chart>"}, {**about, **size}
 
     altair.renderers.register("offline", bundle)
     altair.renderers.enable("offline")

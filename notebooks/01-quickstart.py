@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Quickstart: what does a model gain from running its layers several times?
+# # 1 · Quickstart: what does a model gain from running its layers several times?
 #
 # You will learn to
 #
@@ -23,8 +23,8 @@
 # 3. ask a question of your own of the long table,
 # 4. open a trained model and watch its answer form, loop by loop.
 #
-# It needs results: `make quick` makes them in minutes. Another folder can be named with the
-# environment variable `LOOPSCOPE_RUNS`.
+# It reads results that come with the project. After `make quick` you can point it at your own:
+# set the environment variable `LOOPSCOPE_RUNS` to `../runs/quick`, or write the folder below.
 
 # %%
 import os
@@ -32,19 +32,19 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from IPython.display import Image, display
+from IPython.display import display
 
-from experiments.figures import draw
+from experiments.notebook import reference, show, table
 from experiments.results import load_runs
 from experiments.summary import last_loop
 from experiments.table import print_table
 from experiments.trained import load_model
 from generators.streams import Stream, generator
 
-OUT = Path(os.environ.get("LOOPSCOPE_RUNS", "../runs/quick"))
+OUT = Path(os.environ.get("LOOPSCOPE_RUNS", reference("quick")))
 
 # %% [markdown]
-# ## 1. The table
+# ## The table
 #
 # A model k⊗n has k layers that run n times: 1⊗4 computes as much as four layers and stores one.
 # *Capacity* is how many bits of a made-up encyclopaedia a parameter holds. *Accuracy* is measured
@@ -52,10 +52,10 @@ OUT = Path(os.environ.get("LOOPSCOPE_RUNS", "../runs/quick"))
 # guessing without the ability reaches.
 
 # %%
-print_table(OUT)
+_ = print_table(OUT)
 
 # %% [markdown]
-# ## 2. Three figures
+# ## Three figures
 #
 # Loops add computation and no parameters. If they do not move the first figure and do move the
 # second, they buy the use of knowledge rather than its storage. The third shows both at once:
@@ -63,14 +63,14 @@ print_table(OUT)
 
 # %%
 for kind in ("capacity_versus_loops", "accuracy_versus_loops", "plane"):
-    png, *_ = draw(kind, OUT)
-    display(Image(str(png), width=640))
+    display(show(kind, OUT))
 
 # %% [markdown]
-# ## 3. A question of your own
+# ## A question of your own
 #
 # Everything measured is one long table, a row per run and number. For example: does a model that
-# fails on held-out questions fail on those it was trained on too, or has it memorised them?
+# fails on held-out questions fail on those it was trained on too, or does it know them by heart?
+# A click on a column's name sorts; the box filters.
 
 # %%
 runs = last_loop(load_runs(OUT))
@@ -80,24 +80,26 @@ by_split = accuracy.pivot_table(
 )
 by_split = by_split.dropna(subset=["test"])
 by_split["train - test"] = by_split["train"] - by_split["test"]
-by_split.round(2)
+table(by_split)
 
 # %% [markdown]
 # A large difference in the last column is knowledge by heart that the model cannot combine.
 #
-# ## 4. One question by hand
+# ## One question by hand
 #
-# Any finished run can be opened again. We take the model with the most loops and a question with
-# the most hops that it has never seen, and read its answer after every loop.
+# A run that kept its weights can be opened again. The results called `inside` did: we take the
+# model with the most loops and a question with the most hops that it has never seen, and read its
+# answer after every loop.
 
 # %%
-deepest = accuracy[accuracy["split"] == "test"].sort_values(["n_loops", "difficulty"]).iloc[-1]
-model, task = load_model(OUT, deepest["run_id"])
+INSIDE = reference("inside")
+arms = last_loop(load_runs(INSIDE)).query("metric == 'accuracy' and split == 'test'")
+deepest = arms[arms["arm"] == "1⊗4"].sort_values("difficulty").iloc[-1]
+model, task = load_model(INSIDE, deepest["run_id"])
 hops = int(deepest["difficulty"])
 batch = task.sample(generator(1, Stream.EVALUATION), 1, split="test", difficulty=hops)
 start, stop = batch.spans["answer"][0]
 question, answer = batch.tokens[:, :start], batch.tokens[0, start:stop]
-print(f"{deepest['arm']}, {deepest['part']}")
 print("question:", task.vocabulary.decode(question[0]))
 print("answer:  ", task.vocabulary.decode(answer))
 
@@ -120,6 +122,7 @@ pd.DataFrame(rows).set_index("loop").round(3)
 
 # %% [markdown]
 # The head was trained on the last loop only, so what it reads earlier is a hint, not an answer.
+# Notebook 4 looks at what the earlier loops do instead.
 #
 # From here: write a grid of your own (`experiments/grids` has examples), see what it would cost
 # with `loopscope plan`, run it with `loopscope run`, and point this notebook at its folder.

@@ -1,0 +1,140 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2 · Capacity versus loops: do loops store more facts?
+#
+# You will learn to
+#
+# 1. read *bits per parameter*: what is counted, and why its ceiling is not 2,
+# 2. tell what a model **can hold** from how fast it **learns**, by its exposures,
+# 3. draw a chart of your own that answers to the mouse,
+# 4. ask whether two arms store *equally* much, and see what such a claim needs.
+
+# %%
+import altair as alt
+
+from experiments.figures.drawing import COLOURS
+from experiments.notebook import REFERENCE, compare, offline_charts, reference, show, table
+from experiments.results import load_runs
+from experiments.summary import last_loop, over_seeds
+from experiments.trained import load_task
+from generators.streams import Stream, generator
+
+offline_charts()
+
+# the runs with five seeds where a checkout has them, else those with three
+GRID = "capacity" if (REFERENCE / "capacity").is_dir() else "headline"
+OUT = reference(GRID)
+runs = last_loop(load_runs(OUT, GRID))
+runs = runs[runs["metric"] == "bits_per_parameter"].astype({"exposures": "int"})
+bits = runs[runs["item"] == "total"]
+print(f"{bits['run_id'].nunique()} runs of {GRID}: {', '.join(bits['task'].unique())}")
+
+# %% [markdown]
+# ## What a person of this world is
+#
+# The world is drawn from a seed, so that its bits can be counted. A document tells one person's
+# facts; training shows each person many times, in words that vary.
+
+# %%
+some = bits.iloc[0]
+task = load_task(OUT, some["run_id"])
+batch = task.sample(generator(1, Stream.EVALUATION), 2)
+for tokens in batch.tokens:
+    print(task.vocabulary.decode(tokens[tokens > 0]), "\n")
+
+# %% [markdown]
+# A model that predicts an item as well as chance stores nothing of it and scores 0; one that knows
+# every item for certain has stored all there is. Divided by the parameters, that is the ceiling
+# `R_max`. It depends on how many people there are: far below 2 bits per parameter, every model
+# that learns them all looks the same.
+
+# %%
+total = some["ceiling"] * some["parameters"]
+print(f"{total:,.0f} bits to be stored in {some['parameters']:,} parameters:")
+print(f"a ceiling of {some['ceiling']:.2f} bits per parameter")
+
+# %% [markdown]
+# ## What was stored
+#
+# Mean over seeds with its 95 % t interval; below it the parts that add up to the total: names,
+# values and, where values are random strings, which strings there are.
+
+# %%
+LABELS = ["part", "exposures", "arm"]
+stored = over_seeds(bits, LABELS)
+stored["share of R_max"] = stored["mean"] / stored["ceiling"]
+table(stored[[*LABELS, "mean", "low", "high", "n", "ceiling", "share of R_max"]], digits=2)
+
+# %%
+items = runs[runs["item"].isin(["name", "value", "strings"])]
+items.pivot_table(index=LABELS, columns="item", values="value", observed=True).round(2)
+
+# %%
+show("capacity_versus_loops", OUT, GRID)
+
+# %% [markdown]
+# ## Can hold, or has learned so far?
+#
+# More exposures to the same people give the same parameters more time. If that moves the number
+# more than loops do, the number still says how fast an arm learns. Every point is one run; hover
+# over it. The dashed line is the ceiling.
+
+# %%
+COLUMNS = [*LABELS, "width", "value", "ceiling", "seed", "lr"]
+rows = bits[COLUMNS].astype({"seed": "int", "width": "int"})
+base = alt.Chart(rows)
+ceiling = base.mark_rule(color="grey", strokeDash=[6, 3]).encode(y="ceiling:Q")
+points = base.mark_point(filled=True, size=70, opacity=0.7).encode(
+    x=alt.X("exposures:O", title="exposures of every person", axis=alt.Axis(labelAngle=0)),
+    xOffset="arm:N",
+    y=alt.Y("value:Q", title="bits per parameter"),
+    color=alt.Color("arm:N", scale=alt.Scale(range=list(COLOURS))),
+    tooltip=[f"{c}:N" for c in COLUMNS],
+)
+alt.layer(ceiling, points).properties(width=200, height=220).facet(column="width:N")
+
+# %% [markdown]
+# For every arm that was run with two numbers of exposures, what the longer training adds, pair by
+# pair of seeds. `converged` is set where twice the exposures change the total by less than 2 %.
+
+# %%
+pairs = bits.pivot_table(
+    index=["width", "arm", "seed"], columns="exposures", values="value", observed=True
+).dropna()
+longer = pairs.groupby(["width", "arm"]).mean()
+longer["gain"] = longer.iloc[:, -1] / longer.iloc[:, 0] - 1
+longer["pairs"] = pairs.groupby(["width", "arm"]).size()
+known = bits.dropna(subset=["converged"])
+print(f"converged: {known['converged'].sum()} of the {len(known)} runs that can be judged")
+longer.round(2)
+
+# %% [markdown]
+# ## The claim
+#
+# *Loops leave capacity unchanged* is a claim of **equality**. A difference that is not significant
+# does not support it; what does is an interval that lies within a margin chosen beforehand, 0.1
+# bits per parameter, from five seeds or more, in cells that are not full. Where one of these is
+# missing there is no verdict, and the reason is given.
+
+# %%
+print(compare(OUT, "capacity-equal", grid=GRID))
+
+# %% [markdown]
+# Read the last line of each cell as well: before convergence the comparison is one of learning
+# speed, at learning rates that were chosen for each arm.
+#
+# Next: notebook 3 asks the other half of the question, what a model can *compute* with its facts.
