@@ -208,6 +208,9 @@ def test_commands_on_the_page_give_its_numbers(page: Reader, out: Path) -> None:
         if verb in ("compare", "table"):
             found = CliRunner().invoke(app, [verb, *arguments])
             assert found.exit_code == 0 and "1⊗" in found.stdout, line
+        if verb == "figure" and "capacity_versus_loops" in line:
+            found = CliRunner().invoke(app, [verb, *arguments])
+            assert found.exit_code == 0 and "toy-capacity_versus_loops.png" in found.stdout
 
 
 def test_what_cannot_be_written_is_said_before_anything_is(tmp_path: Path, out: Path) -> None:
@@ -264,12 +267,14 @@ def test_environments_are_counted(tmp_path: Path) -> None:
     for name, changed in (("a", {}), ("b", {}), ("c", {"device": "cuda:0", "accelerator": "H"})):
         folder = write_run(tmp_path, name, config("bios", 1, 0))
         environment = {"versions": versions, "machine": machine | changed, "sources": {}}
+        environment["commit"] = "abc" if changed else None
         write_json(folder.path / "environment.json", environment)
     write_run(tmp_path, "d", config("bios", 2, 0))
     table = environment_table(tmp_path, "abcd")
     assert table is not None
     place = table.columns.index("device")
-    assert [(row[0], row[place]) for row in table.rows] == [("2", "cpu"), ("1", "H")]
+    told = [(row[0], row[place], row[-1]) for row in table.rows]
+    assert told == [("2", "cpu", "not known"), ("1", "H", "abc")]
     assert environment_table(tmp_path, "d") is None
 
 

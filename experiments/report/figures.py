@@ -69,7 +69,7 @@ def _draw(out: Path, grid: str | None, fields: dict[str, Any]) -> Drawn:
 
 def figure_html(figure: Drawn, command: str) -> Html:
     """The picture with what it shows, its numbers as a file and the command that draws it."""
-    name = figure.name.replace("_", " ")
+    name = figure.name.replace("_", " ").replace("-", ", ")
     if not figure.svg:
         return element("p", f"{name} was not drawn: {figure.reason}", class_="note")
     picture, numbers = _data("image/svg+xml", figure.svg), _data("text/csv", figure.csv)

@@ -40,6 +40,11 @@ class Asked:
             lines.append(line.lstrip("#").strip())
         return " ".join(filter(None, lines))
 
+    @property
+    def shipped(self) -> bool:
+        """Whether the command line knows it by name."""
+        return self.file == self.name
+
     def command(self, verb: str, out: str, *more: str) -> str:
         """`loopscope VERB GRID … --out OUT`."""
         return shlex.join(["loopscope", verb, self.file, *more, "--out", out])

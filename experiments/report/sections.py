@@ -128,17 +128,19 @@ def _figures(results: Results, asked: Asked) -> Html | None:
     found = drawn(results.out, asked.name, asked.figures)
     if not found:
         return None
-    pictures = [
-        figure_html(figure, asked.command("figure", results.shown, figure.kind)) for figure in found
-    ]
+    pictures = []
+    for figure in found:
+        line = shlex.join(["loopscope", "figure", figure.kind, results.shown])
+        if asked.shipped:
+            line = asked.command("figure", results.shown, figure.kind)
+        pictures.append(figure_html(figure, line))
     return element("div", element("h3", "Figures"), pictures)
 
 
 def _runs(runs: "pd.DataFrame") -> Html:
     found = [table_html(table) for table in run_tables(runs)]
-    return element(
-        "div", element("h3", "Every run"), element("details", element("summary", "Show"), found)
-    )
+    summary = element("summary", f"Show {runs['run_id'].nunique()} runs, one a row")
+    return element("div", element("h3", "Every run"), element("details", summary, found))
 
 
 def _grid(asked: Asked) -> Html:
@@ -159,8 +161,10 @@ def _again(results: Results, asked: Asked, runs: "pd.DataFrame") -> Html:
     out, grid = results.shown, asked.name
     overrides = [part for text in asked.overrides for part in ("--set", text)]
     done = runs[runs["status"] == "done"]["run_id"]
+    text = "the text above" if asked.source else "the file of the grid, which is not recorded"
+    file = "" if asked.shipped else f" ({asked.file} being {text})"
     lines = [
-        ("Train and measure whatever is lacking:", asked.command("run", out, *overrides)),
+        (f"Train and measure whatever is lacking{file}:", asked.command("run", out, *overrides)),
         ("This page:", shlex.join(["loopscope", "report", out, "--grid", grid])),
     ]
     if len(done):

@@ -1,5 +1,6 @@
 """Verdicts on the claims of the question, as a table and in words."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def judged(out: Path, grid: str, name: str) -> Judged:
     try:
         verdicts = judge(cells(out, claim.ability, grid=grid), claim)
     except LoopscopeError as error:
-        return Judged(name, meaning(claim), {}, reason=str(error))
+        # the list of all that was measured instead helps whoever can choose, not a reader
+        return Judged(
+            name, meaning(claim), {}, reason=re.sub("; it measured [^;]*", "", str(error))
+        )
     outcomes = [v.outcome for v in verdicts]
     tested = sum(v.p_holm is not None for v in verdicts)
     words = tuple(tuple(paragraph(v, claim, tested).split("\n  ")) for v in verdicts)
