@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import math
 import re
 import shlex
 from html.parser import HTMLParser
@@ -19,9 +18,9 @@ from experiments.errors import LoopscopeError
 from experiments.grid import load_grid
 from experiments.report.environments import environment_table
 from experiments.report.grids import asked
-from experiments.report.markup import VOID, Html, element
+from experiments.report.markup import VOID
 from experiments.report.page import write_report
-from experiments.report.tables import run_tables, sort_key
+from experiments.report.tables import run_tables
 from experiments.results import load_curves, load_runs
 from experiments.store import prepare_output, record_grid, write_json
 from experiments.table import tables
@@ -121,45 +120,6 @@ def test_hostile_text_stays_text(page: Reader) -> None:
     (lost,) = page.tables["Not done: 1 of 28 runs"][1:]
     assert lost == ["lost", shown, shown, "0", "failed", "0", f"disk full {shown}"]
     assert shown in "".join(page.text["p"]), "the figure that was not drawn says why"
-
-
-@pytest.mark.parametrize(
-    ("made", "wanted"),
-    [
-        (element("p", "a < b & c"), "<p>a &lt; b &amp; c</p>"),
-        (element("p", Html("<b>x</b>"), None, ["y", "<"]), "<p><b>x</b>y&lt;</p>"),
-        (element("a", "x", href='">'), '<a href="&quot;&gt;">x</a>'),
-        (element("td", 1, data_sort=None, class_="a", hidden=True), '<td class="a" hidden>1</td>'),
-        (element("br"), "<br>"),
-        (element("p", "\0\ud800\x1b[0m"), "<p>\ufffd\ufffd\ufffd[0m</p>"),
-    ],
-)
-def test_elements_escape_what_is_not_markup(made: Html, wanted: str) -> None:
-    assert made == wanted
-
-
-@pytest.mark.parametrize(
-    ("cell", "key"),
-    [
-        ("1.23 ±0.04", 1.23),
-        ("55.9k", 55_900),
-        ("-0.039", -0.039),
-        ("+0.856", 0.856),
-        ("29%", 0.29),
-        ("1.93T", 1.93e12),
-        ("1k 2/2", 1000),
-        ("9e-05", 9e-5),
-        ("never 0/3", math.inf),
-        ("–", None),
-        ("", None),
-        ("1⊗2", None),
-        ("4x1 all along", None),
-        ("2kg", None),
-    ],
-)
-def test_cells_sort_by_the_number_they_begin_with(cell: str, key: float | None) -> None:
-    found = sort_key(cell)
-    assert found == (None if key is None else pytest.approx(key))
 
 
 def test_tables_are_those_of_the_terminal(page: Reader, out: Path) -> None:
