@@ -15,7 +15,7 @@ import pytest
 from faulty import Faults
 from toys import assert_same_run, config, toy
 
-from experiments import journal, repair, runner, worker
+from experiments import journal, repair, runner, saving, worker
 from experiments.backends.backend import Ended, Orders
 from experiments.checkpoint import load_checkpoint
 from experiments.errors import LoopscopeError
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.faults
 
 RUN = config(steps=3)
 #: operations between two that are struck; the long form strikes each
-STRIDES = [pytest.param(7, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
+STRIDES = [pytest.param(11, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
 
 
 class Here:
@@ -62,6 +62,13 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "HEARTBEAT", 0.0)
     monkeypatch.setattr(worker, "BEAT", 3600.0)
     monkeypatch.setattr(repair, "STALE_AFTER", -1.0)  # whatever lies about is old
+
+
+@pytest.fixture
+def in_a_thread(monkeypatch: pytest.MonkeyPatch, threaded: bool) -> None:
+    """Whether checkpoints are written beside training, as large ones are."""
+    if threaded:
+        monkeypatch.setattr(saving, "LARGE", 0)
 
 
 def run(out: Path) -> None:
@@ -145,9 +152,11 @@ def assert_goes_on(out: Path, straight: RunFolder, what: str) -> None:
     assert recorded is not None and [p["run_id"] for p in recorded["points"]] == [RUN.run_id]
 
 
+@pytest.mark.usefixtures("in_a_thread")
 @pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("threaded", [False, True])
 def test_killed_at_any_operation_the_run_is_the_same(
-    tmp_path: Path, straight: tuple[RunFolder, list[str]], stride: int
+    tmp_path: Path, straight: tuple[RunFolder, list[str]], stride: int, threaded: bool
 ) -> None:
     undisturbed, operations = straight
     kinds = {operation.split()[0] for operation in operations}
@@ -159,9 +168,16 @@ def test_killed_at_any_operation_the_run_is_the_same(
         assert_goes_on(out, undisturbed, what)
 
 
+@pytest.mark.usefixtures("in_a_thread")
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize(
-    ("number", "lasting"), [(errno.ENOSPC, True), (errno.ENOSPC, False), (errno.EROFS, True)]
+    ("number", "lasting", "threaded"),
+    [
+        (errno.ENOSPC, True, False),
+        (errno.ENOSPC, False, False),
+        (errno.ENOSPC, True, True),
+        (errno.EROFS, True, False),
+    ],
 )
 def test_wherever_the_disk_gives_in_nothing_is_half_written(
     tmp_path: Path,
@@ -169,6 +185,7 @@ def test_wherever_the_disk_gives_in_nothing_is_half_written(
     stride: int,
     number: int,
     lasting: bool,
+    threaded: bool,
 ) -> None:
     undisturbed, operations = straight
     for at, out in cases(tmp_path, operations, stride):
