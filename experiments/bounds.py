@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from experiments.loading import Location
 from experiments.machine import MEMORY_VARIABLE, bytes_text, largest_memory, machine_memory
+from generators.task import Task
 
 if TYPE_CHECKING:
     from experiments.config import RunConfig
@@ -19,10 +20,9 @@ def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
     Each is counted from below: what is too much here is too much. Nothing is built.
     """
     model, batch = config.model, config.training.batch
-    host, device = machine_memory(), largest_memory()
-    world = config.task.world_bytes
-    if world > host:
-        yield ("task",), _message(f"the world of task {config.task.kind}", world, host)
+    device = largest_memory()
+    if message := impossible_world(config.task):
+        yield ("task",), message
     layer = 12 * model.width**2 if model.kind == "looped" else 0
     weights = PER_PARAMETER * model.layers * layer
     if weights > device:
@@ -33,6 +33,12 @@ def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
     if activations > device:
         where = ("training", "batch") if batch >= calls else ("model",)
         yield where, _message(f"a batch of {batch:,} documents", activations, device)
+
+
+def impossible_world(task: Task) -> str | None:
+    """What to tell of a world that is larger than the memory, None where it is not."""
+    world, host = task.world_bytes, machine_memory()
+    return _message(f"the world of task {task.kind}", world, host) if world > host else None
 
 
 def _message(what: str, needed: int, there_is: int) -> str:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable
 
+from experiments.bounds import impossible_world
 from experiments.config import AnyProbe, AnyTask, Frozen
 from experiments.errors import LoopscopeError
 from experiments.grid import Grid, find_grid, load_grid
@@ -72,7 +73,10 @@ def _task(kind: str, overrides: Iterable[str]) -> Task:
         except ValueError as error:
             raise LoopscopeError(f"{change.origin}: {error}") from error
     marks = Marks(values={(): Mark(f"task {kind}")})
-    return validate(_OneTask, data, lambda at, key: find_mark(changes, marks, at, key)).task
+    task = validate(_OneTask, data, lambda at, key: find_mark(changes, marks, at, key)).task
+    if message := impossible_world(task):
+        raise LoopscopeError(message)
+    return task
 
 
 def _first_of_each_part(grid: Grid, part: str | None, seed: int | None) -> dict[str, Task]:

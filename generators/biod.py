@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.strings import distinct_strings
+from generators.strings import distinct_strings, fewer_strings
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
 
@@ -51,12 +51,12 @@ class BioD(Exposures):
 
     @model_validator(mode="after")
     def _enough_strings(self) -> Self:
-        if self.people > self.names:
+        if fewer_strings(self.people, self.name_length, self.name_alphabet):
             raise ValueError(
                 f"people {self.people} is more than the {self.names} names of {self.name_length} "
                 f"out of {self.name_alphabet} letters; raise name_length or name_alphabet"
             )
-        if self.diversity > self.alphabet**self.length:
+        if fewer_strings(self.diversity, self.length, self.alphabet):
             raise ValueError(
                 f"diversity {self.diversity} is more than the {self.alphabet**self.length} chunks "
                 f"of {self.length} out of {self.alphabet} letters; raise length or alphabet"
@@ -84,7 +84,10 @@ class BioD(Exposures):
 
     @property
     def world_bytes(self) -> int:
-        return 16 * self.people * (self.name_length + self.attributes * self.chunks * self.length)
+        words = 200 * (self.alphabet + self.name_alphabet + self.attributes)
+        sets = 8 * self.attributes * self.diversity * self.length
+        told = self.name_length + self.attributes * self.chunks * self.length
+        return words + sets + 16 * self.people * told
 
     @property
     def context_length(self) -> int:

@@ -157,7 +157,7 @@ class Biographies(Exposures):
 
     @property
     def world_bytes(self) -> int:
-        return 240 * self.people
+        return 240 * self.people + 8 * self.apart_from + 8 * self.people * (self.versions or 0)
 
     @property
     def context_length(self) -> int:

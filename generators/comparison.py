@@ -146,7 +146,8 @@ class Comparison(Task):
 
     @property
     def world_bytes(self) -> int:
-        return 200 * self.entities + 8 * self.entities * max(self.attributes, self.entities)
+        names = 200 * (self.entities + self.attributes + self.values)
+        return names + 8 * self.entities * max(self.attributes, self.entities) + 24 * self.values
 
     @property
     def context_length(self) -> int:

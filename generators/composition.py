@@ -128,7 +128,9 @@ class Composition(Task):
 
     @property
     def world_bytes(self) -> int:
-        return 200 * (self.entities + self.relations) + 16 * self.entities * self.out_degree
+        names = 200 * (self.entities + self.relations)
+        pairs = self.out_degree**2
+        return names + self.entities * (16 * self.relations + 16 * pairs)
 
     @property
     def context_length(self) -> int:

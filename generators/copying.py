@@ -46,6 +46,7 @@ class Copying(OnlineTask):
     def _fits(self) -> Self:
         if self.fewest > self.length:
             raise ValueError(f"shortest {self.shortest} is more than length {self.length}")
+        self.check_context(f"lower length to at most {(self.context - 2) // 2}")
         if self.distinct and self.length > self.symbols:
             raise ValueError(
                 f"length {self.length} distinct symbols are more than the symbols "
@@ -57,7 +58,6 @@ class Copying(OnlineTask):
                 f"{self.fewest} of {self.symbols} symbols; needed are {FEWEST} to hold some out: "
                 "raise symbols or the shortest length"
             )
-        self.check_context(f"lower length to at most {(self.context - 2) // 2}")
         return self
 
     @property

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from generators.hashing import mix
 from generators.online import OnlineTask
+from generators.strings import fewer_strings
 from generators.task import Batch
 from generators.vocabulary import Vocabulary
 
@@ -59,7 +60,7 @@ class PHop(OnlineTask):
             )
         fits = self.length - self.context_length + self.context
         self.check_context(f"lower length to at most {fits}")
-        if self.alphabet**self.length < 10_000:
+        if fewer_strings(10_000, self.length, self.alphabet):
             raise ValueError(
                 f"there are only {self.alphabet**self.length} sequences of length {self.length}; "
                 "needed are 10000 or more to hold some out: raise length or alphabet"

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.strings import distinct_strings
+from generators.strings import distinct_strings, fewer_strings
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
 
@@ -41,7 +41,7 @@ class RandomSequences(Exposures):
 
     @model_validator(mode="after")
     def _enough_sequences(self) -> Self:
-        if self.sequences > self.alphabet**self.length:
+        if fewer_strings(self.sequences, self.length, self.alphabet):
             raise ValueError(
                 f"sequences {self.sequences} is more than the {self.alphabet**self.length} of "
                 f"{self.length} out of {self.alphabet} letters; raise length or alphabet"

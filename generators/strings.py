@@ -29,3 +29,11 @@ def distinct_strings(rng: np.random.Generator, n: int, length: int, alphabet: in
         strings = rng.integers(0, alphabet, (n, length))
         if len(np.unique(strings, axis=0)) == n:
             return strings
+
+
+def fewer_strings(wanted: int, length: int, letters: int) -> bool:
+    """Whether there are fewer strings of so many of 2 or more letters than wanted.
+
+    Exact, and quick where there are more of them than a number can be written for.
+    """
+    return length < wanted.bit_length() and letters**length < wanted
