@@ -135,7 +135,7 @@ COLUMNS = ["part", "hops", "arm", "seed", "step", "value", "run_id"]
 picked = alt.selection_point(fields=["arm"], bind="legend")
 lines = (
     alt.Chart(curves[COLUMNS].astype({"seed": "int", "step": "int"}))
-    .mark_line(point={"size": 12}, strokeWidth=1.2)
+    .mark_line(strokeWidth=1.5)
     .encode(
         x=alt.X("step:Q", title="training step"),
         y=alt.Y("value:Q", title="held-out accuracy"),
