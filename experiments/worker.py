@@ -254,7 +254,10 @@ def main() -> None:
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever is printed between two runs is no answer
-    serve(sys.stdin, answers, stop)
+    try:
+        serve(sys.stdin, answers, stop)
+    except BrokenPipeError:  # the parent is gone, and with it whoever could be told
+        os._exit(0)
 
 
 if __name__ == "__main__":

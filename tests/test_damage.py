@@ -3,19 +3,14 @@
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from toys import assert_same_run, config, science, toy, weights
+from toys import assert_same_run, config, science, weights
 
-from experiments.backends.local import LocalBackend
 from experiments.claim import STALE_AFTER, Claim
-from experiments.errors import LoopscopeError
-from experiments.remeasure import measure_again
-from experiments.runner import run_grid
 from experiments.store import RunFolder
 from experiments.train import train
 from experiments.worker import Job, Outcome, StopFlag, perform
@@ -238,65 +233,3 @@ def test_a_claim_of_a_machine_that_went_down_is_void_after_a_while(
     os.utime(folder.claim_path, (then, then))
     assert gone_on(folder).ended == "done"
     assert_same_run(folder, straight)
-
-
-# --- files of others: data only, and only in their place
-
-
-class Evil:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return os.mkdir, (str(self.path),)
-
-
-def test_a_pickle_is_never_executed(
-    tmp_path: Path, straight: RunFolder, stopped: RunFolder
-) -> None:
-    sprung, folder = tmp_path / "sprung", copy(stopped, tmp_path)
-    torch.save(Evil(sprung), tmp_path / "control.pt")
-    torch.load(tmp_path / "control.pt", weights_only=False)
-    sprung.rmdir()  # as a control: it works
-    state = torch.load(folder.checkpoint_path, weights_only=True)
-    torch.save({**state, "growths": Evil(sprung)}, folder.checkpoint_path)
-    torch.save(
-        {**state, "model": Evil(sprung)},
-        folder.previous_checkpoint_path,
-        _use_new_zipfile_serialization=False,
-    )
-    assert not zipfile.is_zipfile(folder.previous_checkpoint_path)
-    notes = gone_on(folder).notes
-    assert len(notes) == 2 and "holds more than tensors and plain data" in notes[0]
-    assert not sprung.exists()
-    assert_same_run(folder, straight)
-
-
-@pytest.mark.parametrize("name", ["", "log.txt", "checkpoint.pt", "probes/there"])
-def test_nothing_is_written_through_links(
-    tmp_path: Path, stopped: RunFolder, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    (tmp_path / "runs").mkdir()
-    folder = RunFolder(tmp_path / "runs" / RUN.run_id)
-    if name:
-        copy(stopped, tmp_path / "runs")
-        elsewhere.write_text("mine")
-        (folder.path / "probes").mkdir(exist_ok=True)
-        (folder.path / name).unlink(missing_ok=True)
-        (folder.path / name).symlink_to(elsewhere)
-    else:
-        elsewhere.mkdir()
-        folder.path.symlink_to(elsewhere)
-    monkeypatch.setattr(LocalBackend, "take", lambda *_: pytest.fail("a worker was started"))
-    with pytest.raises(LoopscopeError, match="is a link"):
-        run_grid(toy(RUN), tmp_path / "runs", progress=False)
-    if name:
-        assert elsewhere.read_text() == "mine"
-        folder.write_result({"run_id": folder.run_id, "measurements": []})
-        with pytest.raises(LoopscopeError, match="is a link"):
-            measure_again(tmp_path / "runs", [folder.run_id])
-    else:
-        assert not list(elsewhere.iterdir())
