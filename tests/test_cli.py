@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import cli
+from experiments.backends.options import LocalOptions
 from experiments.grid import load_grid
 from experiments.plan import cost, plan, totals
 
@@ -274,12 +275,14 @@ def test_options_reach_the_runner(toy: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("experiments.runner.run_grid", run_grid)
     options = ["--workers", 3, "--shard", "2/3", "--allow-drift", "--retry-failed"]
+    options += ["--mirror", "tensorboard"]
     out = toy.parent / "runs"
     command(monkeypatch, "run", toy, "--out", out, "--set", "seed=4", *options)
     assert seen == {
         "out": out,
         "seeds": {4},
-        "workers": 3,
+        "backend": LocalOptions(workers=3),
+        "mirrors": ["tensorboard"],
         "shard": (2, 3),
         "allow_drift": True,
         "retry_failed": True,
