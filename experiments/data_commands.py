@@ -103,3 +103,28 @@ def train(
         if file is not None:
             write_json(file, bench_train.as_json(found, device))
     typer.echo(aligned([bench_train.HEAD, *(speed.row() for speed in found)]))
+
+
+@bench.command("generate")
+def generate_(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="id or start of an id")],
+    out: Annotated[Path, typer.Option(help="folder of runs")] = Path("runs"),
+    items: Annotated[int, typer.Option(min=1, help="questions per difficulty")] = 1024,
+    new_tokens: Annotated[int, typer.Option(min=1, help="for the cache")] = 256,
+    documents: Annotated[int, typer.Option(min=1, help="for the cache")] = 16,
+    device: Annotated[str, typer.Option(help="cpu, or cuda")] = "cpu",
+    seconds: Annotated[float, typer.Option(min=0.01, help="for each table")] = 20.0,
+) -> None:
+    """Speed of early exits beside all loops, and of the cache beside none, on a trained run."""
+    from experiments import bench_generate
+    from experiments.machine import device_name
+    from experiments.summary import aligned
+
+    subject = bench_generate.subject_with_loops(out, run, device)
+    typer.echo(f"{device_name(device)}; ratios above 1: faster than all loops, or than no cache")
+    exits = bench_generate.measure_exits(subject, items=items, seconds=seconds)
+    typer.echo(aligned([bench_generate.HEAD, *exits]))
+    row = bench_generate.measure_cache(
+        subject, documents=documents, prompt=8, new_tokens=new_tokens, seconds=seconds
+    )
+    typer.echo(aligned([bench_generate.CACHE_HEAD, row]))

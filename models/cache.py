@@ -101,13 +101,21 @@ class KeyValueCache:
         Args:
             parallel: it reads a whole prompt, before which there is nothing.
         """
+        import torch
+
         self._fresh = {}
-        self._rows = self._active = rows
+        everything = torch.arange(self.documents, device=rows.device)
+        # a slice copies nothing and writes in place, where a list of all documents would
+        self._rows = slice(None) if torch.equal(rows, everything) else rows
+        self._active, self._chosen = rows, self._rows
         self._column, self._parallel = column, parallel
 
     def narrow(self, rows: "Tensor") -> None:
         """Goes on with some of the active documents, int64[m] or bool[b]; the others have left."""
+        before = len(self._active)
         self._active = self._active[rows]
+        if len(self._active) < before:
+            self._chosen = self._active
 
     def attend(self, call: BlockCall, k: "Tensor", v: "Tensor") -> tuple["Tensor", "Tensor"]:
         """Keys and values of the tokens before, followed by those of the new ones."""
@@ -119,7 +127,7 @@ class KeyValueCache:
             shape = (2, slots, self.documents, *k.shape[1:])
             self._fresh[layer] = own.new_zeros(shape)
         # in deeper loops too: should the token leave now, this is what is seen of it there
-        self._fresh[layer][:, slot:, self._active] = own[:, None]
+        self._fresh[layer][:, slot:, self._chosen] = own[:, None]
         before = self._before(call, slot, own)
         if before is not None:
             k, v = torch.cat((before, own), dim=-2)
@@ -138,12 +146,12 @@ class KeyValueCache:
         if self._parallel:
             if self.settings.prefill != "shared":
                 return None
-            return self._fresh[_layer(call)][:, 0, self._active] if call.part == "core" else own
+            return self._fresh[_layer(call)][:, 0, self._chosen] if call.part == "core" else own
         kept = self._kept.get(_layer(call))
         if kept is None:
             return None
         slot = min(slot, kept.shape[1] - 1)  # a shared slot serves every loop
-        return kept[:, slot, self._active, :, : self._column]
+        return kept[:, slot, self._chosen, :, : self._column]
 
     def end(self) -> None:
         """Keeps of the new tokens what the settings ask for."""
