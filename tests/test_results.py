@@ -322,3 +322,10 @@ def test_a_damaged_record_of_a_grid_is_named(out: Path, text: str) -> None:
     for grid in ("toy", None):
         with pytest.raises(LoopscopeError, match=r"toy\.json is damaged; `loopscope run`"):
             load_runs(out, grid)
+
+
+def test_a_class_from_a_file_goes_by_its_own_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "a", config("lab/mine.py:ShellGame", 1, 0), bits(1, 0.5))
+    assert set(load_runs(tmp_path)["task"]) == {"lab/mine.py:ShellGame"}, "all that is known"
+    folder.write_result({**folder.result(), "task": "shell-game"})
+    assert set(load_runs(tmp_path)["task"]) == {"shell-game"}
