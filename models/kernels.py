@@ -38,7 +38,9 @@ class FusedRMSNorm(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(  # pyrefly: ignore [bad-override] one output, so one gradient
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
         D = x.shape[-1]
         product = (grad * x).view(-1, D)
@@ -58,7 +60,9 @@ class Rotation(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(  # pyrefly: ignore [bad-override] one output, so one gradient
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _turn(grad, cos, sin, -1), None, None
 

@@ -92,7 +92,9 @@ class _FusedNorm(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(  # pyrefly: ignore [bad-override] one output, so one gradient
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
         R, D = weight.shape
         product = (grad * x).view(R, -1, D)
