@@ -174,14 +174,14 @@ class Mixture(Task):
         """Names of the components."""
         return tuple(self.components)
 
-    def _shares(self, weights: dict[str, float] | None = None) -> list[int]:
+    def _shares(self, weights: dict[str, float] | None = None) -> tuple[int, ...]:
         """Whole numbers, one a component."""
         if weights is None:
             weights = {name: c.weight for name, c in self.components.items()}
-        return whole_shares([weights.get(name, 0.0) for name in self.components])
+        return whole_shares(tuple(weights.get(name, 0.0) for name in self.components))
 
     @property
-    def _stretches(self) -> list[tuple[int, list[int]]]:
+    def _stretches(self) -> list[tuple[int, tuple[int, ...]]]:
         """(first document, shares) of the phases."""
         found = [(first, self._shares(weights)) for first, weights in self._phases]
         return found if found and found[0][0] == 0 else [(0, self._shares()), *found]

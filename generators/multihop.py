@@ -53,6 +53,19 @@ class MultiHop(Curriculum):
     cot: bool = Field(False, description="the entities on the way are written before the answer")
 
     @model_validator(mode="after")
+    def _countable(self) -> Self:
+        """Combinations are numbered in int64."""
+        bits = log2(self.entities) + self.hops * log2(self.relations)
+        if bits >= 63:
+            most = int((62.9 - log2(self.entities)) / log2(max(self.relations, 2)))
+            raise ValueError(
+                f"hops {self.hops} of {self.relations} relations and {self.entities} entities make "
+                f"2^{bits:.0f} questions, more than the 2^63 that can be numbered; at most "
+                f"{most} hops can be"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _something_is_held_out(self) -> Self:
         smallest = self.entities * self.relations**2
         if self.hops >= 2 and smallest * self.held_out < 4:

@@ -9,20 +9,22 @@ w_i of part i.
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from math import gcd, lcm
 
 
-def whole_shares(weights: Sequence[float]) -> list[int]:
+@cache
+def whole_shares(weights: tuple[float, ...]) -> tuple[int, ...]:
     """The smallest whole numbers in the proportions of weights, as these are written in decimal.
 
-    >>> whole_shares([1, 7]), whole_shares([0.25, 0.1, 0]), whole_shares([3, 0, 3])
-    ([1, 7], [5, 2, 0], [1, 0, 1])
+    >>> whole_shares((1, 7)), whole_shares((0.25, 0.1, 0)), whole_shares((3, 0, 3))
+    ((1, 7), (5, 2, 0), (1, 0, 1))
     """
     exact = [Fraction(repr(float(weight))) for weight in weights]
     together = lcm(*(f.denominator for f in exact))
     whole = [int(f * together) for f in exact]
     common = gcd(*whole)
-    return [n // common for n in whole]
+    return tuple(n // common for n in whole)
 
 
 def dealt(documents: int, shares: Sequence[int]) -> list[int]:
