@@ -285,8 +285,7 @@ class Mixture(Task):
             rows = batch.latents["component"] == i
             if rows.any():
                 back = np.argsort(self.ids(name)).astype(np.int32)
-                own = batch.rows(rows)
-                own = replace(own, tokens=back[own.tokens])
+                own = replace(batch.rows(rows), tokens=back[batch.tokens[rows]])
                 right[rows] = task.is_correct(own, back[generated[rows]])
         return right
 

@@ -11,7 +11,6 @@ from generators.strings import fewer_strings
     ("kind", "change"),
     [
         ("multihop", "entities=10000000000"),
-        ("multihop", "relations=10000000000"),
         ("composition", "relations=1000000000"),
         ("comparison", "attributes=1000000000"),
         ("comparison", "values=10000000000"),

@@ -204,3 +204,12 @@ def test_hop_weights():
 
 def test_picture():
     assert doctest.testmod(generators.multihop) == doctest.TestResults(failed=0, attempted=3)
+
+
+def test_more_questions_than_can_be_numbered_are_refused() -> None:
+    assert MultiHop(hops=14).combinations(14) == 32 * 16**14 < 2**63
+    for change in ({"hops": 15}, {"relations": 10**10}, {"relations": 1, "entities": 2**63}):
+        with pytest.raises(
+            ValueError, match=r"than the 2\^63 that can be numbered; at most \d+ hop"
+        ):
+            MultiHop(**change)
