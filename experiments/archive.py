@@ -43,9 +43,14 @@ def write_archive(out: Path, file: Path) -> Built:
     """Writes the results in `out` to one file, as a whole.
 
     Raises:
-        LoopscopeError: `file` exists and is no archive, which is left alone.
+        LoopscopeError: `file` exists and is no archive, which is left alone, or is where another
+            file of the results has its place.
         OSError: it cannot be written.
     """
+    if file.is_dir():
+        raise LoopscopeError(f"{file} is a folder; name a file, such as {file / 'results.zip'}")
+    if file.name in (INDEX, METRICS, OUTPUT_FILE):
+        raise LoopscopeError(f"{file} would be taken for another file; name it results.zip, say")
     if file.exists():
         try:
             read_archive(file)
@@ -77,10 +82,10 @@ def read_archive(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
     """
     try:
         return _read(path)
-    except (ValueError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+    # RuntimeError: zipfile's for what is encrypted, and with RecursionError json's for what is deep
+    except (ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise LoopscopeError(
-            f"{path} is no archive of results ({reason}); `loopscope archive OUT` makes one"
+            f"{path} is no archive of results ({error}); `loopscope archive OUT` makes one"
         ) from error
 
 
@@ -113,6 +118,8 @@ def _read(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
 def _check_members(archive: zipfile.ZipFile) -> None:
     """Raises ValueError for what no archive of ours holds, or what memory cannot."""
     names = archive.namelist()
+    if missing := {OUTPUT_FILE, INDEX, METRICS} - set(names):
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     for name in names:
         if name not in (OUTPUT_FILE, INDEX, METRICS) and not GRID.fullmatch(name):
             raise ValueError(f"it holds {name!r}")

@@ -151,18 +151,26 @@ def _timed_step(trainer: "Trainer") -> float:
 
 def load_calibration(device: str, precision: str = "fp32") -> TimeModel | None:
     """What was measured on this device; None if nothing was, or it cannot be read."""
-    known = read_json(cache_path(device)) or {}
     try:
+        known = read_json(cache_path(device)) or {}
         if known["schema_version"] != CACHE_VERSION or known["device"] != device_name(device):
             return None
         found = known["precision"][precision]
         coefficients = tuple(map(float, found["coefficients"]))
-        if len(coefficients) != len(Work().counts) or min(coefficients) < 0:
+        worst = float(found["worst"])
+        if len(coefficients) != len(Work().counts) or not all(map(_plausible, coefficients)):
+            return None
+        if not any(coefficients) or not _plausible(worst):
             return None
         origin = f"calibrated {device_name(device)}, {precision}, torch {found['torch']}"
-        return TimeModel(coefficients, float(found["worst"]), origin)
-    except (KeyError, TypeError, ValueError):
+        return TimeModel(coefficients, worst, origin)
+    except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+def _plausible(number: float) -> bool:
+    """Seconds of one step, call or FLOP, or a factor: finite, and so are its multiples."""
+    return 0 <= number < 1e9
 
 
 def cache_path(device: str) -> Path:

@@ -15,7 +15,7 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
         durable: wait for the disk, so that this holds after a power failure too.
     """
     with replacing(path, durable=durable) as file:
-        file.write((json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+        file.write(_text(data, indent=1).encode("utf-8", "backslashreplace"))
 
 
 @contextlib.contextmanager
@@ -36,12 +36,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """An error of the disk says which file it is about, which the system leaves out of some."""
+    """An error of the disk says which file it is about: of some the system does not say it, of
+    others that it was one of our temporary files."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -49,15 +50,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The mapping in a file; None where the file is missing or holds none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
 
 def append_line(path: Path, data: dict[str, Any]) -> None:
     """Adds one line of JSON to a file."""
-    with named(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(data, ensure_ascii=False) + "\n")
+    with named(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(_text(data))
+
+
+def _text(data: Any, indent: int | None = None) -> str:
+    """To be encoded with `backslashreplace`: what that makes of half a surrogate pair, as in names
+    of files that are no text, is how JSON escapes it.
+    """
+    return json.dumps(data, indent=indent, ensure_ascii=False) + "\n"
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -72,7 +80,7 @@ def parse_lines(text: bytes) -> Iterator[tuple[dict[str, Any], int]]:
         offset += len(raw)
         try:
             line = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not raw.endswith(b"\n") or not isinstance(line, dict):
             return

@@ -153,8 +153,9 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """Appends a dated message to log.txt; where that cannot be, something worse will say so."""
-        with suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n"
+        with suppress(OSError), (self.path / "log.txt").open("ab") as file:
+            file.write(line.encode("utf-8", "backslashreplace"))
 
     def set_aside(self, path: Path, why: str) -> str:
         """Renames a damaged file to `*.corrupt` and logs it; the message for the user."""

@@ -131,7 +131,11 @@ class Layered(Curriculum):
                 raise ValueError(
                     f"budget {self.budget} of the {n} questions of {hops} hops is {trained}; "
                     f"with {self.held_out} held out for validation and {self.held_out} for test "
-                    f"training can have 1 to {n - held_out}; change budget or held_out"
+                    + (
+                        f"training can have 1 to {n - held_out}; change budget or held_out"
+                        if held_out < n
+                        else f"none are left for training; held_out can be at most {(n - 1) // 2}"
+                    )
                 )
         hop_shares(self.hop_weights, self.difficulties)
         return self

@@ -117,6 +117,8 @@ def test_options_come_from_a_file_then_the_command_line(tmp_path: Path) -> None:
         (("ray", ["cpus=0", "pack=x"]), "cpus.*\n.*pack"),
         (("slurm", ["minutes"]), "needs KEY=VALUE"),
         (("local", ["slots_per_gpu=[", "a=1"]), "no YAML"),
+        (("local", ["backend=ray"]), "chosen with --backend"),
+        (("local", ["backend=[1]"]), "chosen with --backend"),
     ],
 )
 def test_settings_that_are_wrong_are_all_named(arguments: Any, said: str) -> None:

@@ -214,6 +214,31 @@ def test_a_file_that_is_no_archive_is_not_replaced(out: Path, tmp_path: Path) ->
     assert file.read_text() == "years of work"
 
 
+def test_an_archive_has_a_place_of_its_own(out: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoopscopeError, match="is a folder; name a file"):
+        write_archive(out, out)
+    with pytest.raises(LoopscopeError, match="would be taken for another file"):
+        write_archive(out, out / INDEX)
+    assert not (out / INDEX).exists()
+    nowhere = tmp_path / "nowhere" / "x.zip"
+    with pytest.raises(FileNotFoundError) as error:
+        write_archive(out, nowhere)
+    assert error.value.filename == str(nowhere)
+
+
+def test_an_encrypted_archive_is_a_message(out: Path, tmp_path: Path) -> None:
+    file = tmp_path / "secret.zip"
+    write_archive(out, file)
+    content = bytearray(file.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # bit 0 of the flags
+        at = -1
+        while (at := content.find(mark, at + 1)) >= 0:
+            content[at + offset] |= 1
+    file.write_bytes(content)
+    with pytest.raises(LoopscopeError, match="is no archive of results.*encrypted"):
+        read_archive(file)
+
+
 def rewritten(file: Path, changes: dict[str, bytes | None]) -> None:
     """Adds members to an archive, replaces them or (None) leaves them out."""
     with zipfile.ZipFile(file) as archive:
@@ -242,7 +267,8 @@ def parquet(table: pa.Table) -> bytes:
         ("loopscope.json", b"[1]", "should hold a mapping"),
         ("loopscope.json", b"{", "is no archive of results"),
         ("loopscope.json", None, "is no archive of results"),
-        ("metrics.parquet", None, "is no archive of results"),
+        ("metrics.parquet", None, r"it lacks metrics\.parquet"),
+        ("loopscope.json", b"[" * 100_000, "is no archive of results"),
         ("index.parquet", b"PAR1", "index.parquet cannot be read"),
         ("index.parquet", parquet(pa.table({"run_id": ["a"]})), "was not written by loopscope"),
         ("grids/toy.json", b'{"schema_version": 99}', "schema version 99"),

@@ -140,7 +140,15 @@ def test_a_calibration_is_of_its_device_and_version(cache: Path) -> None:
     for wrong in ({"device": "cpu other"}, {"schema_version": 2}, {"precision": 3}):
         write_json(path, known | wrong)
         assert load_calibration("cpu") is None
-    path.write_text("{")
+    numbers = ([0] * 5, [float("nan")] * 5, [1e308] * 5, [1, -1, 0, 0, 0])
+    for wrong in (*({"coefficients": c} for c in numbers), {"worst": -1}, {"worst": "1e999"}):
+        write_json(path, known | {"precision": {"fp32": measured | wrong}})
+        assert load_calibration("cpu") is None, wrong
+    for text in ("{", "[" * 100_000):
+        path.write_text(text)
+        assert load_calibration("cpu") is None
+    path.unlink()
+    path.mkdir()
     assert load_calibration("cpu") is None
 
 

@@ -262,3 +262,14 @@ def test_a_config_of_another_run_is_told(folder: RunFolder) -> None:
 def test_metrics_without_a_step_are_left_out(folder: RunFolder) -> None:
     folder.metrics_path.write_text('{"a": 1}\n{"step": 2}\n')
     assert folder.metrics() == [{"step": 2}]
+
+
+def test_names_of_files_that_are_no_text_can_be_told(folder: RunFolder) -> None:
+    reason = "cannot read " + b"caf\xe9".decode("utf-8", "surrogateescape")
+    folder.fail(reason)
+    status = folder.status()
+    assert status is not None and status.reason == reason
+    folder.log(reason)
+    assert "caf\\udce9" in (folder.path / "log.txt").read_text(encoding="utf-8")
+    folder.append_metrics({"step": 1, "why": reason})
+    assert folder.metrics()[-1]["why"] == reason

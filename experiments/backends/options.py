@@ -103,6 +103,8 @@ def backend_options(
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise LoopscopeError(f"--option {text}: needs KEY=VALUE, such as cpus=2")
+        if name == "backend":
+            raise LoopscopeError(f"--option {text}: the back end is chosen with --backend")
         try:
             fields[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
