@@ -37,6 +37,8 @@ def candidates(out: Path, conditions: Sequence[Condition]) -> list[Candidate]:
     Raises:
         LoopscopeError: no conditions, no such runs, or `out` is no folder of runs.
     """
+    import pandas as pd
+
     if not out.is_dir():
         raise LoopscopeError(f"{out} is no folder of runs")
     check_output(out)
@@ -53,7 +55,7 @@ def candidates(out: Path, conditions: Sequence[Condition]) -> list[Candidate]:
         of_run = rows[rows["run_id"] == folder.run_id]
         first, grids = of_run.iloc[0], ", ".join(filter(None, dict.fromkeys(of_run["grid"])))
         size = _size(folder.path)
-        seed = "" if first["seed"] is None or first["seed"] != first["seed"] else str(first["seed"])
+        seed = "" if pd.isna(first["seed"]) else str(first["seed"])
         row = (folder.run_id, first["status"], first["arm"], seed, bytes_text(size), grids)
         found.append(Candidate(folder, row, size, _refusal(out, folder, needed)))
     return found

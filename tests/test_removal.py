@@ -52,6 +52,14 @@ def test_runs_are_shown_and_go_when_confirmed(out: Path) -> None:
     assert set(load_runs(out)["status"]) == {"done"}, "none is missing from its grid"
 
 
+def test_a_run_whose_config_is_damaged_goes_like_any_other(out: Path) -> None:
+    (out / "capacity-1x1-0" / "config.json").write_text("{")
+    found = rm(out, "seed=", yes=True)
+    assert found.exit_code == 0, found.output
+    assert "capacity-1x1-0" in found.stdout and not (out / "capacity-1x1-0").exists()
+    assert (out / "capacity-1x2-0").exists()
+
+
 @pytest.mark.parametrize("typed", ["n\n", "\n", "", "yes please\n"])
 def test_nothing_goes_unless_confirmed(out: Path, typed: str) -> None:
     before = files(out)
