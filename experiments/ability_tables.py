@@ -10,7 +10,7 @@ from experiments.summary import (
     DESCRIPTIONS,
     axis_columns,
     describe,
-    difficulty_text,
+    difficulties_of,
     number,
     over_seeds,
     varying,
@@ -71,9 +71,10 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     held_out = rows["split"] == split
     only_seen = (rows["split"] == "train") & ~rows["difficulty"].isin(rows["difficulty"][held_out])
     rows = rows[held_out | only_seen].sort_values("difficulty", kind="stable")
-    names = map(difficulty_text, rows["task"], rows["difficulty"])
     seen = (", seen" if s == "train" else "" for s in rows["split"])
-    rows = rows.assign(question=[name + suffix for name, suffix in zip(names, seen, strict=True)])
+    rows = rows.assign(
+        question=[name + suffix for name, suffix in zip(difficulties_of(rows), seen, strict=True)]
+    )
 
     def of(question: str) -> CellText:
         return lambda cell: _mean(where(cell, question=question), digits=3, solved=True)
@@ -103,7 +104,7 @@ def emergence_table(title: str, trained: "pd.DataFrame", by: Sequence[str] = ())
     rows = rows[rows["difficulty"].notna()].sort_values("difficulty", kind="stable")
     if rows.empty:
         return None
-    rows = rows.assign(question=list(map(difficulty_text, rows["task"], rows["difficulty"])))
+    rows = rows.assign(question=difficulties_of(rows))
 
     def of(question: str) -> CellText:
         def text(cell: "pd.DataFrame") -> str:

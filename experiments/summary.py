@@ -1,6 +1,6 @@
 """From the long table to what tables and figures show: rows chosen, seeds summarised, names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
@@ -67,10 +67,14 @@ def summary_of(values: "pd.Series") -> Summary:
     return summarise(values.dropna().tolist())
 
 
+def joined(*columns: Iterable[str]) -> list[str]:
+    """The texts of several columns row by row, commas between them; empty ones are left out."""
+    return [", ".join(filter(None, texts)) for texts in zip(*columns, strict=True)]
+
+
 def panels_of(rows: "pd.DataFrame") -> list[str]:
     """Where the numbers are from: the part of the grid or the task, then the component."""
-    columns = (rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
-    return [", ".join(filter(None, names)) for names in zip(*columns, strict=True)]
+    return joined(rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
 
 
 def axis_columns(runs: "pd.DataFrame") -> list[str]:
@@ -136,6 +140,11 @@ def difficulty_name(task: str) -> str:
 
     cls: Any = choices(Task, "generators").get(task)
     return Task.difficulty_name if cls is None else cls.difficulty_name
+
+
+def difficulties_of(rows: "pd.DataFrame") -> list[str]:
+    """The `difficulty_text` of every row."""
+    return list(map(difficulty_text, rows["task"], rows["difficulty"]))
 
 
 def difficulty_text(task: str, difficulty: Any) -> str:

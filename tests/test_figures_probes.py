@@ -8,7 +8,7 @@ import pytest
 from synthetic_results import accuracies, bits, config, write_run
 
 from experiments.errors import LoopscopeError
-from experiments.figures import draw
+from experiments.figures import draw, figure_of
 from experiments.figures.cache_strategies import CacheStrategies
 from experiments.figures.capacity_versus_parameters import CapacityVersusParameters
 from experiments.figures.drawing import style
@@ -200,6 +200,47 @@ def test_heat_map_has_a_cell_per_loop_and_layer(out: Path) -> None:
     assert set(data["layer"]) == {"core.0", "end"} and set(data["n"]) == {2}
     by_loop = data[data["layer"] == "end"].set_index("loop")["mean"]
     assert by_loop.to_dict() == {n: pytest.approx(0.9 - 0.3 * n) for n in (1, 2, 3)}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture whose two components are probed: `far` has half the values of `near`."""
+    folder = tmp_path_factory.mktemp("mixed") / "runs"
+    prepare_output(folder)
+    lines = [{"step": 50, "loss": 1.0, "exit.1": 0.5, "exit.2": 0.5, "mean_exit": 1.5}]
+    near = {"kind": "multihop", "entities": 8, "relations": 6, "hops": 2}
+    parts = {"near": {"task": near}, "far": {"task": {**near, "entities": 16}}}
+    run = config("mixture", LOOPS, 0)
+    run["task"] |= {"components": parts}
+    rows = [
+        {**found, "component": name, "value": share * found["value"]}
+        for name, share in (("near", 1.0), ("far", 0.5))
+        for found in probed(0)
+    ]
+    write_run(folder, "a", run, rows, metrics=lines)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in KINDS if not k.startswith(("capacity", "exit_distribution", "growth"))]
+)
+def test_components_of_a_mixture_have_panels_of_their_own(kind: str, mixed: Path) -> None:
+    data = figure_of(kind).data(mixed, None)
+    value = "mean" if "mean" in data else "value"
+    two = {
+        name: data[data["panel"].str.contains(name)].reset_index(drop=True)
+        for name in ("near", "far")
+    }
+    assert len(two["near"]) == len(two["far"]) > 0
+    assert (two["near"][value] == 2 * two["far"][value]).all()
+    assert not set(two["near"]["panel"]) & set(two["far"]["panel"])
+
+
+def test_training_questions_of_a_mixture_are_those_of_its_component(mixed: Path) -> None:
+    data = SampleEfficiency().data(mixed, None).set_index("component")
+    for name, entities in (("near", 8), ("far", 16)):
+        task = MultiHop(entities=entities, relations=6, hops=2).bind(0)
+        assert data.loc[name, "questions"] == task.count("train", 2)
 
 
 def test_heat_map_sets_tokens_further_left_further_left(tmp_path: Path) -> None:

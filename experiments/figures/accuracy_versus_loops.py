@@ -21,7 +21,7 @@ class AccuracyVersusLoops(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text, last_loop, panels_of
+        from experiments.summary import difficulties_of, last_loop, panels_of
 
         runs = last_loop(load_runs(out, grid))
         rows = self.select(
@@ -29,7 +29,7 @@ class AccuracyVersusLoops(Figure):
         ).sort_values("difficulty", kind="stable")
         return rows.assign(
             panel=panels_of(rows),
-            hue=list(map(difficulty_text, rows["task"], rows["difficulty"])),
+            hue=difficulties_of(rows),
             series=series(rows, ["part", "component", "n_loops"], ["k"]),
         )
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
 
-KEY = ["run_id", "grid", "part", "difficulty", "item"]
+KEY = ["run_id", "grid", "part", "component", "difficulty", "item"]
 
 
 class CacheStrategies(Figure):
@@ -25,7 +25,7 @@ class CacheStrategies(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text, number
+        from experiments.summary import difficulties_of, joined, number
 
         runs = load_runs(out, grid)
         size = self.select(runs, metric="cache_bytes_per_token", difficulty=self.difficulty).rename(
@@ -34,8 +34,7 @@ class CacheStrategies(Figure):
         right = self.select(runs, metric="accuracy", difficulty=self.difficulty)
         rows = right.merge(size[[*KEY, "cache_bytes_per_token"]], on=KEY)
         rows = rows.sort_values("difficulty", kind="stable")
-        names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
-        panel = [", ".join(filter(None, (part, difficulty_text(t, d)))) for part, t, d in names]
+        panel = joined(rows["part"], rows["component"], difficulties_of(rows))
         sizes = zip(rows["item"], rows["cache_bytes_per_token"], strict=True)
         setting = [f"{_short(item)}: {number(b)} B/token" for item, b in sizes]
         return rows.assign(panel=panel, setting=setting)

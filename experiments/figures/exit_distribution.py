@@ -17,11 +17,11 @@ class ExitDistribution(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_curves
+        from experiments.summary import joined
 
         rows = self.select(load_curves(out, grid), metric="exit_probability")
         told = series(rows, ["part", "arm", "step"], [])
-        names = zip(rows["part"], rows["arm"], told, strict=True)
-        panel = [", ".join(filter(None, name)) for name in names]
+        panel = joined(rows["part"], rows["arm"], told)
         return rows.assign(panel=panel, hue=[f"loop {loop}" for loop in rows["loop"]])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":

@@ -24,15 +24,14 @@ class Extrapolation(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text
+        from experiments.summary import difficulties_of, joined, panels_of
 
         rows = self.select(
             load_runs(out, grid), metric="loops_accuracy", difficulty=self.difficulty
         ).sort_values(["difficulty", "n_loops"], kind="stable")
-        names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
-        panel = [f"{part or task}, {difficulty_text(task, d)}" for part, task, d in names]
+        panel = joined(panels_of(rows), difficulties_of(rows))
         trained = [f"{n} loop{'s' if n > 1 else ''} trained" for n in rows["n_loops"]]
-        told = series(rows, ["part", "difficulty", "n_loops", "loop"], ["k"])
+        told = series(rows, ["part", "component", "difficulty", "n_loops", "loop"], ["k"])
         return rows.assign(panel=panel, hue=trained, series=told)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":

@@ -24,13 +24,13 @@ class Growth(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_curves
+        from experiments.summary import joined
 
         curves = load_curves(out, grid)
         self.select(curves, metric=MOMENT)
         rows = self.select(curves, metric=["loss", MOMENT])
         told = series(rows, ["part", "arm", "step"], [])
-        panel = [", ".join(filter(None, both)) for both in zip(rows["part"], told, strict=True)]
-        return rows.assign(panel=panel)
+        return rows.assign(panel=joined(rows["part"], told))
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from experiments.figures.drawing import GREY, legend, look, panels

@@ -33,7 +33,7 @@ class HeatMap(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text, over_seeds
+        from experiments.summary import difficulties_of, joined, over_seeds
 
         rows = self.select(load_runs(out, grid), metric=self.metric, difficulty=self.difficulty)
         places = list(map(_place, rows["item"]))
@@ -46,14 +46,10 @@ class HeatMap(Figure):
             if rows.empty:
                 raise LoopscopeError(f"figure {self.kind}: no target {self.target}; has {there}")
         rows = rows.sort_values(["difficulty", "target"], kind="stable")
-        told = series(rows, ["part", "arm", "difficulty", "item", "loop"], [])
-        names = zip(
-            *(rows[c] for c in ("part", "arm", "task", "difficulty", "target")), told, strict=True
-        )
-        panel = [
-            ", ".join(filter(None, (part, arm, text, difficulty_text(task, d)))) + f"\n{target}"
-            for part, arm, task, d, target, text in names
-        ]
+        given = ["part", "component", "arm"]
+        told = series(rows, [*given, "difficulty", "item", "loop"], [])
+        names = joined(*(rows[c] for c in given), told, difficulties_of(rows))
+        panel = [f"{name}\n{target}" for name, target in zip(names, rows["target"], strict=True)]
         cells = over_seeds(rows.assign(panel=panel), ["panel", "target", "loop", "before", "layer"])
         floor = cells.groupby("panel")["floor"].transform("mean")
         told = zip(cells["panel"], floor, strict=True)

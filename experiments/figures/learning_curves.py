@@ -30,7 +30,7 @@ class LearningCurves(Figure):
         import pandas as pd
 
         from experiments.results import emergence_step, load_curves
-        from experiments.summary import difficulty_text, last_loop, panels_of
+        from experiments.summary import difficulties_of, joined, last_loop, panels_of
 
         rows = self.select(
             last_loop(load_curves(out, grid)),
@@ -39,12 +39,10 @@ class LearningCurves(Figure):
             split=self.split,
             difficulty=self.difficulty,
         )
-        names = zip(panels_of(rows), rows["task"], rows["difficulty"], strict=True)
-        hard = rows["difficulty"].notna().any()
-        panel = [f"{p}, {difficulty_text(t, d)}" if hard else p for p, t, d in names]
+        hard = [difficulties_of(rows)] if rows["difficulty"].notna().any() else []
+        panel = joined(panels_of(rows), *hard)
         told = series(rows, ["part", "component", "arm", "step"], [])
-        arm = [", ".join(filter(None, both)) for both in zip(rows["arm"], told, strict=True)]
-        rows = rows.assign(panel=panel, series=arm)
+        rows = rows.assign(panel=panel, series=joined(rows["arm"], told))
         if self.level is None:
             return rows.assign(emerged=None)
         level = self.level

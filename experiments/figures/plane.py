@@ -58,7 +58,7 @@ class Plane(Figure):
         ]
 
     def _accuracy(self, runs: "pd.DataFrame") -> "pd.DataFrame":
-        from experiments.summary import difficulty_text, panels_of
+        from experiments.summary import difficulties_of, joined, panels_of
 
         rows = self.select(
             runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
@@ -68,8 +68,7 @@ class Plane(Figure):
             rows = rows[(rows["difficulty"] == hardest).fillna(True)]
         rows = rows.drop_duplicates(["run_id", "part", "component", "difficulty"])
         told = series(rows, ["part", "component", "difficulty", *ARCHITECTURE], [])
-        names = zip(panels_of(rows), rows["task"], rows["difficulty"], told, strict=True)
-        panel = [", ".join(filter(None, [p, difficulty_text(t, d), s])) for p, t, d, s in names]
+        panel = joined(panels_of(rows), difficulties_of(rows), told)
         return rows.assign(panel=panel).rename(columns={"value": "accuracy"})[
             [*ARCHITECTURE, "seed", "arm", "panel", "accuracy", "floor"]
         ]

@@ -28,7 +28,7 @@ class Priors(Figure):
         import pandas as pd
 
         from experiments.results import load_curves, load_runs
-        from experiments.summary import difficulty_text
+        from experiments.summary import difficulties_of, joined
 
         exits = self.select(load_curves(out, grid), metric="exit_probability")
         last = exits.groupby("run_id")["step"].transform("max")
@@ -41,8 +41,8 @@ class Priors(Figure):
             difficulty=self.difficulty,
         ).sort_values("difficulty", kind="stable")
         right = right[right["run_id"].isin(exits["run_id"])]
-        names = zip(right["task"], right["difficulty"], strict=True)
-        right = right.assign(panel=[f"accuracy, {difficulty_text(*name)}" for name in names])
+        names = joined(right["component"], difficulties_of(right))
+        right = right.assign(panel=[f"accuracy, {name}" for name in names])
         rows = pd.concat([exits, right], ignore_index=True)
         return rows.assign(hue=rows["arm"], series=rows["part"])
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-KEY = ["run_id", "grid", "part", "arm", "difficulty", "item"]
+KEY = ["run_id", "grid", "part", "component", "arm", "difficulty", "item"]
 
 
 class QExitCurve(Figure):
@@ -27,7 +27,7 @@ class QExitCurve(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text
+        from experiments.summary import difficulties_of, joined
 
         runs = load_runs(out, grid)
         right = self.select(runs, metric="exit_accuracy", difficulty=self.difficulty)
@@ -37,12 +37,9 @@ class QExitCurve(Figure):
         rows = right.merge(
             loops[[*KEY, "value"]].rename(columns={"value": "mean_loops"}), on=KEY
         ).sort_values("difficulty", kind="stable")
-        told = series(rows, ["part", "arm", "difficulty"], [])
-        names = zip(rows["part"], rows["arm"], told, rows["task"], rows["difficulty"], strict=True)
-        panel = [
-            ", ".join(filter(None, (part, arm, text, difficulty_text(task, d))))
-            for part, arm, text, task, d in names
-        ]
+        given = ["part", "component", "arm"]
+        told = series(rows, [*given, "difficulty"], [])
+        panel = joined(*(rows[c] for c in given), told, difficulties_of(rows))
         return rows.assign(panel=panel, rule=[item.partition(" ")[0] for item in rows["item"]])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":

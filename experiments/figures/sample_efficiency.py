@@ -27,7 +27,7 @@ class SampleEfficiency(Figure):
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import difficulty_text, last_loop
+        from experiments.summary import difficulties_of, joined, last_loop, panels_of
 
         rows = self.select(
             last_loop(load_runs(out, grid)),
@@ -36,22 +36,22 @@ class SampleEfficiency(Figure):
             split=self.split,
             difficulty=self.difficulty,
         )
-        rows = rows[rows["difficulty"].notna()].drop_duplicates(["run_id", "part", "difficulty"])
+        place = ["part", "component", "difficulty"]
+        rows = rows[rows["difficulty"].notna()].drop_duplicates(["run_id", *place])
         counts = _Questions(out)
-        asked = zip(rows["run_id"], rows["difficulty"], strict=True)
-        found = [counts(run_id, int(d)) for run_id, d in asked]
+        asked = zip(rows["run_id"], rows["component"], rows["difficulty"], strict=True)
+        found = [counts(run_id, component, int(d)) for run_id, component, d in asked]
         rows = rows.assign(questions=[float("nan") if n is None else float(n) for n in found])
         if rows["questions"].isna().all():
             raise LoopscopeError(
                 f"figure {self.kind}: these tasks do not count their training questions"
             )
         rows = rows[rows["questions"].notna()].sort_values("difficulty", kind="stable")
-        names = zip(rows["part"], rows["task"], rows["difficulty"], strict=True)
-        panel = [f"{part or task}, {difficulty_text(task, d)}" for part, task, d in names]
+        panel = joined(panels_of(rows), difficulties_of(rows))
         loops = [f"{n} loop{'s' if n > 1 else ''}" for n in rows["n_loops"]]
-        told = series(rows, ["part", "difficulty", "n_loops", "questions"], ["k"])
+        told = series(rows, [*place, "n_loops", "questions"], ["k"])
         # the split is drawn by seed, so that seeds of one arm differ by a few questions
-        mean = rows.groupby(["cell", "part", "difficulty"])["questions"].transform("mean")
+        mean = rows.groupby(["cell", *place])["questions"].transform("mean")
         return rows.assign(panel=panel, hue=loops, series=told, mean_questions=mean)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
@@ -65,7 +65,7 @@ class SampleEfficiency(Figure):
 
 
 class _Questions:
-    """(run, difficulty) -> distinct questions of the training split; runs share their worlds."""
+    """(run, component, difficulty) -> distinct training questions; runs share their worlds."""
 
     def __init__(self, out: Path) -> None:
         from experiments.sources import open_source
@@ -74,11 +74,11 @@ class _Questions:
         self._tasks: dict[str, Any] = {}
         self._key_of: dict[str, str] = {}
 
-    def __call__(self, run_id: str, difficulty: int) -> int | None:
+    def __call__(self, run_id: str, component: str, difficulty: int) -> int | None:
         if run_id not in self._key_of:
             config = self._source.config(run_id)
             key = json.dumps([config.task.model_dump(mode="json"), config.seed], default=str)
             self._key_of[run_id] = key
             if key not in self._tasks:
                 self._tasks[key] = config.bound_task()
-        return self._tasks[self._key_of[run_id]].count("train", difficulty)
+        return self._tasks[self._key_of[run_id]].parts[component].count("train", difficulty)
