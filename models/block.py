@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
-from models.kernels import Rotation, worthwhile
+from models.kernels import Angles, Rotation, worthwhile
 from models.mlp import MLP, MixtureOfExperts, Routed
 from models.norms import RMSNorm
 from models.positions import RotaryTable, rotate
 from models.replicas import linear
+from models.short_attention import causal, is_short, short_attention
 
 if TYPE_CHECKING:
     from models.passes import Recall
@@ -37,9 +38,12 @@ class Attention(nn.Module):
         recall: "Recall | None" = None,
     ) -> Tensor:
         B, T, D = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, H, T, D/H]
-        q, k = self._rotate(q, table), self._rotate(k, table)
+        q, k, v = self.qkv(x).split(D, dim=-1)
+        if recall is None and self._keeps_probabilities(q, k):
+            seen = causal(T, x.device) if mask is None else mask
+            turns = None if table is None else (table, table)
+            return self.out(short_attention(q, k, v, self.heads, seen, turns))
+        q, k, v = self._turned(q, table), self._turned(k, table), self._apart(v)
         if recall is not None:
             k, v = recall(k, v)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
@@ -47,21 +51,29 @@ class Attention(nn.Module):
 
     def at(self, reading: "Reading", x: Tensor, table: RotaryTable | None) -> Tensor:
         """[B, Q, D]: `forward` at the positions that are read."""
-        B, T, D = x.shape
+        B, _, D = x.shape
         query, key_value = self.qkv.weight.split((D, 2 * D), dim=-2)
-        q = linear(reading.gather(x), query).view(B, -1, self.heads, D // self.heads)
-        kv = linear(x, key_value).view(B, T, 2, self.heads, D // self.heads)
-        k, v = kv.permute(2, 0, 3, 1, 4)
-        q = self._rotate(q.transpose(1, 2), reading.table)
-        k = self._rotate(k, table)
+        q = linear(reading.gather(x), query)
+        k, v = linear(x, key_value).split(D, dim=-1)
+        if self._keeps_probabilities(q, k):
+            turns = None if table is None or reading.table is None else (reading.table, table)
+            return self.out(short_attention(q, k, v, self.heads, reading.mask, turns))
+        q, k, v = self._turned(q, reading.table), self._turned(k, table), self._apart(v)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reading.mask)
         return self.out(mixed.transpose(1, 2).reshape(B, -1, D))
 
-    def _rotate(self, x: Tensor, table: RotaryTable | None) -> Tensor:
+    def _keeps_probabilities(self, q: Tensor, k: Tensor) -> bool:
+        return worthwhile(self, q) and is_short(k)
+
+    def _turned(self, x: Tensor, table: RotaryTable | None) -> Tensor:
+        """[B, H, T, D/H] of x [B, T, D], turned to the positions of a table."""
         if table is None or not worthwhile(self, x):
-            return rotate(x, table)
+            return rotate(self._apart(x), table)
         cos, sin = (angles.to(x.dtype) for angles in table)
-        return Rotation.apply(x, cos, sin)
+        return self._apart(Rotation.apply(x, Angles.of((cos, sin), x, self.heads)))
+
+    def _apart(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Block(nn.Module):

@@ -9,7 +9,6 @@ class RMSNorm(nn.RMSNorm):
     """Root-mean-square norm (1910.07467) in the precision of its weight, under autocast too."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
         if worthwhile(self, x):
             return FusedRMSNorm.apply(x, self.weight, self.eps)
-        return super().forward(x)
+        return super().forward(x.to(self.weight.dtype))

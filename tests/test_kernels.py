@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
-from models.kernels import FusedRMSNorm, Rotation
+from models.kernels import Angles, FusedRMSNorm, Rotation
 from models.positions import rotary_table, rotate
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -24,21 +24,30 @@ def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=rng, dtype=torch.float64).requires_grad_()
 
 
+def double(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    cos, sin = rotary_table(positions, size, 100.0)
+    return cos.double(), sin.double()
+
+
 def test_gradients_equal_finite_differences() -> None:
     x, weight = draw(2, 3, 8), draw(8)
     assert torch.autograd.gradcheck(lambda x, w: FusedRMSNorm.apply(x, w, 1e-2), (x, weight))
-    table = [angles.double() for angles in rotary_table(torch.arange(3), 6, 100.0)]
-    assert torch.autograd.gradcheck(lambda x: Rotation.apply(x, *table), (draw(2, 2, 3, 8),))
+    angles = Angles.of(double(torch.arange(3), 6), draw(2, 3, 16), heads=2)
+    assert torch.autograd.gradcheck(lambda x: Rotation.apply(x, angles), (draw(2, 3, 16),))
 
 
 def test_values_equal_the_plain_forms() -> None:
     x, weight = draw(2, 3, 8), draw(8)
     plain = nn.functional.rms_norm(x, (8,), weight, 1e-6)
     torch.testing.assert_close(FusedRMSNorm.apply(x, weight, 1e-6), plain, rtol=1e-13, atol=1e-13)
-    x = draw(2, 4, 3, 8).transpose(1, 2)
-    for size in (8, 4):
-        table = tuple(angles.double() for angles in rotary_table(torch.arange(4), size, 100.0))
-        torch.testing.assert_close(Rotation.apply(x, *table), rotate(x, table))
+    x = draw(2, 4, 3 * 8)
+    apart = x.view(2, 4, 3, 8).transpose(1, 2)
+    of_each = torch.tensor([[0, 1, 2, 3], [5, 0, 9, 2]])
+    for size, positions in ((8, torch.arange(4)), (4, torch.arange(4)), (6, of_each)):
+        table = double(positions, size)
+        plain = rotate(apart, table if positions.dim() == 1 else tuple(t[:, None] for t in table))
+        turned = Rotation.apply(x, Angles.of(table, x, heads=3))
+        torch.testing.assert_close(turned.view(2, 4, 3, 8).transpose(1, 2), plain)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
