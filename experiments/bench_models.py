@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from experiments.config import Training
 
 
+class PlainNorm(nn.RMSNorm):
+    """In the precision of its weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
 class PlainBlock(nn.Module):
     """Sandwich norm, rotary attention, SwiGLU."""
 
@@ -27,7 +34,7 @@ class PlainBlock(nn.Module):
         super().__init__()
         D = config.width
         self.heads = config.heads
-        self.norms = nn.ModuleList(nn.RMSNorm(D, eps=config.norm_eps) for _ in range(4))
+        self.norms = nn.ModuleList(PlainNorm(D, eps=config.norm_eps) for _ in range(4))
         self.query, self.key, self.value, self.out = (nn.Linear(D, D, bias=False) for _ in "qkvo")
         self.gate, self.up = (nn.Linear(D, config.hidden, bias=False) for _ in "gu")
         self.down = nn.Linear(config.hidden, D, bias=False)
@@ -120,11 +127,11 @@ class PlainTraining:
         self.optimiser = torch.optim.AdamW(
             module.parameters(), training.lr, training.betas, training.eps, training.weight_decay
         )
+        self.half = training.precision == "bf16"
 
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """One step on int64[B, T] each; -100 where nothing is predicted. The loss."""
-        half = self.training.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             logits = self.module(tokens).flatten(0, 1)
         loss = F.cross_entropy(logits.float(), targets.flatten())
         self.optimiser.zero_grad(set_to_none=True)

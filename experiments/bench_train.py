@@ -8,6 +8,7 @@ one thread; on a GPU it is wall time after synchronising.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,8 @@ WARM, FEWEST = 2, 5
 #: side of the matrices whose product is the machine's peak, per kind of device
 SIDE = {"cpu": 1024, "cuda": 8192}
 PARTS = ("data", "forward", "backward", "optimiser")
+#: what our step is timed against; the last one only where ours is in half precision
+OTHERS = ("plain", "llama", "llama_fp32")
 
 
 @dataclass
@@ -58,9 +61,7 @@ class Speed:
     def row(self) -> tuple[str, ...]:
         """As `HEAD` names it."""
         ours = self.seconds["loopscope"]
-        others = [
-            f"{self.ratios[name]:.2f}" if name in self.ratios else "" for name in ("plain", "llama")
-        ]
+        others = [f"{self.ratios[name]:.2f}" if name in self.ratios else "" for name in OTHERS]
         rate = self.flops / ours
         total = sum(self.parts.values())
         split = " / ".join(f"{100 * self.parts[part] / total:.0f}" for part in PARTS)
@@ -86,6 +87,7 @@ HEAD = (
     "% data / forward / backward / optimiser",
     "x plain",
     "x llama",
+    "x llama in fp32",
 )
 
 
@@ -212,12 +214,16 @@ def _contenders(
         batch = plain_batch(trainer.documents(span), trainer.device)
         plain = PlainLoop(model, trainer.vocabulary_size)
         others = {"plain": plain, "llama": llama(model, trainer.vocabulary_size)}
+        training = trainer.config.training
         for name, module in others.items():
-            if module is not None:
-                training = PlainTraining(
-                    cast(nn.Module, module), trainer.config.training, trainer.device
-                )
-                steps[name] = lambda training=training: training.step(*batch)
+            if module is None:
+                continue
+            theirs = PlainTraining(cast(nn.Module, module), training, trainer.device)
+            steps[name] = partial(theirs.step, *batch)
+            if name == "llama" and training.precision != "fp32":
+                exact = training.model_copy(update={"precision": "fp32"})
+                whole = PlainTraining(cast(nn.Module, module), exact, trainer.device)
+                steps["llama_fp32"] = partial(whole.step, *batch)
     return steps, parts
 
 

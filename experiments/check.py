@@ -158,7 +158,7 @@ def _blind(probe: Probe, config: RunConfig) -> str | None:
     objective = config.canonical().objective
     try:
         for part in parts_for(probe, config.task).values():
-            probe.check_model(config.model, part, objective)
+            probe.check_model(config.model, part.sketch(), objective)
     except ValueError as error:
         return str(error)
     return None

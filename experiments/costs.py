@@ -24,6 +24,9 @@ from generators.task import Task
 from models.config import LoopedConfig
 from models.model import ModelConfig
 
+#: batches and documents that are looked at, and the most tokens of one batch, with padding
+BATCHES, DOCUMENTS, CELLS = 16, 4096, 2**20
+
 
 @dataclass(frozen=True)
 class Work:
@@ -62,12 +65,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a task's documents in a batch: averages per document, and columns the model reads."""
+    """Of a task's documents in a batch: averages per document, and columns the model reads.
+
+    Attributes:
+        context: mean over batches of the columns of the longest document, without its last token.
+    """
 
     vocabulary: int
     tokens: float
     predicted: float
-    context: int
+    context: float
 
 
 def cost(config: RunConfig) -> Cost:
@@ -115,9 +122,10 @@ def _work(
     steps = span.last_step - span.first_step
     losses = objective.losses_computed(n_loops)
     predicted = round(documents * shape.predicted)
+    columns = max(round(shape.context), 1)
     sizes = {
-        "documents": documents,
-        "context": shape.context,
+        "documents": round(documents * shape.context / columns),
+        "context": columns,
         "predicted": predicted,
         "n_loops": n_loops,
         "losses": losses,
@@ -161,7 +169,9 @@ def shape_of_batch(
     batch: int,
     weights: tuple[tuple[str, float], ...] | None = None,
 ) -> Shape:
-    """From one batch; cached, since runs of a grid share few tasks.
+    """From batches of a sketch of the task, so that large worlds take no longer than small ones.
+
+    Cached, since runs of a grid share few tasks, and different tasks often a sketch.
 
     Args:
         weights: of a phase of training.
@@ -169,17 +179,33 @@ def shape_of_batch(
     Raises:
         LoopscopeError: the task cannot make one.
     """
+    task = task_class.model_validate_json(task_json)
+    try:
+        vocabulary, small = task.vocabulary_size, task.sketch()
+        found = _documents(type(small), small.model_dump_json(), batch, weights)
+    except Exception as error:  # whatever a plugin does wrong
+        raise blame(f"task {task.kind}: a batch of {batch}", error) from error
+    return Shape(vocabulary, *found)
+
+
+@cache
+def _documents(
+    task_class: type[Task],
+    task_json: str,
+    batch: int,
+    weights: tuple[tuple[str, float], ...] | None,
+) -> tuple[float, float, float]:
+    """Tokens and predicted tokens of a document, and columns, averaged over some batches."""
     task = task_class.model_validate_json(task_json).bind(0)
     task = task.weighted(0, None if weights is None else dict(weights))
-    n = min(batch, task.items_per_exposure or batch)
-    try:
-        sample = task.sample(generator(0, Stream.TRAIN), n, index=0)
+    n = max(1, min(batch, CELLS // task.context_length))
+    tokens, predicted, columns = 0, 0, []
+    while len(columns) < BATCHES and (not columns or (len(columns) + 1) * n <= DOCUMENTS):
+        i = len(columns)
+        sample = task.sample(generator(0, Stream.TRAIN, i), n, index=i * n)
         used = sample.tokens != 0
-    except Exception as error:  # whatever a plugin does wrong
-        raise blame(f"task {task.kind}: a batch of {n}", error) from error
-    return Shape(
-        vocabulary=len(task.vocabulary),
-        tokens=float(used.sum()) / n,
-        predicted=float(sample.loss_mask[:, 1:].sum()) / n,
-        context=int(used.any(axis=0).nonzero()[0].max()),
-    )
+        tokens += int(used.sum())
+        predicted += int(sample.loss_mask[:, 1:].sum())
+        columns.append(int(used.any(axis=0).nonzero()[0].max()))
+    documents = n * len(columns)
+    return tokens / documents, predicted / documents, sum(columns) / len(columns)

@@ -13,6 +13,7 @@ from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memor
 from generators.task import Task
 from models.config import LoopedConfig
 from models.counts import count_parameters
+from models.model import LONGEST_HALF
 
 #: bytes of a worker that has imported torch and trains nothing yet
 PROCESS = 500e6
@@ -45,7 +46,10 @@ def run_memory(config: RunConfig) -> int:
     if config.training.recompute:  # one loop at a time, and the states between loops
         calls = -(-calls // loops)
     experts = model.experts_per_token if model.mlp == "moe" else 1
-    activations = tokens * calls * (PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden)
+    kept = PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
+    if longest <= LONGEST_HALF:  # attention keeps its probabilities
+        kept += model.heads * longest
+    activations = tokens * calls * kept
     states = tokens * loops * model.width
     logits = tokens * vocabulary * losses * PER_LOGIT
     return round(PROCESS + 4 * (PER_PARAMETER * parameters + activations + states + logits))
@@ -72,7 +76,7 @@ def possible_memory(run_id: str, config: RunConfig) -> int:
 def _shape(task_class: type[Task], task_json: str) -> tuple[int, int]:
     """Words of a task's vocabulary and tokens of its longest document."""
     task = task_class.model_validate_json(task_json).bind(0)
-    return len(task.vocabulary), task.context_length
+    return task.vocabulary_size, task.context_length
 
 
 def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:

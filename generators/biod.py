@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
 from generators.strings import distinct_strings, fewer_strings
-from generators.task import Batch
+from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
 
@@ -81,6 +81,14 @@ class BioD(Exposures):
     def value_length(self) -> int:
         """Tokens of a value, C·L."""
         return self.chunks * self.length
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 2 + self.name_alphabet + self.attributes + self.alphabet
+
+    def sketch(self) -> Task:
+        """All documents are of one length."""
+        return self.with_fields(people=1, diversity=1, alphabet=2, name_alphabet=2)
 
     @property
     def world_bytes(self) -> int:

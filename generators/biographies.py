@@ -11,29 +11,28 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.people import NAME, VALUE_ROLES, People, draw_names, draw_people, person_tokens
+from generators.people import People, draw_names, draw_people, person_tokens, words_of
 from generators.pools import Pools, PoolSize, load_pools
 from generators.sentences import (
     CLOSING,
     EMPLOYER_FIRST_ORDERS,
-    GENITIVE,
     NAME_TOKENS,
     ORDERS,
     Layout,
     SentenceTable,
     lay_out,
     mentions,
-    template_words,
+    sentence_table,
 )
-from generators.task import Batch
+from generators.task import Batch, Task
 from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
 from generators.vocabulary import BOS, Vocabulary
 
 #: tokens of each span
 SPANS = {**dict.fromkeys(ATTRIBUTES, 1), "name": NAME_TOKENS, "gender": 1}
 SPANS["birth_date"] = len(DATE)
-#: pools whose entries are tokens `role:entry`
-ROLES = (*NAME, *DATE, *VALUE_ROLES.values())
+#: fixed texts of which the lengths are looked at themselves
+FEW_TEXTS = 10_000
 
 
 class Biographies(Exposures):
@@ -130,13 +129,8 @@ class Biographies(Exposures):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        genitive = [GENITIVE] if "whose" in mentions(self.templates) else []
-        closing = [word for word in CLOSING if word] if self.name_last else []
-        return Vocabulary.build(
-            [BOS, *template_words(self.templates), *genitive, *closing]
-            + [word for pair in self.pronouns.values() for word in pair]
-            + [f"{role}:{entry}" for role in ROLES for entry in getattr(self.values, role)]
-        )
+        pronouns = tuple(word for pair in self.pronouns.values() for word in pair)
+        return words_of(self.values, self.templates, pronouns, self.name_last)
 
     @property
     def pronouns(self) -> dict[str, tuple[str, str]]:
@@ -147,13 +141,19 @@ class Biographies(Exposures):
 
     @cached_property
     def _sentences(self) -> SentenceTable:
-        return SentenceTable.build(self.vocabulary, self.templates)
+        return sentence_table(self.vocabulary, self.templates)
 
     @cached_property
     def _closing(self) -> np.ndarray | None:
         if not self.name_last:
             return None
         return np.array([self.vocabulary.id(w) if w else 0 for w in CLOSING], np.int32)
+
+    def sketch(self) -> Task:
+        """About other people; as if every text were new where the fixed ones are many."""
+        if self.versions and self.versions * self.people + self.apart_from <= FEW_TEXTS:
+            return self
+        return self.with_fields(people=1000, apart_from=0, versions=None, same_sentences=False)
 
     @property
     def world_bytes(self) -> int:

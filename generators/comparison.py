@@ -15,6 +15,8 @@ from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
 SIGNS = ("<", "=", ">")
+#: share of OOD entities where nothing but the shape of documents is asked for
+SKETCH_OOD = 0.01
 
 
 class Comparison(Task):
@@ -143,6 +145,20 @@ class Comparison(Task):
     def vocabulary(self) -> Vocabulary:
         names = (("e", self.entities), ("a", self.attributes), ("v", self.values))
         return Vocabulary.build([*SIGNS, *(f"{x}{i}" for x, n in names for i in range(n))])
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 4 + self.entities + self.attributes + self.values
+
+    def sketch(self) -> Task:
+        """As many comparisons for each fact as here, of which every world of this kind has enough.
+
+        Beyond a hundred a fact is so rare that their number makes no difference.
+        """
+        phi = min(self.phi * (1 - self.ood) / (1 - SKETCH_OOD), 100.0)
+        return self.with_fields(
+            entities=300, attributes=10, values=2, phi=phi, ood=SKETCH_OOD, held_out=2
+        )
 
     @property
     def world_bytes(self) -> int:

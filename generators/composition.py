@@ -4,7 +4,7 @@ Legend: B documents, T tokens, E entities, D facts of each entity, R relations.
 """
 
 from functools import cached_property
-from math import log2
+from math import ceil, log2
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -13,6 +13,9 @@ from pydantic import Field, PrivateAttr, model_validator
 from generators.pieces import Piece, result_is_right, write_question
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
+
+#: share of OOD facts where nothing but the shape of documents is asked for
+SKETCH_OOD = 0.01
 
 
 class Composition(Task):
@@ -125,6 +128,26 @@ class Composition(Task):
     def vocabulary(self) -> Vocabulary:
         entities = [f"e{e}" for e in range(self.entities)]
         return Vocabulary.build([*entities, *(f"r{r}" for r in range(self.relations))])
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 1 + self.entities + self.relations
+
+    def sketch(self) -> Task:
+        """As many compositions for each fact as here, of which every world of this kind has enough.
+
+        Beyond a hundred a fact is so rare that their number makes no difference.
+        """
+        phi = min(self.phi * (1 - self.ood) / (1 - SKETCH_OOD), 100.0)
+        degree = 4 + 2 * ceil(phi)
+        return self.with_fields(
+            entities=2 + 4000 // degree,
+            relations=degree,
+            out_degree=degree,
+            phi=phi,
+            ood=SKETCH_OOD,
+            held_out=1e-9,
+        )
 
     @property
     def world_bytes(self) -> int:

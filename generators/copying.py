@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from generators.hashing import mix
 from generators.online import OnlineTask
-from generators.task import Batch
+from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
 #: sequences of the shortest length: fewer, and none might be left for a split
@@ -72,6 +72,14 @@ class Copying(OnlineTask):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.build([BOS, "<copy>", *(str(i) for i in range(self.symbols))])
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 3 + self.symbols
+
+    def sketch(self) -> Task:
+        """Documents are as long as there are symbols to copy."""
+        return self.with_fields(symbols=FEWEST, distinct=False)
 
     @property
     def world_bytes(self) -> int:

@@ -13,55 +13,17 @@ from pydantic import Field, model_validator
 from generators.curriculum import Curriculum, hop_shares
 from generators.pieces import Piece, result_is_right, share_of_most_frequent, write_question
 from generators.pools import load_pools
-from generators.task import Batch
+from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
 #: what one person is to another; a relation is one token
-RELATIONS = tuple(
-    [
-        "instructor",
-        "teacher",
-        "mentor",
-        "colleague",
-        "neighbour",
-        "landlord",
-        "tenant",
-        "doctor",
-        "patient",
-        "lawyer",
-        "client",
-        "accountant",
-        "manager",
-        "assistant",
-        "employer",
-        "apprentice",
-        "coach",
-        "rival",
-        "partner",
-        "friend",
-        "cousin",
-        "uncle",
-        "aunt",
-        "nephew",
-        "niece",
-        "guardian",
-        "ward",
-        "godparent",
-        "editor",
-        "publisher",
-        "agent",
-        "driver",
-        "tailor",
-        "barber",
-        "baker",
-        "tutor",
-        "advisor",
-        "supervisor",
-        "successor",
-        "predecessor",
-        "sponsor",
-        "biographer",
-    ]
+RELATIONS = (
+    *("instructor", "teacher", "mentor", "colleague", "neighbour", "landlord", "tenant"),
+    *("doctor", "patient", "lawyer", "client", "accountant", "manager", "assistant"),
+    *("employer", "apprentice", "coach", "rival", "partner", "friend", "cousin", "uncle"),
+    *("aunt", "nephew", "niece", "guardian", "ward", "godparent", "editor", "publisher"),
+    *("agent", "driver", "tailor", "barber", "baker", "tutor", "advisor", "supervisor"),
+    *("successor", "predecessor", "sponsor", "biographer"),
 )
 #: most questions of one hop count, which are listed for the splits and answered for the floors
 LISTED_QUESTIONS = 50_000_000
@@ -192,6 +154,17 @@ class Layered(Curriculum):
     def vocabulary(self) -> Vocabulary:
         words = [BOS, "Who", "is", "the", "of", "?", "Answer:"]
         return Vocabulary.build([*words, *RELATIONS[: self.relations], *_names()[: self.people]])
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 8 + self.relations + self.people
+
+    def sketch(self) -> Task:
+        """Documents are as long as they have hops; the fewest people that can be split."""
+        width = min(self.width, 4)
+        return self.with_fields(
+            people=width * self.layers, relations=1 + (width == 2), budget=1 / 3, held_out=1
+        )
 
     @property
     def world_bytes(self) -> int:

@@ -5,52 +5,21 @@ Legend: B documents, T tokens, V tokens of the merged vocabulary, C components.
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from generators.biographies import Biographies
+from generators.components import Component, Name, useful_and_junk
 from generators.pieces import stacked
-from generators.plugins import OpenUnion, nearest
+from generators.plugins import nearest
 from generators.shares import dealt, documents_until, whole_shares
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class Component(BaseModel):
-    """A task in a mixture and its share of the training documents."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    task: Annotated[Task, OpenUnion(Task, "generators", but=("mixture",))]
-    weight: float = Field(1.0, ge=0, description="in training, beside the weights of the others")
-    domain_token: bool = Field(
-        False, description="documents begin with <name of the component> in place of <bos>"
-    )
-
-    @property
-    def begins(self) -> bool:
-        """Whether there is a `<bos>` that a domain token can take the place of."""
-        return BOS in self.task.vocabulary.index
-
-
-def useful_and_junk() -> dict[str, Component]:
-    """One part about people who come again and again, seven about people hardly seen twice."""
-    return {
-        "junk": Component(task=Biographies(people=30_000, apart_from=1000), weight=7.0),
-        "useful": Component(task=Biographies(people=1000)),
-    }
+#: up to here the tokens of all components are compared
+COUNTED_TOKENS = 300_000
 
 
 class Mixture(Task):
@@ -159,6 +128,27 @@ class Mixture(Task):
         own = self._ids[name]
         others = np.setdiff1d(np.arange(len(self.vocabulary), dtype=np.int32), own)
         return np.concatenate([own, others])
+
+    @property
+    def vocabulary_size(self) -> int:
+        """From above, as if no two components shared a token, where they have very many."""
+        most = sum(part.vocabulary_size for part in self.parts.values())
+        return len(self.vocabulary) if most <= COUNTED_TOKENS else most
+
+    def sketch(self) -> Task:
+        """Of the sketches of its components, in their shares."""
+        parts = {name: part.task.sketch() for name, part in self.components.items()}
+        return self.with_fields(
+            components={
+                name: component.model_copy(update={"task": parts[name], "domain_token": False})
+                for name, component in self.components.items()
+            }
+        )
+
+    @property
+    def world_bytes(self) -> int:
+        merged = 200 * sum(part.vocabulary_size for part in self.parts.values())
+        return super().world_bytes + merged
 
     @property
     def context_length(self) -> int:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from generators.curriculum import Curriculum, hop_shares
 from generators.hashing import unit_hash
 from generators.pieces import result_is_right, share_of_most_frequent
-from generators.task import Batch
+from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
 #: combinations that are listed in full; above it, held-out ones are found by rejection
@@ -104,6 +104,14 @@ class MultiHop(Curriculum):
             + [f"e{e}" for e in range(self.entities)]
             + [f"r{r}" for r in range(self.relations)]
         )
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 1 + self.hops + self.entities + self.relations
+
+    def sketch(self) -> Task:
+        """Documents are as long as they have hops."""
+        return self.with_fields(entities=64, relations=1, held_out=0.1)
 
     @property
     def world_bytes(self) -> int:

@@ -1,15 +1,17 @@
-"""The hidden facts about N people, drawn from the pools.
+"""The hidden facts about N people, drawn from the pools, and the words they are told in.
 
 Legend: N people.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from generators.pools import Pools
+from generators.sentences import CLOSING, GENITIVE, mentions, template_words
 from generators.templates import DATE
-from generators.vocabulary import Vocabulary
+from generators.vocabulary import BOS, Vocabulary
 
 NAME = ("first", "middle", "last")
 #: attributes of one token -> their pool
@@ -20,6 +22,8 @@ VALUE_ROLES = {
     "employer": "company",
     "company_city": "headquarters",
 }
+#: pools whose entries are tokens `role:entry`
+ROLES = (*NAME, *DATE, *VALUE_ROLES.values())
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,16 @@ def person_tokens(people: People, pools: Pools, vocabulary: Vocabulary) -> dict[
         "date": np.stack(dates, axis=1),
         "values": np.stack(values, axis=1),
     }
+
+
+@cache
+def words_of(
+    pools: Pools, templates: int, pronouns: tuple[str, ...], name_last: bool
+) -> Vocabulary:
+    """All tokens of biographies by their first so many templates; one for all equal ones."""
+    genitive = [GENITIVE] if "whose" in mentions(templates) else []
+    closing = [word for word in CLOSING if word] if name_last else []
+    return Vocabulary.build(
+        [BOS, *template_words(templates), *genitive, *closing, *pronouns]
+        + [f"{role}:{entry}" for role in ROLES for entry in getattr(pools, role)]
+    )

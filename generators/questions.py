@@ -78,6 +78,13 @@ class PeopleQuestions(Task):
         fields = {} if self.world_seed is None else {"world_seed": self.world_seed}
         return self.biographies.model_copy(update=fields).bind(self.seed, component=self.component)
 
+    def sketch(self) -> Task:
+        """About other people."""
+        text = self.biographies.sketch()
+        if text is self.biographies:
+            return self
+        return self.with_fields(biographies=text, trained=0.5)
+
     @property
     def world_bytes(self) -> int:
         return self.biographies.world_bytes

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
 from generators.strings import distinct_strings, fewer_strings
-from generators.task import Batch
+from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
 
@@ -51,6 +51,14 @@ class RandomSequences(Exposures):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.build([BOS, *(f"letter:{t}" for t in range(self.alphabet))])
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 2 + self.alphabet
+
+    def sketch(self) -> Task:
+        """All documents are of one length."""
+        return self.with_fields(sequences=1, alphabet=2)
 
     @property
     def world_bytes(self) -> int:

@@ -5,6 +5,7 @@ Legend: A attributes, K templates of each.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 
 import numpy as np
@@ -106,6 +107,12 @@ class SentenceTable:
             return int(longest[PRONOUN].sum()) + len(CLOSING)
         extra = (longest[FULL_NAME] - longest[PRONOUN])[openers].max()
         return int(longest[PRONOUN].sum() + extra)
+
+
+@cache
+def sentence_table(vocabulary: Vocabulary, n: int) -> SentenceTable:
+    """One for all tasks with the same vocabulary and number of templates."""
+    return SentenceTable.build(vocabulary, n)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Legend: B documents in a batch, T tokens.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -110,11 +110,36 @@ class Task(BaseModel, ABC):
         """Tokens of the longest document."""
 
     @property
-    def world_bytes(self) -> int:
-        """Bytes of memory that world and vocabulary need at least, from the fields alone.
+    def vocabulary_size(self) -> int:
+        """Tokens there are, `<pad>` included; without making them where they may be many."""
+        return len(self.vocabulary)
 
-        0 where they are small whatever the fields say. Nothing is built for it, so that what
-        cannot be held is refused before it is tried.
+    def sketch(self) -> "Task":
+        """A task whose documents look like those of this one, in a world made in no time.
+
+        Splits, difficulties, spans, latents and, by their distribution, lengths and masks of
+        documents are the same; facts, vocabulary and how many of each there are, are not. Itself
+        where worlds are small. A class from elsewhere inherits neither this nor
+        `vocabulary_size` from a task of ours, since it may write other documents.
+        """
+        return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("sketch", "vocabulary_size"):
+            if cls.__module__.partition(".")[0] != __package__ and name not in vars(cls):
+                setattr(cls, name, vars(Task)[name])
+
+    def with_fields(self, **fields: Any) -> Self:
+        """The same task, checked anew, with other fields and without what it had built."""
+        return type(self).model_validate(self.model_dump() | fields)
+
+    @property
+    def world_bytes(self) -> int:
+        """Bytes of memory that world and vocabulary need at their peak, from the fields alone.
+
+        Floors included, to within a factor of two. 0 where they are small whatever the fields
+        say. Nothing is built for it, so that what cannot be held is refused before it is tried.
         """
         return sum(part.world_bytes for part in self.parts.values() if part is not self)
 

@@ -15,10 +15,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from models.kernels import Angles, turn
+from models.model import LONGEST, LONGEST_HALF
 from models.positions import RotaryTable
-
-#: tokens up to which this is no slower than torch's (2 to 4 heads of 16 to 64, one thread)
-LONGEST, LONGEST_HALF = 64, 512
 
 
 def is_short(x: Tensor) -> bool:

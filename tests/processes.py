@@ -42,6 +42,32 @@ cli.main()
 """
 
 
+#: a task whose steps take a while, or do not end, as long as there is a file of that name beside it
+HELD = """
+import time
+from pathlib import Path
+from typing import Literal
+from generators.multihop import MultiHop
+
+class Held(MultiHop):
+    kind: Literal["held"] = "held"
+
+    def sample(self, rng, n, **options):
+        if Path(__file__).with_name("slow").exists():
+            time.sleep(0.1)
+        while Path(__file__).with_name("stuck").exists():
+            time.sleep(0.02)
+        return super().sample(rng, n, **options)
+"""
+
+
+def held_task(tmp_path: Path) -> dict[str, Any]:
+    """Fields of a task with which no test comes too late, however busy the machine is."""
+    plugin = tmp_path / "held.py"
+    plugin.write_text(HELD)
+    return {"kind": f"{plugin}:Held", "entities": 8, "relations": 4, "hops": 2}
+
+
 def config(seed: int = 0, steps: int = STEPS, batch: int = 64, **changes: Any) -> RunConfig:
     return toys.config(seed, steps, batch, **{"observe": OBSERVE, **changes})
 

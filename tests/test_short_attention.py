@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.config import LoopedConfig
+from models.model import LONGEST, LONGEST_HALF
 from models.positions import RotaryTable, rotary_table, rotate
-from models.short_attention import LONGEST, LONGEST_HALF, causal, is_short, short_attention
+from models.short_attention import causal, is_short, short_attention
 
 B, T, H, D = 3, 7, 2, 12
 OF_EACH = torch.tensor([[0, 4], [2, 6], [1, 1]])
