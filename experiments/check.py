@@ -170,7 +170,7 @@ def _misfit(probe_class: type[Probe], probe: str, task_class: type[Task], task: 
     asked = probe_class.model_validate_json(probe)
     try:
         for part in parts_for(asked, task_class.model_validate_json(task)).values():
-            asked.check(part)
+            asked.check(part.sketch())
     except ValueError as error:
         return str(error)
     return None

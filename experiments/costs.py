@@ -24,8 +24,8 @@ from generators.task import Task
 from models.config import LoopedConfig
 from models.model import ModelConfig
 
-#: batches and documents that are looked at, and the most tokens of one batch, with padding
-BATCHES, DOCUMENTS, CELLS = 16, 4096, 2**20
+#: batches that are looked at, and tokens with padding in all of them, at most
+BATCHES, CELLS = 32, 2**20
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,8 @@ def _documents(
     task = task_class.model_validate_json(task_json).bind(0)
     task = task.weighted(0, None if weights is None else dict(weights))
     n = max(1, min(batch, CELLS // task.context_length))
-    tokens, predicted, columns = 0, 0, []
-    while len(columns) < BATCHES and (not columns or (len(columns) + 1) * n <= DOCUMENTS):
-        i = len(columns)
+    tokens, predicted, columns = 0, 0, list[int]()
+    for i in range(max(1, min(BATCHES, CELLS // (n * task.context_length)))):
         sample = task.sample(generator(0, Stream.TRAIN, i), n, index=i * n)
         used = sample.tokens != 0
         tokens += int(used.sum())

@@ -88,7 +88,9 @@ class BioD(Exposures):
 
     def sketch(self) -> Task:
         """All documents are of one length."""
-        return self.with_fields(people=1, diversity=1, alphabet=2, name_alphabet=2)
+        few = min(self.people, max(1, 1_000_000 // self.context_length), 1000)
+        names = min(self.name_alphabet, 1000)
+        return self.with_fields(people=few, diversity=1, alphabet=2, name_alphabet=names)
 
     @property
     def world_bytes(self) -> int:

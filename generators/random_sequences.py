@@ -58,7 +58,8 @@ class RandomSequences(Exposures):
 
     def sketch(self) -> Task:
         """All documents are of one length."""
-        return self.with_fields(sequences=1, alphabet=2)
+        few = min(self.sequences, max(1, 1_000_000 // self.length), 1000)
+        return self.with_fields(sequences=few, alphabet=min(self.alphabet, 1000))
 
     @property
     def world_bytes(self) -> int:

@@ -27,7 +27,7 @@ def distinct_strings(rng: np.random.Generator, n: int, length: int, alphabet: in
         return number[:, None] // powers % alphabet
     while True:
         strings = rng.integers(0, alphabet, (n, length))
-        if len(np.unique(strings, axis=0)) == n:
+        if len({row.tobytes() for row in strings}) == n:
             return strings
 
 

@@ -19,7 +19,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from generators.biographies import NAME, Biographies
+from generators.biographies import Biographies
+from generators.people import NAME
 from generators.task import Batch, Task
 from generators.templates import DATE
 from probes.memory import Scored, StoredBits

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from generators.biographies import NAME, Biographies
+from generators.biographies import Biographies
+from generators.people import NAME
 from probes.low_rank import Documents
 from probes.people_probing import PeopleProbing
 
