@@ -21,13 +21,14 @@ from experiments.trainer import Trainer
 from generators.task import Batch
 from models.objectives.objective import Loss, PositionwiseObjective
 from models.outputs import Positions
+from models.reading import send
 from models.replicas import stacked
 
 
 class Inputs(NamedTuple):
     """Attributes:
     tokens: int64[R·B, T-1].
-    at, targets: R·M positions that predict, run after run, and what follows them.
+    at, targets: R·M positions that predict, run after run (on the host), and what follows them.
     weight: [R, M], one through the run's own number of positions; 0 where it has fewer than M.
     contexts, predicted: columns that each run reads of itself, and positions.
     """
@@ -66,11 +67,11 @@ def stacked_inputs(batches: Sequence[Batch], device: torch.device) -> Inputs:
     weight = wanted[read].reshape(R, -1) / predicted[:, None]
 
     def sent(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device)
+        return send(torch.from_numpy(array), device)
 
     return Inputs(
         sent(flat[:, :-1]),
-        (sent(row), sent(column)),
+        (torch.from_numpy(row), torch.from_numpy(column)),
         sent(flat[row, column + 1]),
         sent(weight),
         [end - 1 for end in longest],

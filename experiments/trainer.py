@@ -26,6 +26,7 @@ from models.config import LoopedConfig
 from models.interface import LoopedModel
 from models.objectives.objective import Loss
 from models.outputs import LoopOutputs, Positions
+from models.reading import send
 
 
 @dataclass
@@ -53,7 +54,8 @@ def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions,
     """What the model reads and what it is to predict.
 
     Returns:
-        inputs int64[B, T-1], positions that predict (two int64[M]), targets int64[M].
+        inputs int64[B, T-1], positions that predict (two int64[M], on the host), targets
+        int64[M].
 
     Raises:
         ValueError: not a mask of these tokens.
@@ -66,8 +68,7 @@ def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions,
     predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))
     row, column = predicted.nonzero(as_tuple=True)
     targets = tokens[row, column + 1]
-    at = (row.to(device), column.to(device))
-    return tokens[:, :-1].to(device), at, targets.to(device)
+    return send(tokens[:, :-1], device), (row, column), send(targets, device)
 
 
 class Trainer:

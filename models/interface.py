@@ -35,7 +35,8 @@ class LoopedModel(nn.Module, ABC):
 
         Args:
             n_loops: overrides `config.loops`, may exceed it.
-            read: the only positions at which states and logits will be read.
+            read: the only positions at which states and logits will be read; on the host, so
+                that nothing waits for a GPU to learn how many there are.
 
         Raises:
             ValueError: a number of loops that the model cannot run.

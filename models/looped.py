@@ -108,7 +108,8 @@ class LoopedTransformer(LoopedModel):
                 backward pass, so that activations do not grow with the loops.
             read: the only positions at which states and logits will be read. The last block is
                 then computed there alone, if they are few; without a coda so are the states,
-                [M, D]. Loss and gradients are those of a whole pass.
+                [M, D]. Loss and gradients are those of a whole pass. On the host, so that
+                nothing waits for a GPU to learn how many there are.
 
         Raises:
             ValueError: a number of loops below 1 or beyond the rows of a learned embedding,

@@ -18,7 +18,7 @@ from models.config import BlockCall
 from models.mlp import Routing, imbalance
 from models.outputs import Positions
 from models.positions import table_of
-from models.reading import Reading
+from models.reading import Reading, send
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer
@@ -78,6 +78,8 @@ class Pass:
             self.calls.setdefault(call.loop, []).append(call)
         self.last_call = call
         self.read = read
+        #: `read` on the device of the model, as the index that it is
+        self.selected = None if read is None else self._sent(read)
         self.reading = None if read is None else self._reading(read, *tokens.shape)
         self.x = hook("embed", model.embed(tokens, positions))
         for call in self.calls.get(0, ()):
@@ -104,9 +106,7 @@ class Pass:
         state = self.hook(f"state.loop.{number}", self.model.final_norm(self.x))
         if self.model.config.norm_between_loops:
             self.x = state
-        return self._remember(
-            state if self.state_positions is None else state[self.state_positions]
-        )
+        return self._remember(state if self.state_positions is None else state[self.selected])
 
     def _remember(self, state: Tensor) -> Tensor:
         if self.model.halting is not None:
@@ -123,7 +123,11 @@ class Pass:
         everything = self.hook is not no_hook or self.memory is not None
         if everything or self.model.config.mlp == "moe":
             return None
-        return Reading.of(read, B, T, self.table, self.mask)
+        return Reading.of(read, B, T, self.table, self.mask, self.counted.device)
+
+    def _sent(self, at: Positions) -> Positions:
+        row, column = (send(x, self.counted.device) for x in at)
+        return row, column
 
     def _is_last(self, call: BlockCall) -> bool:
         """Whether nothing but the head reads what this call gives."""
@@ -152,7 +156,9 @@ class Pass:
             if sparse and self.reading is not None:
                 state, at = self.reading.select(state), None
             state = self.model.final_norm(state)
-        return self.model.head(state if at is None else state[at])
+        if at is not None:
+            state = state[self.selected if at is self.read else at]
+        return self.model.head(state)
 
     def narrow(self, rows: Tensor) -> None:
         """Goes on with the documents `rows` (int64[b] or bool[B]) alone."""

@@ -19,6 +19,13 @@ from models.positions import RotaryTable
 SPARSE = 0.5
 
 
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """x on a device, without waiting until the device is there."""
+    if x.device.type == "cpu" and device.type == "cuda":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
 @dataclass(frozen=True)
 class Reading:
     """Selected positions as queries per document.
@@ -37,13 +44,20 @@ class Reading:
 
     @classmethod
     def of(
-        cls, at: Positions, B: int, T: int, table: RotaryTable | None, mask: Tensor | None
+        cls,
+        at: Positions,
+        B: int,
+        T: int,
+        table: RotaryTable | None,
+        mask: Tensor | None,
+        device: torch.device,
     ) -> "Reading | None":
         """None where so many positions are read that computing all is no dearer.
 
         Args:
-            at: (row, column), in any order.
-            table, mask: of a whole pass over [B, T].
+            at: (row, column), in any order. How many queries there are decides about shapes: on
+                the host that is known without waiting for a GPU.
+            table, mask: of a whole pass over [B, T], on the device.
         """
         row, column = at
         count = torch.bincount(row, minlength=B)
@@ -58,7 +72,8 @@ class Reading:
         columns = torch.zeros(B, Q, dtype=torch.int64, device=row.device)
         columns[row, rank] = column
         flat = (columns + T * torch.arange(B, device=row.device)[:, None]).flatten()
-        return cls(flat, row * Q + rank, _rows(mask, columns, T), table and _angles(table, columns))
+        flat, place, columns = (send(x, device) for x in (flat, row * Q + rank, columns))
+        return cls(flat, place, _rows(mask, columns, T), table and _angles(table, columns))
 
     def gather(self, x: Tensor) -> Tensor:
         """[B, Q, D] of x [B, T, D]."""

@@ -33,6 +33,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learned": {"positions": "learned", "context": T},
     "quarter": {"positions": "rope-quarter", "heads": 1},
 }
+#: how many tokens chose an expert, and whether positions are within those learned, is asked
+ASKING = ("experts", "experts-coda", "learned")
 OBJECTIVES: dict[str, Objective] = {
     "last_loop": LastLoop(),
     "entropy": Entropy(),
@@ -164,7 +166,7 @@ def test_states_are_those_of_the_positions() -> None:
 
 def test_queries_are_packed_in_the_order_asked_for() -> None:
     at = positions("some")
-    reading = Reading.of(at, B, T, None, None)
+    reading = Reading.of(at, B, T, None, None, torch.device("cpu"))
     assert reading is not None
     x = torch.arange(B * T, dtype=torch.float32).view(B, T, 1)
     queries = reading.gather(x)
@@ -173,6 +175,23 @@ def test_queries_are_packed_in_the_order_asked_for() -> None:
     assert reading.mask.shape == (B, 1, 3, T)
     seen = reading.mask[:, 0].flatten(0, 1)[reading.place].sum(-1)
     assert torch.equal(seen, at[1] + 1)
-    assert Reading.of(positions("most"), B, T, None, None) is None
+    assert Reading.of(positions("most"), B, T, None, None, torch.device("cpu")) is None
     nothing = (torch.zeros(0, dtype=torch.int64),) * 2
-    assert Reading.of(nothing, B, T, None, None) is None
+    assert Reading.of(nothing, B, T, None, None, torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("name", [n for n in VARIANTS if n not in ASKING])
+@pytest.mark.parametrize("selected", ["some", "all"])
+def test_a_step_never_waits_to_learn_a_value(name: str, objective: str, selected: str) -> None:
+    """On a device whose tensors have no values, where asking for one is an error."""
+    chosen, device = OBJECTIVES[objective], torch.device("meta")
+    model = build(VARIANTS[name], chosen, torch.float32).to(device)
+    at = positions(selected)
+    tokens = torch.ones(B, T, dtype=torch.int64, device=device)
+    targets = torch.ones(len(at[0]), dtype=torch.int64, device=device)
+    loss = chosen.loss(model(tokens, read=at), at, targets).total
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()
