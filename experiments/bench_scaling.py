@@ -1,13 +1,13 @@
-"""How the time of a training step grows with loops and tokens."""
+"""How time and memory of a training step grow with loops and tokens."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 import numpy as np
 import torch
 
-from experiments.bench_train import FEWEST, WARM, Clock, standard_shape
+from experiments.bench_train import FEWEST, WARM, Clock, kept_memory, standard_shape
 from experiments.train import configure
 from experiments.trainer import Trainer
 
@@ -46,3 +46,46 @@ def scaling(*, device: str, precision: str, seconds: float) -> Iterator[tuple[st
         yield row
     a, b, c = fit
     yield (f"t = {1e3 * a:.2f} ms + {1e6 * b:.3f} µs·tokens + {1e6 * c:.3f} µs·loops·tokens",)
+
+
+RECOMPUTE_HEAD = ("loops", "memory, MB", "recomputed, MB", "x time")
+
+
+def recomputing(
+    *,
+    device: str,
+    precision: str,
+    seconds: float,
+    width: int,
+    numbers: Sequence[int] = (1, 2, 4, 8),
+) -> Iterator[tuple[str, ...]]:
+    """Rows as `RECOMPUTE_HEAD` names them: what recomputing every loop costs, and saves.
+
+    Memory is what the forward pass keeps for the backward pass; on a GPU the peak of a step.
+    Time is that with recomputation through that without, the median over rounds of both.
+    """
+    configure(device)
+    clock = Clock(torch.device(device))
+    pairs: dict[int, list[Trainer]] = {}
+    for loops in numbers:
+        config = standard_shape(width, precision)
+        model = config.model.model_copy(update={"loops": loops})
+        pairs[loops] = []
+        for recompute in (False, True):
+            training = config.training.model_copy(update={"recompute": recompute})
+            run = config.model_copy(update={"model": model, "training": training})
+            pairs[loops].append(Trainer(run, device))
+    ratios: dict[int, list[float]] = {loops: [] for loops in pairs}
+    until, rounds = time.perf_counter() + seconds, -WARM
+    while rounds < FEWEST or time.perf_counter() < until:
+        for loops, pair in pairs.items():
+            times = []
+            for trainer in pair:
+                start = clock()
+                trainer.step(trainer.spans[0])
+                times.append(clock() - start)
+            ratios[loops].append(times[1] / times[0])
+        rounds += 1
+    for loops, pair in pairs.items():
+        memory = [f"{kept_memory(trainer) / 1e6:.0f}" for trainer in pair]
+        yield (str(loops), *memory, f"{median(ratios[loops][WARM:]):.2f}")

@@ -181,7 +181,7 @@ def measure(name: str, config: RunConfig, *, device: str, seconds: float) -> Spe
         },
         peak=2 * side**3 / min(products[WARM:]),
         parts={part: median(found[WARM:]) for part, found in parts.items()},
-        activations=_memory(trainer),
+        activations=kept_memory(trainer),
         rounds=rounds,
     )
 
@@ -248,7 +248,7 @@ def _read_tokens(trainer: Trainer) -> int:
     return tokens.numel()
 
 
-def _memory(trainer: Trainer) -> int:
+def kept_memory(trainer: Trainer) -> int:
     """Bytes kept for the backward pass, without the weights; on a GPU the peak of a step."""
     if trainer.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -78,6 +78,9 @@ def train(
     scaling: Annotated[
         bool, typer.Option("--scaling", help="time of a step by loops and tokens, fitted")
     ] = False,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="memory and time with every loop recomputed")
+    ] = False,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
     device: Annotated[str, typer.Option(help="cpu, or cuda")] = "cpu",
     seconds: Annotated[float, typer.Option(min=0.01, help="for each shape")] = 30.0,
@@ -96,6 +99,12 @@ def train(
         rows = list(measure_scaling(device=device, precision=precision, seconds=seconds))
         typer.echo(aligned(rows[:-1]))
         typer.echo(rows[-1][0])
+        return
+    if recompute:
+        from experiments.bench_scaling import RECOMPUTE_HEAD, recomputing
+
+        measured = recomputing(device=device, precision=precision, seconds=seconds, width=128)
+        typer.echo(aligned([RECOMPUTE_HEAD, *measured]))
         return
     found = []
     for name, config in bench_train.shapes_of(shapes or ["64", "128", "256"], precision).items():

@@ -92,9 +92,10 @@ class Pass:
         """Runs a loop (1 … loops, in order); the normed state [B, T, D] after it.
 
         Args:
-            recompute: keep no activations within the loop for the backward pass.
+            recompute: keep no activations within the loop for the backward pass. The last loop
+                keeps them: the backward pass begins with it, so the peak is the same.
         """
-        if recompute and torch.is_grad_enabled():
+        if recompute and torch.is_grad_enabled() and number < max(self.calls):
             self.x, routings = checkpoint(
                 self._core, number, self.x, self.e, use_reentrant=False, preserve_rng_state=False
             )

@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from experiments.bench_models import PlainLoop, comparable, llama
+from experiments.bench_scaling import recomputing
 from experiments.bench_train import plain_batch, standard_shape
 from experiments.cli import app
 from experiments.config import RunConfig
@@ -65,3 +66,13 @@ def test_commands(tmp_path: Path) -> None:
     assert shape["tokens"] == 64 * 64 and shape["ratios"]["plain"] > 0
     assert sum(shape["parts"].values()) <= 1.5 * shape["seconds"]["loopscope"]
     assert set(shape["parts"]) == {"data", "forward", "backward", "optimiser"}
+
+
+def test_recomputing_keeps_memory_flat_in_the_loops() -> None:
+    shape = {"device": "cpu", "precision": "fp32", "seconds": 0.01, "width": 32}
+    rows = [*recomputing(**shape, numbers=(1, 4))]  # pyrefly: ignore [bad-argument-type]
+    kept, again = ([float(row[i]) for row in rows] for i in (1, 2))
+    assert [row[0] for row in rows] == ["1", "4"]
+    assert kept[1] > 2.5 * kept[0], "without it, four loops keep about as much as four times one"
+    assert again[0] == kept[0] and again[1] < 1.5 * again[0]
+    assert all(float(row[3]) > 0 for row in rows)
