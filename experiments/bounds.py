@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 #: bytes of weight, gradient and two moments of a parameter
 PER_PARAMETER = 16
+SMALLER_WORLD = "ask for a smaller world (fewer people, entities, sequences or symbols)"
 
 
 def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
@@ -38,12 +39,13 @@ def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
 def impossible_world(task: Task) -> str | None:
     """What to tell of a world that is larger than the memory, None where it is not."""
     world, host = task.world_bytes, machine_memory()
-    return _message(f"the world of task {task.kind}", world, host) if world > host else None
+    what = f"the world of task {task.kind}"
+    return _message(what, world, host, f"{SMALLER_WORLD}; ") if world > host else None
 
 
-def _message(what: str, needed: int, there_is: int) -> str:
+def _message(what: str, needed: int, there_is: int, way_out: str = "") -> str:
     return (
         f"{what} needs {bytes_text(needed)} of memory or more, and there are "
-        f"{bytes_text(there_is)}; for another machine say its memory in {MEMORY_VARIABLE}, "
-        "such as 512G"
+        f"{bytes_text(there_is)}; {way_out}for another machine say its memory in "
+        f"{MEMORY_VARIABLE}, such as 512G"
     )

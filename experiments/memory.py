@@ -7,6 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+from experiments.bounds import SMALLER_WORLD
 from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memory, machine_memory
@@ -32,12 +33,15 @@ GPU_SHARE = 0.9
 
 
 def run_memory(config: RunConfig) -> int:
-    """Bytes that training a run needs at its peak; 0 for a model of which nothing is known."""
+    """Bytes that a run needs at its peak, its world included.
+
+    The world alone, if it is large, for a model of which nothing is known.
+    """
     config = config.canonical()
     model = config.model
+    vocabulary, longest, world = _sizes(type(config.task), config.task.model_dump_json())
     if not isinstance(model, LoopedConfig):
-        return 0
-    vocabulary, longest = _shape(type(config.task), config.task.model_dump_json())
+        return world
     parameters = count_parameters(model, vocabulary, gate=config.objective.uses_gate)["total"]
     tokens = config.training.batch * longest
     loops = config.max_loops
@@ -52,7 +56,8 @@ def run_memory(config: RunConfig) -> int:
     activations = tokens * calls * kept
     states = tokens * loops * model.width
     logits = tokens * vocabulary * losses * PER_LOGIT
-    return round(PROCESS + 4 * (PER_PARAMETER * parameters + activations + states + logits))
+    values = PER_PARAMETER * parameters + activations + states + logits
+    return round(PROCESS + world + 4 * values)
 
 
 def possible_memory(run_id: str, config: RunConfig) -> int:
@@ -63,20 +68,23 @@ def possible_memory(run_id: str, config: RunConfig) -> int:
     """
     needed, there_is = run_memory(config), largest_memory()
     if needed > there_is:
+        world = config.task.world_bytes
+        way_out = "lower training.batch, the width or the loops, or set training.recompute"
+        if 2 * world > needed:
+            way_out = f"{SMALLER_WORLD}, which takes {bytes_text(world)} of it"
         raise LoopscopeError(
             f"{run_id} needs about {bytes_text(needed)} of memory and there are "
-            f"{bytes_text(there_is)}; lower training.batch, the width or the loops, or set "
-            f"training.recompute; for another machine say its memory in {MEMORY_VARIABLE}, such "
-            "as 512G"
+            f"{bytes_text(there_is)}; {way_out}; for another machine say its memory in "
+            f"{MEMORY_VARIABLE}, such as 512G"
         )
     return needed
 
 
 @cache
-def _shape(task_class: type[Task], task_json: str) -> tuple[int, int]:
-    """Words of a task's vocabulary and tokens of its longest document."""
+def _sizes(task_class: type[Task], task_json: str) -> tuple[int, int, int]:
+    """Words of a task's vocabulary, tokens of its longest document and bytes of its world."""
     task = task_class.model_validate_json(task_json).bind(0)
-    return task.vocabulary_size, task.context_length
+    return task.vocabulary_size, task.context_length, task.world_bytes
 
 
 def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.strings import distinct_strings, fewer_strings
+from generators.strings import bytes_of_strings, distinct_strings, fewer_strings
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
@@ -95,9 +95,12 @@ class BioD(Exposures):
     @property
     def world_bytes(self) -> int:
         words = 200 * (self.alphabet + self.name_alphabet + self.attributes)
-        sets = 8 * self.attributes * self.diversity * self.length
-        told = self.name_length + self.attributes * self.chunks * self.length
-        return words + sets + 16 * self.people * told
+        sets = bytes_of_strings(self.diversity, self.length, self.alphabet)
+        sets += 16 * self.attributes * self.diversity * self.length
+        names = bytes_of_strings(self.people, self.name_length, self.name_alphabet)
+        value = 8 * self.chunks + 10 * self.value_length + 4
+        told = 16 + 8 * self.name_length + self.attributes * value
+        return words + sets + names + self.people * told
 
     @property
     def context_length(self) -> int:

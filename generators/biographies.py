@@ -24,6 +24,7 @@ from generators.sentences import (
     mentions,
     sentence_table,
 )
+from generators.strings import bytes_of_choice
 from generators.task import Batch, Task
 from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
 from generators.vocabulary import BOS, Vocabulary
@@ -157,7 +158,9 @@ class Biographies(Exposures):
 
     @property
     def world_bytes(self) -> int:
-        return 240 * self.people + 8 * self.apart_from + 8 * self.people * (self.versions or 0)
+        drawn = max(bytes_of_choice(self.values.names, n) for n in (self.people, self.apart_from))
+        texts = self.people * (self.versions or 0)
+        return max(drawn, 215 * self.people + 9 * texts) + 8 * self.apart_from
 
     @property
     def context_length(self) -> int:

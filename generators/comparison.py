@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.pieces import Piece, result_is_right, write_question
+from generators.strings import bytes_of_choice
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
@@ -162,8 +163,10 @@ class Comparison(Task):
 
     @property
     def world_bytes(self) -> int:
-        names = 200 * (self.entities + self.attributes + self.values)
-        return names + 8 * self.entities * max(self.attributes, self.entities) + 24 * self.values
+        names = 200 * (self.entities + self.attributes) + 280 * self.values
+        drawn = self._trained_pairs + self.held_out
+        pairs = bytes_of_choice(self.attributes * self.id_pairs, drawn)
+        return names + 16 * self.entities * (self.attributes + self.entities) + pairs
 
     @property
     def context_length(self) -> int:

@@ -152,8 +152,7 @@ class Composition(Task):
     @property
     def world_bytes(self) -> int:
         names = 200 * (self.entities + self.relations)
-        pairs = self.out_degree**2
-        return names + self.entities * (16 * self.relations + 16 * pairs)
+        return names + self.entities * max(16 * self.relations, 80 * self.out_degree**2)
 
     @property
     def context_length(self) -> int:

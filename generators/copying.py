@@ -17,6 +17,8 @@ from generators.vocabulary import BOS, Vocabulary
 
 #: sequences of the shortest length: fewer, and none might be left for a split
 FEWEST = 4096
+#: random numbers that distinct symbols are ordered by, in memory at once
+DRAWN_AT_ONCE = 4_000_000
 
 
 class Copying(OnlineTask):
@@ -83,7 +85,7 @@ class Copying(OnlineTask):
 
     @property
     def world_bytes(self) -> int:
-        return 200 * self.symbols + 8 * self.length
+        return 230 * self.symbols
 
     @property
     def context_length(self) -> int:
@@ -125,7 +127,11 @@ class Copying(OnlineTask):
         """int64[B, L], symbol numbers, -1 beyond the end."""
         n = len(lengths)
         if self.distinct:
-            drawn = np.argsort(rng.random((n, self.symbols)), axis=1)[:, : self.length]
+            drawn = np.empty((n, self.length), np.int64)
+            rows = max(1, DRAWN_AT_ONCE // self.symbols)
+            for i in range(0, n, rows):
+                order = rng.random((min(rows, n - i), self.symbols)).argsort(axis=1)
+                drawn[i : i + rows] = order[:, : self.length]
         else:
             drawn = rng.integers(0, self.symbols, (n, self.length))
         return np.where(np.arange(self.length) < lengths[:, None], drawn, -1)

@@ -67,6 +67,10 @@ class Extraction(PeopleQuestions):
         return ("day", "month", "year") if self.biographies.reversed_date else DATE
 
     @property
+    def world_bytes(self) -> int:
+        return super().world_bytes + 8 * len(ATTRIBUTES) * self._stops[0]
+
+    @property
     def difficulties(self) -> tuple[int, ...]:
         """Attributes, in the order of `ATTRIBUTES` from 1."""
         return tuple(range(1, len(ATTRIBUTES) + 1))

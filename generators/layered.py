@@ -168,7 +168,7 @@ class Layered(Curriculum):
 
     @property
     def world_bytes(self) -> int:
-        return 200 * self.people + 8 * self.people * self.relations
+        return 200 * self.people + 32 * self.questions(max(self._split_hops, default=1))
 
     @property
     def context_length(self) -> int:

@@ -18,6 +18,8 @@ from generators.vocabulary import Vocabulary
 
 #: combinations that are listed in full; above it, held-out ones are found by rejection
 LISTED_COMBINATIONS = 4_000_000
+#: answers to questions from which floors are estimated
+FLOOR_CELLS = 50_000_000
 
 
 class MultiHop(Curriculum):
@@ -115,7 +117,12 @@ class MultiHop(Curriculum):
 
     @property
     def world_bytes(self) -> int:
-        return 200 * (self.entities + self.relations) + 8 * self.entities * self.relations
+        words = 200 * (self.entities + self.relations)
+        listed = (self.combinations(k) for k in self.difficulties[1:])
+        most = max((n for n in listed if n <= LISTED_COMBINATIONS), default=0)
+        table = self.entities * self.relations
+        guessed = min(self.combinations(self.hops), max(FLOOR_CELLS, table))
+        return words + 8 * table + max(40 * most, 24 * guessed)
 
     @property
     def context_length(self) -> int:
@@ -258,8 +265,10 @@ class MultiHop(Curriculum):
         found = {}
         images = np.arange(self.entities, dtype=np.int32)[None]  # [R^k, E], in blocks of last r
         for k in self.difficulties:
-            if images.size * self.relations > 50_000_000:  # estimated from a sample of sequences
-                keep = self.world_generator().choice(len(images), 20_000, replace=False)
+            if images.size * self.relations > FLOOR_CELLS:  # estimated from a sample of sequences
+                most = FLOOR_CELLS // (self.relations * self.entities)
+                n = max(1, min(20_000, len(images), most))
+                keep = self.world_generator().choice(len(images), n, replace=False)
                 images = images[np.sort(keep)]
             images = self.table[:, images]  # [R, R^(k-1), E]: the last relation first
             answers = images.reshape(self.relations, -1)

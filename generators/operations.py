@@ -124,6 +124,11 @@ class Operations(PeopleQuestions):
         return Vocabulary.build([*self.text.vocabulary.tokens[1:], *own])
 
     @property
+    def world_bytes(self) -> int:
+        searched = 220 * self.biographies.people if self.operation == "inverse" else 0
+        return super().world_bytes + searched
+
+    @property
     def items_per_exposure(self) -> int:
         """N biographies and their share of questions."""
         return self.biographies.people * (1 + self.questions)

@@ -87,7 +87,7 @@ class PeopleQuestions(Task):
 
     @property
     def world_bytes(self) -> int:
-        return self.biographies.world_bytes
+        return self.biographies.world_bytes + 110 * self.biographies.people
 
     @property
     def context_length(self) -> int:

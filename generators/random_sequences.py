@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.strings import distinct_strings, fewer_strings
+from generators.strings import bytes_of_strings, distinct_strings, fewer_strings
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
@@ -63,7 +63,8 @@ class RandomSequences(Exposures):
 
     @property
     def world_bytes(self) -> int:
-        return 8 * self.sequences * self.length + 200 * self.alphabet
+        drawn = bytes_of_strings(self.sequences, self.length, self.alphabet)
+        return drawn + 16 * self.sequences + 200 * self.alphabet
 
     @property
     def context_length(self) -> int:

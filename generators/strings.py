@@ -31,6 +31,21 @@ def distinct_strings(rng: np.random.Generator, n: int, length: int, alphabet: in
             return strings
 
 
+def bytes_of_strings(n: int, length: int, alphabet: int) -> int:
+    """Bytes that drawing n of them needs at its peak."""
+    if fewer_strings(NUMBERED + 1, length, alphabet):
+        return bytes_of_choice(alphabet**length, n) + 24 * n * length
+    return 16 * n * length + 64 * n
+
+
+def bytes_of_choice(there_are: int, n: int) -> int:
+    """Bytes that drawing n of so many numbers without replacement needs at its peak.
+
+    numpy shuffles all of them where more than a fiftieth is wanted, else keeps a set.
+    """
+    return 8 * there_are if there_are > 10_000 and 50 * n > there_are else 32 * n
+
+
 def fewer_strings(wanted: int, length: int, letters: int) -> bool:
     """Whether there are fewer strings of so many of 2 or more letters than wanted.
 

@@ -264,4 +264,4 @@ def test_impossible_sizes_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_fits_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong(monkeypatch, "24G", model__width=1024) == []
-    assert wrong(monkeypatch, "1 MiB", model__width=1024) == ["model"]
+    assert wrong(monkeypatch, "100 MiB", model__width=1024) == ["model"]
