@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quick test notebooks check headline slow faults faults-short clean
+.PHONY: quick test notebooks check headline slow faults faults-short ray clean
 
 quick: $(INSTALLED)
 	$(BIN)/loopscope run quick --out runs/quick
@@ -22,10 +22,13 @@ slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not faults"
 
 faults: $(INSTALLED)
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m "faults or ray" -rs
 
 faults-short: $(INSTALLED)
 	$(BIN)/python -m pytest -m "faults and not slow" -n 2
+
+ray: $(INSTALLED)
+	$(BIN)/python -m pytest -m ray -rs
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

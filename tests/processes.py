@@ -54,7 +54,7 @@ class Held(MultiHop):
 
     def sample(self, rng, n, **options):
         if Path(__file__).with_name("slow").exists():
-            time.sleep(0.1)
+            time.sleep(0.25)
         while Path(__file__).with_name("stuck").exists():
             time.sleep(0.02)
         return super().sample(rng, n, **options)

@@ -22,9 +22,9 @@ from experiments.store import RunFolder
 from experiments.train import train
 
 
-def needs(library: str) -> pytest.MarkDecorator:
+def needs(library: str, extra: str) -> pytest.MarkDecorator:
     there = importlib.util.find_spec(library) is not None
-    return pytest.mark.skipif(not there, reason=f"needs the extra that brings {library}")
+    return pytest.mark.skipif(not there, reason=f"needs the {extra} extra")
 
 
 LOCAL = ("--workers", "2")
@@ -34,8 +34,12 @@ BACK_ENDS = pytest.mark.parametrize(
     "options",
     [
         pytest.param(LOCAL, id="local", marks=pytest.mark.faults),
-        pytest.param(SLURM, id="slurm", marks=[pytest.mark.faults, needs("submitit")]),
-        pytest.param(RAY, id="ray", marks=[pytest.mark.ray, needs("ray")]),
+        pytest.param(
+            SLURM,
+            id="slurm",
+            marks=[pytest.mark.faults, pytest.mark.slow, needs("submitit", "slurm")],
+        ),
+        pytest.param(RAY, id="ray", marks=[pytest.mark.ray, needs("ray", "ray")]),
     ],
 )
 #: starts the command with its standard error in a file, in a session of its own
@@ -50,7 +54,7 @@ def grid(tmp_path: Path) -> Path:
         "baseline": {
             "task": held_task(tmp_path),
             "model": {"kind": "looped", "width": 16, "heads": 2},
-            "training": {"batch": 64, "phases": [{"until_step": 1000}]},
+            "training": {"batch": 64, "phases": [{"until_step": 400}]},
             "observe": {
                 "probes": [{"kind": "accuracy", "items": 16}],
                 "log_every": 100,

@@ -172,6 +172,7 @@ class RayBackend:
         }
         if address != "local":
             return common
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
         if self.options.temp_dir is None:
             self.started = Path(tempfile.mkdtemp(prefix="ls-", dir=SHORT))
         return common | {

@@ -9,16 +9,21 @@ command read; they are removed when a job has ended.
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import submitit
 from submitit.core.utils import FailedSubmissionError
 from submitit.helpers import DelayedSubmission
+from submitit.local import local
 from submitit.slurm import slurm
 
 from experiments.backends.backend import Ended, Orders, packs
@@ -63,12 +68,31 @@ class WorkThrough:
         return DelayedSubmission(self)
 
 
+class LocalExecutor(submitit.LocalExecutor):
+    """Jobs as sessions of this machine: Ctrl-C in a terminal reaches whoever is in its session."""
+
+    def _submit_command(self, command: str) -> submitit.LocalJob[Any]:
+        apart = partial(subprocess.Popen, start_new_session=True)
+        with patch.object(local.subprocess, "Popen", apart):
+            return super()._submit_command(command)
+
+
 @dataclass
 class Sent:
     """A job and its runs."""
 
     job: submitit.Job[list[str]]
     folders: list[RunFolder]
+
+    def cancel(self) -> None:
+        """Ends the job at once, or takes it from Slurm's queue."""
+        if not isinstance(self.job, submitit.LocalJob):
+            self.job.cancel(check=False)
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(int(self.job.job_id), signal.SIGKILL)
+        while not self.job.done():
+            time.sleep(0.01)
 
 
 class SlurmBackend:
@@ -105,15 +129,15 @@ class SlurmBackend:
 
     def _executor(self) -> submitit.Executor:
         if self.options.cluster == "local":
-            local = submitit.LocalExecutor(self.home, max_num_timeout=TIMEOUTS)
-            local.update_parameters(
+            here = LocalExecutor(self.home, max_num_timeout=TIMEOUTS)
+            here.update_parameters(
                 timeout_min=self.options.minutes,
                 signal_delay_s=self.options.signal_seconds,
                 gpus_per_node=self.options.gpus,
                 setup=self.options.setup,
                 stderr_to_stdout=True,
             )
-            return local
+            return here
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
             raise LoopscopeError(
                 "there is no Slurm here (no sbatch, no srun): run this where jobs are sent from, "
@@ -187,12 +211,12 @@ class SlurmBackend:
             sent for sent in self.sent if not any(f.claim_path.exists() for f in sent.folders)
         ]
         for sent in waiting:
-            sent.job.cancel(check=False)
+            sent.cancel()
         self.sent = [sent for sent in self.sent if sent not in waiting]
 
     def close(self) -> None:
         for sent in self.sent:
-            sent.job.cancel(check=False)
+            sent.cancel()
         self.sent = []
         self.orders.stop_file.unlink(missing_ok=True)
 
