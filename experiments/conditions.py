@@ -1,4 +1,4 @@
-"""The language of `--where`: which rows of the results are meant.
+"""The language of `--where`, and of `conditions` of figures: which rows of the results are meant.
 
     task=bios,k=1,width>=64      all of them hold
     difficulty=2|3               one of the values
@@ -166,24 +166,6 @@ def _value(text: str, column: "pd.Series", condition: Condition) -> Any:
         needed = "true or false" if kinds else "a number"
         raise LoopscopeError(f"--where {condition}: {column.name} is {needed}, not {text!r}")
     return value
-
-
-def as_filters(conditions: Iterable[Condition]) -> dict[str, Any]:
-    """Column -> its values, as figures take them.
-
-    Raises:
-        LoopscopeError: a condition that is not COLUMN=VALUE.
-    """
-    found = {}
-    for condition in conditions:
-        if condition.operator != "=":
-            raise LoopscopeError(
-                f"--where {condition}: figures take COLUMN=VALUE or COLUMN=A|B alone"
-            )
-        numbers = [_number(value) for value in condition.values]
-        pairs = zip(numbers, condition.values, strict=True)
-        found[condition.column] = [value if n is None else n for n, value in pairs]
-    return found
 
 
 def chosen_runs(runs: "pd.DataFrame", conditions: Sequence[Condition], what: str) -> list[str]:

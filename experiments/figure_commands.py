@@ -28,17 +28,24 @@ def figure(
 
     `loopscope figure GRID [FIGURE]... --out OUT` or `loopscope figure FIGURE OUT`.
     """
-    from experiments.conditions import as_filters, parse
+    from experiments.conditions import parse
     from experiments.results import read_from
     from experiments.run_commands import draw_figures
 
     place, wanted = figures_asked(grid, names or [])
     out = out if place is None else place
-    chosen = as_filters(parse(where))
+    named = {condition.column for condition in parse(where)}
     for name, figures in wanted.items():
-        filtered = [{**f, "where": {**f.get("where", {}), **chosen}} for f in figures]
-        draw_figures(filtered if chosen else figures, out, name, folder)
+        draw_figures([_narrowed(f, where, named) for f in figures], out, name, folder)
         typer.echo(read_from(out, name), err=True)
+
+
+def _narrowed(figure: dict[str, Any], where: list[str], named: set[str]) -> dict[str, Any]:
+    """With more conditions; what the figure itself asks of a column named there is forgotten."""
+    if not where:
+        return figure
+    kept = {k: v for k, v in figure.get("where", {}).items() if k not in named}
+    return {**figure, "where": kept, "conditions": [*figure.get("conditions", ()), *where]}
 
 
 def figures_asked(

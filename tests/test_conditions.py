@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from experiments.ability_tables import SEVERAL
 from experiments.cli import app
-from experiments.conditions import Condition, as_filters, chosen_runs, parse, select
+from experiments.conditions import Condition, chosen_runs, parse, select
 from experiments.errors import LoopscopeError
 from experiments.results import load_curves, load_runs
 from experiments.store import prepare_output, record_grid
@@ -154,16 +154,6 @@ def test_any_text_is_rows_or_a_message(text: str) -> None:
     except LoopscopeError:
         return
     assert set(found.index) <= set(ROWS.index)
-
-
-def test_figures_take_equality_alone() -> None:
-    assert as_filters(parse(["width=64,task=a|b", "lr=1e-3"])) == {
-        "width": [64],
-        "task": ["a", "b"],
-        "lr": [0.001],
-    }
-    with pytest.raises(LoopscopeError, match="width>=64: figures take COLUMN=VALUE"):
-        as_filters(parse(["width>=64"]))
 
 
 # --- in the results --------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """`loopscope figure GRID …` and `loopscope figure FIGURE OUT` are told apart."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from synthetic_results import write_toy
@@ -10,6 +12,8 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from experiments.errors import LoopscopeError
 from experiments.figure_commands import figures_asked
+from experiments.figures.capacity_versus_loops import CapacityVersusLoops
+from experiments.results import load_runs
 from experiments.store import record_grid
 
 LISTED = [{"kind": "plane", "name": "both"}, {"kind": "capacity_versus_loops", "item": "name"}]
@@ -63,3 +67,53 @@ def test_the_command_draws_and_says_where(out: Path) -> None:
     )
     assert found.exit_code == 0 and found.stdout == f"{out / 'figures' / 'toy-both.png'}\n"
     assert "runs read from" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        (["n_loops>=2"], lambda rows: rows["n_loops"] >= 2),
+        (["n_loops!=2"], lambda rows: rows["n_loops"] != 2),
+        (["n_loops=1|2", "loop<2"], lambda rows: (rows["n_loops"] <= 2) & (rows["loop"] < 2)),
+        (["part=capacity,arm=1x4"], lambda rows: rows["n_loops"] == 4),
+    ],
+)
+def test_figures_take_what_tables_take(
+    out: Path, conditions: list[str], kept: Callable[[Any], Any]
+) -> None:
+    runs = load_runs(out, "toy")
+    rows = runs[(runs["metric"] == "bits_per_parameter") & (runs["item"] == "total")]
+    rows = rows[rows["loop"].isna() | (rows["loop"] == rows["n_loops"])]
+    wanted = rows[kept(rows).fillna(False)]
+    figure = CapacityVersusLoops(conditions=tuple(conditions))
+    data = figure.data(out, "toy")
+    assert 0 < len(data) < len(rows)
+    assert sorted(data["run_id"]) == sorted(wanted["run_id"])
+
+
+def test_a_condition_takes_the_place_of_the_figure_s_own(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, Any]] = []
+    monkeypatch.setattr("experiments.run_commands.draw_figures", lambda f, *_: drawn.extend(f))
+    own = {"kind": "plane", "where": {"n_loops": 1, "width": 64}, "conditions": ["seed=0"]}
+    points = json.loads((out / "grids" / "toy.json").read_text())["points"]
+    record_grid(out, "toy", title="", figures=[own], points=points)
+    for where in ([], ["--where", "n_loops>1"]):
+        assert CliRunner().invoke(app, ["figure", "plane", str(out), *where]).exit_code == 0
+    narrowed = {"where": {"width": 64}, "conditions": ["seed=0", "n_loops>1"]}
+    assert drawn == [own, own | narrowed]
+
+
+@pytest.mark.parametrize("figure", ["capacity_versus_loops", "plane"])
+def test_conditions_that_are_none_are_told(out: Path, figure: str) -> None:
+    def told(*where: str) -> str:
+        found = CliRunner().invoke(app, ["figure", figure, str(out), "--where", *where])
+        assert isinstance(found.exception, LoopscopeError)
+        return str(found.exception)
+
+    assert "needs one number, for >=" in told("n_loops>=many")
+    assert "no column 'n_lops' (did you mean 'n_loops'?)" in told("n_lops>=2")
+    assert "no results with" in told("n_loops>99")
+    with pytest.raises(ValueError, match="needs a column"):
+        CapacityVersusLoops(conditions=("=",))

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from experiments.conditions import parse
+from experiments.conditions import select as chosen
 from experiments.errors import LoopscopeError
 from experiments.summary import axis_columns, describe, varying, where
 
@@ -32,6 +34,18 @@ class Figure(BaseModel, ABC):
     title: str | None = None
     part: Parts = Field(None, description="parts of the grid to draw; None: all that measure it")
     where: dict[str, Any] = Field({}, description="column -> value or values of the rows drawn")
+    conditions: tuple[str, ...] = Field(
+        (), description="on the rows drawn, as --where takes them: [width>=64, loop!=1]"
+    )
+
+    @field_validator("conditions")
+    @classmethod
+    def _readable(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse(conditions)
+        except LoopscopeError as error:
+            raise ValueError(str(error)) from error
+        return conditions
 
     @abstractmethod
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
@@ -60,12 +74,14 @@ class Figure(BaseModel, ABC):
             LoopscopeError: there are none.
         """
         rows = where(runs, **{"part": self.part, **self.where, **wanted})
+        rows = chosen(rows, parse(self.conditions))
         rows = rows[rows["value"].notna()]
         if rows.empty:
             measured = runs[runs["value"].notna()]
             have = measured.groupby(["part", "metric"], sort=False).size().index
             asked = {"part": self.part, **self.where, **wanted}
-            text = ", ".join(f"{k} {v}" for k, v in asked.items() if v is not None)
+            told = [f"{k} {v}" for k, v in asked.items() if v is not None]
+            text = ", ".join([*told, *self.conditions])
             known = "; ".join(f"{metric} in {part or 'all'}" for part, metric in have)
             raise LoopscopeError(
                 f"figure {self.kind}: no results with {text}; measured are {known or 'none yet'}"

@@ -49,7 +49,8 @@ class Plane(Figure):
         return both.drop(columns=["arm_x", "arm_y"])
 
     def _capacity(self, runs: "pd.DataFrame") -> "pd.DataFrame":
-        figure = self.model_copy(update={"part": self.capacity_part, "where": self.capacity_where})
+        own = {"part": self.capacity_part, "where": self.capacity_where, "conditions": ()}
+        figure = self.model_copy(update=own)
         rows = figure.select(runs, metric="bits_per_parameter", item="total")
         rows = rows.drop_duplicates("run_id")
         rows = rows.assign(series=series(rows, ARCHITECTURE, []))
