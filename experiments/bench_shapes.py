@@ -62,7 +62,7 @@ def measure(run: RunConfig, *, seconds: float) -> tuple[str, ...]:
     spent, rounds = 0.0, -WARM
     while rounds < FEWEST or spent < seconds:
         start = time.process_time()
-        trainer.documents(span)
+        trainer.documents(trainer.counters.step)
         made.append(time.process_time() - start)
         start = time.process_time()
         trainer.step(span)  # makes the same batch again

@@ -193,15 +193,17 @@ def _contenders(
     span, parts = trainer.spans[0], {part: [] for part in PARTS}
 
     def ours() -> None:
-        last = clock()
+        spent, last = dict.fromkeys(PARTS, 0.0), clock()
 
         def mark(part: str) -> None:
             nonlocal last
             now = clock()
-            parts[part].append(now - last)
+            spent[part] += now - last
             last = now
 
         trainer.step(span, mark)
+        for part, seconds in spent.items():
+            parts[part].append(seconds)
         trainer.window.clear()
 
     steps: dict[str, Callable[[], Any]] = {"loopscope": ours}
@@ -211,7 +213,7 @@ def _contenders(
         and comparable(model)
         and trainer.config.objective.kind == "last_loop"
     ):
-        batch = plain_batch(trainer.documents(span), trainer.device)
+        batch = plain_batch(trainer.documents(trainer.counters.step), trainer.device)
         plain = PlainLoop(model, trainer.vocabulary_size)
         others = {"plain": plain, "llama": llama(model, trainer.vocabulary_size)}
         training = trainer.config.training
@@ -244,7 +246,7 @@ def _product(device: torch.device, precision: str) -> Callable[[], Any]:
 
 
 def _read_tokens(trainer: Trainer) -> int:
-    tokens, _ = plain_batch(trainer.documents(trainer.spans[0]), trainer.device)
+    tokens, _ = plain_batch(trainer.documents(trainer.counters.step - 1), trainer.device)
     return tokens.numel()
 
 

@@ -29,7 +29,7 @@ from experiments.store import RunFolder
 TRAINING = tuple(
     f"{name}.py"
     for name in (
-        *("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack"),
+        *("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack", "ahead"),
         *("checkpoint", "saving"),
     )
 )

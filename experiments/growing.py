@@ -96,7 +96,7 @@ def smaller(trainer: Trainer, other: RunConfig) -> LoopedModel:
 
 def _losses(trainer: Trainer, span: Span, loops: int) -> dict[str, float]:
     """In nats per predicted token, on the batch of the next step and with the β of its phase."""
-    inputs, at, targets = model_inputs(trainer.documents(span), trainer.device)
+    inputs, at, targets = model_inputs(trainer.documents(trainer.counters.step), trainer.device)
     with torch.no_grad(), trainer.precision():
         outputs = trainer.model(inputs, loops)
         loss = trainer.objective.loss(outputs, at, targets, beta=span.phase.beta).total

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.ahead import Ahead
 from experiments.optimiser import learning_rate
 from experiments.trainer import Trainer
 from generators.task import Batch
@@ -106,6 +107,7 @@ class Stack:
                 parameter.data = self.weights[name].data[r]
         self.optimiser = self._stacked_optimiser(own)
         self._parts = _parts_of(self.trainers)
+        self.ahead = Ahead[list[Batch]](first.device.type == "cuda")
 
     def _stacked_optimiser(self, own: list[dict[str, nn.Parameter]]) -> torch.optim.AdamW:
         """AdamW over slices of the stacked weights: those of runs with one learning rate."""
@@ -158,10 +160,18 @@ class Stack:
 
     def step(self, index: int) -> list[Loss]:
         """One optimiser step of every run in their phase `index`; the loss of each."""
+        step = self.trainers[0].counters.step
+        last = min(trainer.last_step for trainer in self.trainers)
+        with self.ahead.taken(self._documents, step, last) as batches:
+            return self._step_on(batches, index)
+
+    def _documents(self, step: int) -> list[Batch]:
+        return [trainer.documents(step) for trainer in self.trainers]
+
+    def _step_on(self, batches: list[Batch], index: int) -> list[Loss]:
         first, device = self.trainers[0], self.trainers[0].device
         span, objective = first.spans[index], first.objective
         assert isinstance(objective, PositionwiseObjective)
-        batches = [trainer.documents(trainer.spans[index]) for trainer in self.trainers]
         given = stacked_inputs(batches, device)
         loops = span.phase.loops or first.config.model.loops
         self._set_rates(index)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.ahead import Ahead
 from experiments.config import Phase, RunConfig, Span, spans
 from experiments.errors import LoopscopeError
 from experiments.loops import loops_of_step
@@ -88,6 +89,7 @@ class Trainer:
         self.growths: list[dict[str, Any]] = []
         #: losses since the last look: they stay on the device, looking waits for it
         self.window: list[Tensor] = []
+        self.ahead = Ahead[Batch](self.device.type == "cuda")
 
     def adopt(self, model: LoopedModel) -> None:
         """Goes on with this model, and with an optimiser that has seen nothing yet."""
@@ -147,11 +149,12 @@ class Trainer:
             "growths": self.growths,
         }
 
-    def documents(self, span: Span) -> Batch:
-        """The batch of the next step."""
-        training, step = self.config.training, self.counters.step
-        first = span.first_document + (step - span.first_step) * training.batch
-        n = min(training.batch, span.last_document - first)
+    def documents(self, step: int) -> Batch:
+        """The batch of a step, the same whenever it is asked for."""
+        batch = self.config.training.batch
+        span = next(span for span in reversed(self.spans) if span.first_step <= step)
+        first = span.first_document + (step - span.first_step) * batch
+        n = min(batch, span.last_document - first)
         rng = generator(self.config.seed, Stream.TRAIN, step)
         return self.task.sample(rng, n, index=first)
 
@@ -160,10 +163,16 @@ class Trainer:
 
         Args:
             mark: is told of each part of a step, `data`, `forward`, `backward` and `optimiser`,
-                when it is done.
+                when it is done; of `data` again at the end, where the next batch may be waited
+                for.
         """
+        with self.ahead.taken(self.documents, self.counters.step, self.last_step) as batch:
+            loss = self._step_on(batch, span, mark)
+        mark("data")
+        return loss
+
+    def _step_on(self, batch: Batch, span: Span, mark: Callable[[str], None]) -> Loss:
         training, step = self.config.training, self.counters.step
-        batch = self.documents(span)
         inputs, at, targets = model_inputs(batch, self.device)
         mark("data")
         phase = span.phase

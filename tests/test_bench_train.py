@@ -40,7 +40,7 @@ def test_the_plain_loop_is_the_same_model() -> None:
         for i, name in enumerate(norms):
             weights[f"{there}norms.{i}.weight"] = own[f"{here}{name}.weight"]
     plain.load_state_dict(weights)
-    tokens, targets = plain_batch(trainer.documents(trainer.spans[0]), trainer.device)
+    tokens, targets = plain_batch(trainer.documents(0), trainer.device)
     assert tokens.shape == targets.shape == (3, 64) and bool((targets > 0).all())
     torch.testing.assert_close(plain(tokens), model(tokens).logits(), rtol=1e-3, atol=1e-3)
 
