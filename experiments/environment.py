@@ -29,8 +29,8 @@ from experiments.store import RunFolder
 TRAINING = tuple(
     f"{name}.py"
     for name in (
-        *("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack", "ahead"),
-        *("checkpoint", "saving"),
+        *("config", "train", "trainer", "growing", "journal", "optimiser", "loops", "stack"),
+        *("ahead", "checkpoint", "saving"),
     )
 )
 VERSIONS = ("torch", "numpy")
