@@ -1,7 +1,8 @@
 """Checkpoints: tensors and plain types, checked before they replace the one before.
 
 The file is a zip archive whose members carry checksums, so a flipped bit or a missing tail is
-found when it is read. The checkpoint before the last is kept until the run is done.
+found when it is read. The checkpoint before the last is kept until the run is done. Only the
+process that will train on sets a damaged one aside: whoever looks at a run changes nothing.
 """
 
 import io
@@ -66,20 +67,55 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
-    """The last good checkpoint (None: start anew) and what was found damaged and set aside.
+    """For the one process that will go on with the run, the holder of its claim.
+
+    Returns:
+        The last good checkpoint (None: start anew) and what was found damaged and set aside.
 
     Raises:
         LoopscopeError: one is of a newer version.
+        OSError, MemoryError: one could not be looked at, which says nothing about it.
     """
     damaged = []
-    for path in (folder.checkpoint_path, folder.previous_checkpoint_path):
+    for path in _paths(folder):
         if not path.exists():
             continue
         try:
             return _read(path), damaged
-        except LoopscopeError:  # of a newer version: whole, and not ours to touch
+        except (LoopscopeError, PermissionError, MemoryError):
             raise
         except Exception as error:  # a damaged archive fails in any of torch's or zipfile's ways
-            why = f"is damaged ({type(error).__name__}: {error})".replace("\n", " ")
-            damaged.append(folder.set_aside(path, why))
+            damaged.append(folder.set_aside(path, _damage(error)))
     return None, damaged
+
+
+def read_checkpoint(folder: RunFolder) -> dict[str, Any]:
+    """The last checkpoint of a run, for everybody who only looks; changes nothing.
+
+    Raises:
+        LoopscopeError: there is none, it is damaged, or it is of a newer version.
+    """
+    again = "remove the run's result.json, if there is one, and run its grid again"
+    for path in _paths(folder):
+        try:
+            return _read(path)
+        except FileNotFoundError:  # perhaps because the next is being put in its place just now
+            continue
+        except (LoopscopeError, PermissionError, MemoryError):
+            raise
+        except Exception as error:
+            raise LoopscopeError(
+                f"{path} {_damage(error)}; to make it again, {again}, which sets it aside"
+            ) from error
+    raise LoopscopeError(f"{folder.path} has no checkpoint; {again}")
+
+
+def _paths(folder: RunFolder) -> tuple[Path, Path]:
+    return folder.checkpoint_path, folder.previous_checkpoint_path
+
+
+def _damage(error: Exception) -> str:
+    """Raises MemoryError where there is none: torch says it in a RuntimeError."""
+    if "can't allocate memory" in str(error):
+        raise MemoryError(str(error)) from error
+    return f"is damaged ({type(error).__name__}: {error})".replace("\n", " ")

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from experiments.checkpoint import load_checkpoint
+from experiments.checkpoint import load_checkpoint, read_checkpoint
 from experiments.config import RunConfig, Span
 from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
@@ -117,18 +117,19 @@ def start_weights(trainer: Trainer, folder: RunFolder) -> None:
     """Takes over the final weights of the run that the config starts from, if it names one.
 
     Raises:
-        LoopscopeError: that run is not done, or its model has another shape.
+        LoopscopeError: that run is not done, its weights are damaged, or its model has another
+            shape.
     """
     run_id = trainer.config.start
     if run_id is None:
         return
     other = RunFolder(folder.path.parent / run_id)
-    state = load_checkpoint(other)[0] if other.result() is not None else None
-    if state is None:
+    if other.result() is None:
         raise LoopscopeError(
             f"start {run_id} {_lacking(other)} in {other.path.parent}; run its grid first, then "
             "this one with --retry-failed"
         )
+    state = read_checkpoint(other)
     if trainer.spans[0].phase.growth is not None:
         trainer.adopt(smaller(trainer, other.config()))
     trainer.start_from(state["model"], run_id)
@@ -137,8 +138,6 @@ def start_weights(trainer: Trainer, folder: RunFolder) -> None:
 
 def _lacking(start: RunFolder) -> str:
     """What a run lacks from which another cannot start."""
-    if start.result() is not None:
-        return "has no readable checkpoint"
     status = start.status() if start.state() == "failed" else None
     return f"failed ({status.reason}) and has no result" if status else "has no result"
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.checkpoint import load_checkpoint
-from experiments.errors import LoopscopeError
+from experiments.checkpoint import read_checkpoint
 from experiments.store import RunFolder, find_run
 from generators.task import Task
 
@@ -53,16 +52,11 @@ def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, i
     """As `load_model`, with the step of the checkpoint.
 
     Raises:
-        LoopscopeError: no weights, or a config that is not the one they were trained with.
+        LoopscopeError: no weights, damaged ones, or a config that they were not trained with.
     """
     config = folder.config()
     folder.check_unedited(config)
-    state, _ = load_checkpoint(folder)
-    if state is None:
-        raise LoopscopeError(
-            f"{folder.path} has no readable checkpoint; remove its result.json, if there is one, "
-            "and run its grid again"
-        )
+    state = read_checkpoint(folder)
     task = config.bound_task()
     model = config.build_model(task, state["step"])
     model.load_state_dict(state["model"])

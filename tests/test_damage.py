@@ -10,9 +10,13 @@ import pytest
 import torch
 from toys import assert_same_run, config, science, weights
 
+from experiments.checkpoint import load_checkpoint, read_checkpoint
 from experiments.claim import STALE_AFTER, Claim
+from experiments.errors import LoopscopeError
+from experiments.export import export_run
 from experiments.store import RunFolder
 from experiments.train import train
+from experiments.trained import load_model
 from experiments.worker import Job, Outcome, StopFlag, perform
 
 RUN = config(steps=6)
@@ -192,6 +196,79 @@ def test_a_checkpoint_that_lacks_something_is_damaged(
     (note,) = gone_on(folder).notes
     assert "has no optimiser" in note
     assert_same_run(folder, straight)
+
+
+def listing(folder: RunFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"), [(halved, "BadZipFile"), (flipped, r"\w+"), (emptied, "BadZipFile")]
+)
+def test_whoever_only_reads_a_damaged_checkpoint_is_told_and_changes_nothing(
+    tmp_path: Path, straight: RunFolder, stopped: RunFolder, damage: Damage, why: str
+) -> None:
+    folder = copy(stopped, tmp_path)
+    damage(folder.checkpoint_path)
+    before = listing(folder)
+    path = folder.checkpoint_path
+    says = rf"^{path} is damaged \({why}: .*remove the run's result.json.* and run its grid again"
+    for reader in (lambda: load_model(tmp_path, RUN.run_id), lambda: read_checkpoint(folder)):
+        with pytest.raises(LoopscopeError, match=says):
+            reader()
+    assert listing(folder) == before
+    (note,) = gone_on(folder).notes  # the same file, in the hands of the worker
+    assert "set aside as checkpoint.pt.corrupt" in note
+    assert_same_run(folder, straight)
+
+
+def test_a_damaged_checkpoint_is_not_exported(tmp_path: Path, straight: RunFolder) -> None:
+    folder, file = copy(straight, tmp_path), tmp_path / "weights.safetensors"
+    flipped(folder.checkpoint_path)
+    before = listing(folder)
+    with pytest.raises(LoopscopeError, match=f"^{folder.checkpoint_path} is damaged"):
+        export_run(folder.run_id, file, tmp_path, "safetensors")
+    assert listing(folder) == before and not file.exists()
+
+
+def test_a_reader_between_two_replacements_finds_the_one_before(
+    tmp_path: Path, stopped: RunFolder
+) -> None:
+    folder = copy(stopped, tmp_path)
+    step = read_checkpoint(folder)["step"]
+    folder.checkpoint_path.unlink()
+    assert read_checkpoint(folder)["step"] == step - 1
+    folder.previous_checkpoint_path.unlink()
+    with pytest.raises(LoopscopeError, match=f"{folder.path} has no checkpoint; remove"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (PermissionError(13, "Permission denied"), PermissionError),
+        (MemoryError(), MemoryError),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), MemoryError),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_looked_at_is_not_called_damaged(
+    tmp_path: Path,
+    stopped: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    raised: type[Exception],
+) -> None:
+    folder = copy(stopped, tmp_path)
+
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    before = listing(folder)
+    monkeypatch.setattr(torch, "load", load)
+    for read in (load_checkpoint, read_checkpoint):
+        with pytest.raises(raised):
+            read(folder)
+    assert listing(folder) == before
 
 
 def test_what_a_killed_process_left_is_swept_up(

@@ -57,10 +57,10 @@ def test_a_damaged_run_keeps_no_other_from_being_measured(folders: list[RunFolde
     assert found.exit_code == 2
     assert found.stdout.split() == [good.run_id, last.run_id]
     (message,) = found.stderr.splitlines()
-    assert str(damaged.path) in message and "has no readable checkpoint" in message
+    assert str(damaged.path) in message and "is damaged" in message
     assert [items(f) == was for f, was in zip(folders, before, strict=True)] == [False, True, False]
     assert read_json(damaged.path / "result.json") == kept
-    assert (damaged.path / "checkpoint.pt.corrupt").exists()
+    assert damaged.checkpoint_path.exists(), "whoever only measures sets nothing aside"
 
 
 def test_whole_runs_are_measured_with_status_0(folders: list[RunFolder]) -> None:

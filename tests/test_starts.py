@@ -174,8 +174,13 @@ def test_where_the_start_failed_the_reason_says_so(tmp_path: Path) -> None:
     ):
         train(second.config, folder)
     assert train(first.config, before) and train(second.config, folder)
-    before.checkpoint_path.unlink()
     for path in (folder.checkpoint_path, folder.path / "result.json"):
         path.unlink()
-    with pytest.raises(LoopscopeError, match="has no readable checkpoint"):
+    whole = before.checkpoint_path.read_bytes()
+    before.checkpoint_path.write_bytes(whole[:-100])
+    with pytest.raises(LoopscopeError, match=f"{before.checkpoint_path} is damaged .*; to make it"):
+        train(second.config, folder)
+    assert before.checkpoint_path.read_bytes() == whole[:-100], "it is another run's"
+    before.checkpoint_path.unlink()
+    with pytest.raises(LoopscopeError, match=f"{before.path} has no checkpoint"):
         train(second.config, folder)
