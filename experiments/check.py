@@ -9,7 +9,10 @@ from experiments.loading import Location
 from experiments.measure import parts_for
 from generators.task import Task
 from models.config import LoopedConfig
-from probes.probe import Probe
+from probes.probe import Misfit, Probe
+
+#: (field of a probe or nothing, what is wrong)
+Wrong = tuple[tuple[str, str], ...]
 
 
 def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
@@ -43,12 +46,11 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
     observe = config.observe
     for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
         for i, probe in enumerate(probes or ()):
-            message = _misfit(
+            misfits = _misfits(
                 type(probe), probe.model_dump_json(), type(task), task.model_dump_json()
             )
-            message = message or _blind(probe, config)
-            if message is not None:
-                yield ("observe", name, str(i)), message
+            for field, message in (*misfits, *_blind(probe, config)):
+                yield ("observe", name, str(i), *filter(None, [field])), message
 
 
 def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
@@ -153,24 +155,28 @@ def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple
         before = core
 
 
-def _blind(probe: Probe, config: RunConfig) -> str | None:
-    """Why a probe cannot see what it looks at in this model, None if it can."""
+def _blind(probe: Probe, config: RunConfig) -> Wrong:
+    """Why a probe cannot see what it looks at in this model."""
     objective = config.canonical().objective
     try:
         for part in parts_for(probe, config.task).values():
             probe.check_model(config.model, part.sketch(), objective)
     except ValueError as error:
-        return str(error)
-    return None
+        return _told(error)
+    return ()
 
 
 @cache
-def _misfit(probe_class: type[Probe], probe: str, task_class: type[Task], task: str) -> str | None:
-    """Why a probe cannot measure a task, None if it can; asked once for equal ones."""
+def _misfits(probe_class: type[Probe], probe: str, task_class: type[Task], task: str) -> Wrong:
+    """Why a probe cannot measure a task; asked once for equal ones."""
     asked = probe_class.model_validate_json(probe)
     try:
         for part in parts_for(asked, task_class.model_validate_json(task)).values():
             asked.check(part.sketch())
     except ValueError as error:
-        return str(error)
-    return None
+        return _told(error)
+    return ()
+
+
+def _told(error: ValueError) -> Wrong:
+    return error.problems if isinstance(error, Misfit) else (("", str(error)),)

@@ -15,7 +15,7 @@ from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
 #: share of OOD facts where nothing but the shape of documents is asked for
-SKETCH_OOD = 0.01
+SKETCH_OOD = 0.2
 
 
 class Composition(Task):

@@ -3,6 +3,7 @@
 Legend: B documents, T tokens, A tokens of the longest answer, S samples.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from generators.task import Batch, Task
 from probes.probe import Measurement, Probe, Subject
-from probes.questions import asks, chunks, floor_of, questions
+from probes.questions import asks, chunks, floor_of, questions, refused
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Accuracy(Probe):
     """
 
     version: ClassVar[int] = 1
+    needs: ClassVar[str] = "questions with an answer"
 
     kind: Literal["accuracy"] = "accuracy"
     items: int = Field(2048, ge=1, description="most documents per split and difficulty")
@@ -93,11 +95,19 @@ class Accuracy(Probe):
     def applies(cls, task: Task) -> bool:
         return asks(task)
 
-    def check(self, task: Task) -> None:
-        super().check(task)
-        for split in self.splits or task.splits:
-            task.check_arguments(split, None)
-            self._difficulties(task, split)
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        wrong = [message for split in self.splits or () if (message := refused(task, split))]
+        yield from (("splits", message) for message in wrong)
+        if wrong or self.difficulties is None:
+            return
+        splits, known = self.splits or task.splits, task.difficulties
+        for difficulty in self.difficulties:
+            if difficulty not in known:
+                names = ", ".join(map(str, known)) or "none"
+                yield "difficulties", f"{task.kind} has no difficulty {difficulty}; it has {names}"
+        if not any(self._difficulties(task, split) for split in splits):
+            asked = ", ".join(map(str, self.difficulties))
+            yield "difficulties", f"{', '.join(splits)} of {task.kind} has none of {asked}"
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """One `accuracy` per split, difficulty and loop.
@@ -119,9 +129,6 @@ class Accuracy(Probe):
         known = task.difficulties_of(split)
         if self.difficulties is None:
             return known or (None,)
-        for difficulty in self.difficulties:
-            if difficulty not in task.difficulties:
-                task.check_arguments(split, difficulty)
         return tuple(d for d in self.difficulties if d in known)
 
     def _row(

@@ -84,6 +84,8 @@ class Capacity(StoredBits):
 
     version: ClassVar[int] = 1
 
+    needs: ClassVar[str] = "biographies (bios, extraction, operations) with the name first"
+
     kind: Literal["capacity"] = "capacity"
     people: int | None = Field(None, ge=1, description="people scored; None: everyone")
 

@@ -69,6 +69,8 @@ class CapacityBioD(StoredBits):
 
     version: ClassVar[int] = 1
 
+    needs: ClassVar[str] = "facts of kind biod"
+
     kind: Literal["capacity_biod"] = "capacity_biod"
     people: int | None = Field(None, ge=1, description="people scored; None: everyone")
 

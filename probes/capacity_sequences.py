@@ -52,6 +52,8 @@ class CapacitySequences(StoredBits):
 
     version: ClassVar[int] = 1
 
+    needs: ClassVar[str] = "sequences of kind random_sequences"
+
     kind: Literal["capacity_sequences"] = "capacity_sequences"
     sequences: int | None = Field(None, ge=1, description="sequences scored; None: every one")
 

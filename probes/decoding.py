@@ -3,6 +3,7 @@
 Legend: B documents, T columns of the prompts, A tokens of the longest answer.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from generators.task import Batch, Task
 from models.cache import CacheSettings
 from models.early_exit import AllLoops, AnyExitRule, ExitRule
 from probes.probe import Measurement, Probe, Subject
-from probes.questions import asks, floor_of, questions
+from probes.questions import asks, floor_of, questions, refused
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Decoding(Probe):
     """
 
     looks_inside: ClassVar[bool] = True
+    needs: ClassVar[str] = "questions with an answer"
     version: ClassVar[int] = 2  # 1: `item` left out what the exit rule is set to
 
     kind: Literal["decoding"] = "decoding"
@@ -42,9 +44,9 @@ class Decoding(Probe):
     def applies(cls, task: Task) -> bool:
         return asks(task)
 
-    def check(self, task: Task) -> None:
-        super().check(task)
-        task.check_arguments(self.split, None)
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        if wrong := refused(task, self.split):
+            yield "split", wrong
 
     def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
         super().check_model(model, task, objective)

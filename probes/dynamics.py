@@ -72,6 +72,11 @@ class Dynamics(QuestionProbe):
             )
         return self
 
+    @property
+    def fewest_loops(self) -> tuple[str, int] | None:
+        """None: as many are run as there can be."""
+        return None
+
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Difficulty after difficulty; `loop_limit` first, if there is one.
 

@@ -23,7 +23,7 @@ from models.early_exit import (
 )
 from probes.calibration import expected_calibration_error
 from probes.following import Followed, follow, states_of
-from probes.probe import Measurement, Subject
+from probes.probe import Measurement, Misfit, Subject
 from probes.questions import QuestionProbe, before, chunks, floor_of
 from probes.statistics import summarise, wilson_interval
 
@@ -109,9 +109,13 @@ class Exits(QuestionProbe):
         return rules
 
     def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
+        super().check_model(model, task, objective)
         loops = model.states(self.loops)
-        for loop in self.static or ():
-            StaticExit(loop=loop).check(loops, gate=objective.uses_gate)
+        if beyond := [loop for loop in self.static or () if loop > loops]:
+            told = ", ".join(map(str, beyond))
+            raise Misfit(
+                [("static", f"exit rule static leaves after loop {told}, but loops is {loops}")]
+            )
         if not isinstance(model, LoopedConfig) and (longest := _longest_answer(task)) > 1:
             raise ValueError(
                 f"probe exits reads a model from elsewhere, such as {model.kind}, from answers of "

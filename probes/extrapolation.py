@@ -3,7 +3,7 @@
 Legend: B documents, N loop counts.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -45,8 +45,14 @@ class Extrapolation(QuestionProbe):
 
     kind: Literal["extrapolation"] = "extrapolation"
     factor: float = Field(4.0, ge=1, description="times the loops trained")
-    counts: tuple[int, ...] | None = Field(None, description="loops to run; None: 1 to factor")
+    counts: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, min_length=1, description="loops to run; None: 1 to factor"
+    )
     tolerance: float = Field(0.02, ge=0, lt=1, description="of accuracies that count as best")
+
+    @property
+    def fewest_loops(self) -> tuple[str, int] | None:
+        return ("counts", min(self.counts)) if self.counts else None
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Difficulty after difficulty; `loop_limit` first, if there is one.

@@ -6,15 +6,17 @@ leads elsewhere and whose later relations are the same. Whose answer comes out?
 Legend: B pairs, T tokens, D width, n loops.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field
 
+from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, asks, before, having, questions
+from probes.questions import QuestionProbe, asks, before, having, named, questions, refused
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class Interchange(QuestionProbe):
     """
 
     looks_inside: ClassVar[bool] = True
+    needs: ClassVar[str] = "questions of two and more hops, with relations and results as latents"
     version: ClassVar[int] = 1
 
     kind: Literal["interchange"] = "interchange"
@@ -106,6 +109,23 @@ class Interchange(QuestionProbe):
         rng = generator(0, Stream.PROBE)
         latents = task.sample(rng, 1, difficulty=max(task.difficulties)).latents
         return {"hop.0", "hop.1", "relation.1", "relation.2"} <= set(latents)
+
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        wrong = list(super().misfits(task))
+        yield from wrong
+        if refused(task, self.split):
+            return
+        asked = self.difficulties or task.difficulties_of(self.split)
+        if not wrong and max(asked, default=0) < 2:
+            yield "difficulties", f"needs one of 2 or more hops, whose first leads on; got {asked}"
+        known = ["all", *named(task, self.split).spans]
+        for name in self.swap:
+            if name not in known:
+                yield (
+                    "swap",
+                    f"{task.kind} has no span {name!r}{nearest(name, known)}; it has "
+                    f"{', '.join(known)}",
+                )
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Rows per difficulty of two and more hops, loop after loop.

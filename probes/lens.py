@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 import numpy as np
 from pydantic import Field
 
+from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from models.config import LoopedConfig
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, before, chunks, final_span, floor_of, having
+from probes.questions import (
+    QuestionProbe,
+    before,
+    chunks,
+    final_span,
+    floor_of,
+    having,
+    named,
+    refused,
+)
 from probes.statistics import summarise, wilson_interval
 
 if TYPE_CHECKING:
@@ -85,7 +95,17 @@ class Lens(QuestionProbe):
     blocks: bool = Field(False, description="read every block call as well")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
 
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        yield from super().misfits(task)
+        if refused(task, self.split):
+            return
+        known = list(named(task, self.split).spans)
+        if self.span not in known:
+            hint = nearest(self.span, known)
+            yield "span", f"{task.kind} has no span {self.span!r}{hint}; it has {', '.join(known)}"
+
     def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
+        super().check_model(model, task, objective)
         if self.blocks and not isinstance(model, LoopedConfig):
             raise ValueError(
                 f"probe lens with blocks reads block calls, which {model.kind} does not show; "

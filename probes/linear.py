@@ -8,20 +8,20 @@ selectivity (after Hewitt & Liang, 1909.03368, whose control labels every word t
 Legend: B documents, D width, C classes.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, final_span
+from probes.questions import QuestionProbe, final_span, named, refused
 from probes.states import hooks_of, states_at
 from probes.statistics import summarise, wilson_interval
 
-#: documents from which the names of a task's latents are learned
-NAMING = 64
 #: target: the first token of the result
 ANSWER = "answer"
 
@@ -120,18 +120,20 @@ class Linear(QuestionProbe):
     folds: int = Field(5, ge=2, description="of the cross-validation")
     penalty: float = Field(1.0, gt=0, description="L2, on standardised states: 1/C")
 
-    def check(self, task: Task) -> None:
-        super().check(task)
-        known = [*self._sampled(task).latents, ANSWER]
-        if unknown := [name for name in self.targets or () if name not in known]:
-            raise ValueError(
-                f"{task.kind} has no latent {', '.join(unknown)}; it has {', '.join(known)}"
-            )
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        yield from super().misfits(task)
         if min(self.back, default=0) < 0:
-            raise ValueError(f"back counts tokens before the answer, 0 or more, got {self.back}")
-
-    def _sampled(self, task: Task) -> Batch:
-        return task.sample(generator(0, Stream.PROBE), NAMING, split=self.split)
+            yield "back", f"counts tokens before the answer, 0 or more, got {list(self.back)}"
+        if self.targets is None or refused(task, self.split):
+            return
+        known = [*named(task, self.split).latents, ANSWER]
+        for target in self.targets:
+            if target not in known:
+                yield (
+                    "targets",
+                    f"{task.kind} has no latent {target!r}{nearest(target, known)}; it has "
+                    f"{', '.join(known)}",
+                )
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """All rows.

@@ -36,6 +36,7 @@ class PeopleProbing(Probe):
 
     by_default: ClassVar[bool] = False
     looks_inside: ClassVar[bool] = True
+    needs: ClassVar[str] = "biographies (bios, extraction, operations)"
     norm: ClassVar[str]
 
     targets: tuple[Target, ...] = Field(TARGETS, min_length=1, description="attributes")

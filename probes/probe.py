@@ -1,6 +1,7 @@
 """The contract of a probe: a trained model and its task in, measurements out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -78,6 +79,18 @@ class Subject:
         return self.model
 
 
+class Misfit(ValueError):
+    """Settings of a probe that do not fit a task or a model.
+
+    Attributes:
+        problems: (field, what is wrong with it), the field empty where it is the probe itself.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(message for _, message in problems))
+        self.problems = tuple(problems)
+
+
 class Probe(BaseModel, ABC):
     """A frozen configuration that measures. Probe settings never enter the run id.
 
@@ -91,6 +104,8 @@ class Probe(BaseModel, ABC):
     by_default: ClassVar[bool] = True
     #: whether it needs `Subject.looped`; False: any model will do
     looks_inside: ClassVar[bool] = False
+    #: what a task needs to have, for the message where it has not
+    needs: ClassVar[str] = ""
 
     kind: str
 
@@ -99,14 +114,27 @@ class Probe(BaseModel, ABC):
     def applies(cls, task: Task) -> bool:
         """Whether the probe makes sense for a task; used when a run names no probes."""
 
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        """(field, what does not fit and what would) of these settings for a task it applies to."""
+        yield from ()
+
     def check(self, task: Task) -> None:
         """Whether these settings fit a task, asked before anything is trained.
 
         Raises:
-            ValueError: what does not fit, and what would.
+            ValueError: what does not fit, and what would; a `Misfit` says of which fields.
         """
         if not self.applies(task):
-            raise ValueError(f"probe {self.kind} does not apply to task {task.kind}")
+            needed = f"; it needs {self.needs}" if self.needs else ""
+            raise ValueError(f"probe {self.kind} does not apply to task {task.kind}{needed}")
+        if found := list(self.misfits(task)):
+            raise Misfit(found)
+
+    @property
+    def fewest_loops(self) -> tuple[str, int] | None:
+        """(field, loops) that have to be run whatever the model has; None: it depends on it."""
+        loops = getattr(self, "loops", None)
+        return ("loops", loops) if isinstance(loops, int) else None
 
     def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
         """Whether a model shows what these settings look at, asked before anything is trained.
@@ -121,6 +149,14 @@ class Probe(BaseModel, ABC):
                 f"probe {self.kind} looks inside the model; it cannot measure {model.kind}, which "
                 "shows its state after every loop and nothing else"
             )
+        limit = getattr(model, "embedded_loops", None)
+        if limit and self.fewest_loops and self.fewest_loops[1] > limit:
+            field, loops = self.fewest_loops
+            message = (
+                f"probe {self.kind} runs {loops} loops; the learned loop embedding has {limit} "
+                "model.loop_rows"
+            )
+            raise Misfit([(field, message)])
 
     @abstractmethod
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from generators.biographies import Biographies
 from generators.people import NAME
+from generators.task import Task
+from probes.capacity import biographies_in
 from probes.low_rank import Documents
 from probes.people_probing import PeopleProbing
 
@@ -23,6 +25,13 @@ class QProbing(PeopleProbing):
 
     kind: Literal["q_probing"] = "q_probing"
     batch: int = Field(200, ge=2, description="people in one step")
+
+    needs: ClassVar[str] = "biographies (bios, extraction, operations) with the name first"
+
+    @classmethod
+    def applies(cls, task: Task) -> bool:
+        text = biographies_in(task)
+        return text is not None and not text.name_last
 
     def places(self) -> tuple[str, ...]:
         return ("",)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: documents per forward pass
 CHUNK = 2048
+#: documents from which the names of a task's spans and latents are learned
+NAMING = 64
 
 
 def asks(task: Task) -> bool:
@@ -51,6 +53,20 @@ def chunks(batch: Batch) -> list[Batch]:
 def final_span(batch: Batch) -> str:
     """`result`, or `answer` where nothing is written before it (no chain of thought)."""
     return "result" if "result" in batch.spans else "answer"
+
+
+def refused(task: Task, split: str, difficulty: int | None = None) -> str | None:
+    """Why a task has no questions of a split and difficulty, None where it has."""
+    try:
+        task.check_arguments(split, difficulty)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def named(task: Task, split: str) -> Batch:
+    """Some documents of a split, for the names of their spans and latents."""
+    return task.sample(generator(0, Stream.PROBE), NAMING, split=split)
 
 
 def having(batch: Batch, span: str) -> Batch:
@@ -88,6 +104,7 @@ class QuestionProbe(Probe, ABC):
     """A probe that reads the answers to questions of one split, difficulty by difficulty."""
 
     by_default: ClassVar[bool] = False
+    needs: ClassVar[str] = "questions with an answer"
 
     items: int = Field(512, ge=1, description="most documents per difficulty")
     split: str = "test"
@@ -97,11 +114,13 @@ class QuestionProbe(Probe, ABC):
     def applies(cls, task: Task) -> bool:
         return asks(task)
 
-    def check(self, task: Task) -> None:
-        super().check(task)
-        task.check_arguments(self.split, None)
+    def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
+        if wrong := refused(task, self.split):
+            yield "split", wrong
+            return
         for difficulty in self.difficulties or ():
-            task.check_arguments(self.split, difficulty)
+            if wrong := refused(task, self.split, difficulty):
+                yield "difficulties", wrong
 
     def batches(self, subject: Subject) -> Iterator[tuple[int | None, Batch]]:
         """(difficulty, documents), the documents that the accuracy probe asks first.

@@ -309,20 +309,20 @@ def test_an_empty_grid_lacks_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probe", "says"),
+    ("probe", "at", "says"),
     [
-        ("{kind: accuracy, difficulties: [2, 7]}", "no difficulty 7"),
-        ("{kind: accuracy, splits: [tset]}", "no split 'tset'"),
-        ("{kind: capacity}", "probe capacity does not apply to task multihop"),
+        ("{kind: accuracy, difficulties: [2, 7]}", "9:53: ?.difficulties", "no difficulty 7"),
+        ("{kind: accuracy, splits: [tset]}", "9:47: ?.splits", "no split 'tset'"),
+        ("{kind: capacity}", "9:22: ?", "probe capacity does not apply to task multihop"),
     ],
 )
-def test_probes_that_do_not_fit_the_task(tmp_path: Path, probe: str, says: str) -> None:
+def test_probes_that_do_not_fit_the_task(tmp_path: Path, probe: str, at: str, says: str) -> None:
     (found,) = problems(tmp_path, BASE + f"  observe: {{probes: [{probe}]}}")
-    assert found.startswith("9:22: observe.probes.0: ")
+    assert found.startswith(at.replace("?", "observe.probes.0") + ": ")
     assert says in found
     rhythm = f"  observe: {{evaluate_every: 1, evaluate_with: [{probe}]}}"
     (found,) = problems(tmp_path, BASE + rhythm)
-    assert "observe.evaluate_with.0: " in found
+    assert at.split(": ")[1].replace("?", "observe.evaluate_with.0") + ": " in found
 
 
 def test_mistakes_of_every_point_and_figure_come_together(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_partial_results_and_settings() -> None:
     depth = tuple(row for row in rows if row.item.startswith("depth"))
     assert probe.measure(subject(task, model)) == depth  # the same folds again
     assert not Linear.by_default and Linear.applies(task)
-    with pytest.raises(ValueError, match="mano has no latent hop.1; it has left, right, depth"):
+    with pytest.raises(ValueError, match="mano has no latent 'hop.1'; it has left, right, depth"):
         Linear(targets=("hop.1",)).check(task)
     with pytest.raises(ValueError, match="0 or more"):
         Linear(back=(-1,)).check(task)

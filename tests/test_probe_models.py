@@ -46,7 +46,7 @@ def test_what_is_not_there_is_named(
     probe: dict[str, Any], objective: str, model: dict[str, Any], says: str
 ) -> None:
     ((at, message),) = problems(config(probe, objective, **model))
-    assert at == ("observe", "probes", "0")
+    assert at[:3] == ("observe", "probes", "0")
     assert re.search(says, message), message
 
 
