@@ -105,8 +105,17 @@ def standard_shape(width: int, precision: str = "fp32") -> RunConfig:
     )  # fmt: skip
 
 
-def shapes_of(names: list[str], precision: str) -> dict[str, RunConfig]:
-    """Widths as the standard shape, grids as each of their different shapes.
+def standard_shapes(width: int, precision: str) -> dict[str, RunConfig]:
+    """The standard shape of a width, by its name."""
+    return {f"2⊗4, width {width}": standard_shape(width, precision)}
+
+
+def shapes_of(
+    names: list[str],
+    precision: str,
+    standard: Callable[[int, str], dict[str, RunConfig]] = standard_shapes,
+) -> dict[str, RunConfig]:
+    """Widths as the standard shapes, grids as each of their different shapes.
 
     Raises:
         LoopscopeError: neither a width nor a grid.
@@ -116,7 +125,7 @@ def shapes_of(names: list[str], precision: str) -> dict[str, RunConfig]:
     found: dict[str, RunConfig] = {}
     for name in names:
         if name.isdigit() and int(name):
-            found[f"2⊗4, width {name}"] = standard_shape(int(name), precision)
+            found |= standard(int(name), precision)
             continue
         for point in load_grid(name, []).points:
             run = point.config
@@ -273,10 +282,13 @@ def kept_memory(trainer: Trainer) -> int:
 def as_json(found: list[Speed], device: str) -> dict[str, Any]:
     """For a file: the machine, the versions, every number."""
     from experiments.machine import device_name
+    from experiments.versions import stamped
 
-    return {
-        "device": device_name(device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "shapes": [asdict(speed) for speed in found],
-    }
+    return stamped(
+        {
+            "device": device_name(device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "shapes": [asdict(speed) for speed in found],
+        }
+    )

@@ -8,6 +8,16 @@ import typer
 bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
 
 
+def _device(name: str) -> str:
+    kind, colon, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not number.isdigit()):
+        raise typer.BadParameter(f"{name}: needs cpu, cuda or one of several such as cuda:1")
+    return name
+
+
+Device = Annotated[str, typer.Option(help="cpu, or cuda", callback=_device)]
+
+
 def export_data(
     task: Annotated[
         str, typer.Argument(metavar="TASK", help="a kind of task, a file.py:Class or a grid")
@@ -82,7 +92,7 @@ def train(
         bool, typer.Option("--recompute", help="memory and time with every loop recomputed")
     ] = False,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
-    device: Annotated[str, typer.Option(help="cpu, or cuda")] = "cpu",
+    device: Device = "cpu",
     seconds: Annotated[float, typer.Option(min=0.01, help="for each shape")] = 30.0,
     file: Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")] = None,
 ) -> None:
@@ -114,6 +124,44 @@ def train(
     typer.echo(aligned([bench_train.HEAD, *(speed.row() for speed in found)]))
 
 
+@bench.command("stack")
+def stack_(
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option("--shapes", metavar="SHAPE", help="a width, or a grid; repeatable"),
+    ] = None,
+    stack: Annotated[
+        list[int] | None,
+        typer.Option("--stack", metavar="R", min=2, help="runs in one pass; repeatable"),
+    ] = None,
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
+    device: Device = "cpu",
+    seconds: Annotated[float, typer.Option(min=0.01, help="for each shape and number")] = 10.0,
+    file: Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")] = None,
+) -> None:
+    """Speed of runs trained in one pass, as with `run --stack`, beside the same one at a time."""
+    from experiments import bench_stack
+    from experiments.bench_train import shapes_of
+    from experiments.files import write_json
+    from experiments.machine import device_name
+    from experiments.stacking import why_alone
+    from experiments.summary import aligned
+
+    found = shapes_of(shapes or ["16", "32", "64"], precision, bench_stack.standard_shapes)
+    numbers = stack or bench_stack.RUNS[device.partition(":")[0]]
+    reasons = {name: why for name, config in found.items() if (why := why_alone(config))}
+    typer.echo(f"{device_name(device)}; ratios above 1: faster than the same runs one at a time")
+    speeds = []
+    for name, config in found.items():
+        for runs in numbers if name not in reasons else ():
+            speeds.append(bench_stack.measure(name, config, runs, device=device, seconds=seconds))
+            if file is not None:
+                write_json(file, bench_stack.as_json(speeds, reasons, device))
+    typer.echo(aligned([bench_stack.HEAD, *(speed.row() for speed in speeds)]))
+    for name, why in reasons.items():
+        typer.echo(f"{name}: not stacked: {why}")
+
+
 @bench.command("generate")
 def generate_(
     run: Annotated[str, typer.Argument(metavar="RUN", help="id or start of an id")],
@@ -121,7 +169,7 @@ def generate_(
     items: Annotated[int, typer.Option(min=1, help="questions per difficulty")] = 1024,
     new_tokens: Annotated[int, typer.Option(min=1, help="for the cache")] = 256,
     documents: Annotated[int, typer.Option(min=1, help="for the cache")] = 16,
-    device: Annotated[str, typer.Option(help="cpu, or cuda")] = "cpu",
+    device: Device = "cpu",
     seconds: Annotated[float, typer.Option(min=0.01, help="for each table")] = 20.0,
 ) -> None:
     """Speed of early exits beside all loops, and of the cache beside none, on a trained run."""

@@ -20,6 +20,7 @@ from experiments.ahead import Ahead
 from experiments.optimiser import learning_rate
 from experiments.trainer import Trainer
 from generators.task import Batch
+from models.compiling import compile_blocks
 from models.objectives.objective import Loss, PositionwiseObjective
 from models.outputs import Positions
 from models.reading import send
@@ -102,6 +103,8 @@ class Stack:
             self.weights[name] = nn.Parameter(values, requires_grad=parameter.requires_grad)
         self.model = copy.deepcopy(first.model)
         stacked(self.model, self.weights)
+        if all(t.config.observe.compile_blocks != "never" for t in self.trainers):
+            compile_blocks(self.model)  # which a copy of a model is not
         for r, parameters in enumerate(own):
             for name, parameter in parameters.items():
                 parameter.data = self.weights[name].data[r]

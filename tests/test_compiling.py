@@ -7,11 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from experiments import stack as stacks
+from experiments import trainer as trainers
 from experiments.check import problems
 from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
+from experiments.stack import Stack
 from experiments.store import RunFolder
 from experiments.train import train
+from experiments.trainer import Trainer
 from models.compiling import as_written, compile_blocks
 from models.config import LoopedConfig
 from models.kernels import worthwhile
@@ -146,3 +150,41 @@ def test_experts_are_refused() -> None:
     model = LoopedConfig(width=8, heads=1, loops=2, mlp="moe")
     ((at, message),) = problems(run.model_copy(update={"model": model}))
     assert at == ("observe", "compile_blocks") and "model.mlp moe" in message
+
+
+def stack_of(*compile_blocks: str) -> Stack:
+    """In float64, a run for each."""
+    trainers = []
+    for seed, wanted in enumerate(compile_blocks):
+        trainer = Trainer(config(compile_blocks=wanted).model_copy(update={"seed": seed}), "cpu")
+        trainer.adopt(trainer.model.double())
+        trainers.append(trainer)
+    return Stack(trainers)
+
+
+def test_blocks_of_a_stack_are_compiled_where_those_of_all_its_runs_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.nn.Module] = []
+    monkeypatch.setattr(trainers, "compile_blocks", lambda model: None)
+    monkeypatch.setattr(stacks, "compile_blocks", seen.append)
+    for wanted in (("never", "never"), ("anywhere", "never")):
+        stack_of(*wanted)
+    assert not seen
+    stack = stack_of("anywhere", "anywhere")
+    assert seen == [stack.model]
+
+
+@pytest.mark.slow
+def test_losses_and_gradients_of_a_compiled_stack_are_those_of_one_as_written() -> None:
+    torch.compiler.reset()
+    compiled, plain = (stack_of(wanted, wanted, wanted) for wanted in ("anywhere", "never"))
+    for _ in range(2):
+        found, wanted = compiled.step(0), plain.step(0)
+        for loss, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(loss.total, other.total, rtol=1e-12, atol=0)
+        for name, weight in plain.weights.items():
+            # float64 sums of some hundred terms, in another order
+            torch.testing.assert_close(
+                compiled.weights[name].grad, weight.grad, rtol=1e-8, atol=1e-11
+            )
