@@ -88,12 +88,13 @@ def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
     """Measures, one line for people per shape, and keeps the result for this device.
 
     Raises:
-        LoopscopeError: there is no such device.
+        LoopscopeError: there is no such device, or the cache is of a newer version.
         OSError: the cache cannot be written.
     """
     from experiments.train import configure
 
     configure(device)
+    _known(cache_path(device))
     samples = []
     for shape in SHAPES + (LARGE if device.startswith("cuda") else ()):
         config = _config(shape, precision)
@@ -103,7 +104,7 @@ def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
         yield f"{task['kind']} batch {batch}, {core}⊗{loops}, width {width}: {1e3 * seconds:.2f} ms"
     model = fit(samples)
     path = cache_path(device)
-    known = read_json(path) or {}
+    known = _known(path)
     kept = known.get("precision", {}) if known.get("schema_version") == CACHE_VERSION else {}
     measured = {
         "coefficients": model.coefficients,
@@ -115,6 +116,18 @@ def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
     content = {"schema_version": CACHE_VERSION, "device": device_name(device)}
     write_json(path, content | {"precision": kept | {precision: measured}})
     yield f"fits the shapes within a factor {model.worst:.2f}; kept in {path}"
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Raises LoopscopeError where a newer version wrote what would be replaced."""
+    known = read_json(path) or {}
+    found = known.get("schema_version")
+    if isinstance(found, int) and found > CACHE_VERSION:
+        raise LoopscopeError(
+            f"{path} says schema version {found}, this loopscope writes {CACHE_VERSION}: a newer "
+            "one calibrated this device; remove the file, or set XDG_CACHE_HOME to another folder"
+        )
+    return known
 
 
 def _config(shape: tuple[dict[str, Any], int, int, int, int, int], precision: str) -> RunConfig:

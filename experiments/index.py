@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from experiments.config import SCHEMA_VERSION
 from experiments.errors import LoopscopeError
 from experiments.files import replacing
 from experiments.records import Record, Run
+from experiments.repair import lost_text
 from experiments.status import is_whole
 from experiments.store import RunFolder, run_folders
 from experiments.versions import check_version
@@ -178,6 +180,9 @@ def _problems(folder: RunFolder, record: Record, lines: int, whole: bool) -> Ite
         yield f"{folder.run_id}/config.json could not be read"
     if not record.result and (folder.path / "result.json").exists():
         yield f"{folder.run_id}/result.json could not be read: the run counts as not done"
+    lost = record.result.get("lost_metrics")
+    if isinstance(lost, list) and lost:
+        yield lost_text(folder.run_id, lost)
     if not whole:
         yield (
             f"{folder.run_id}/metrics.jsonl is torn after {lines} lines: what follows is left out"
@@ -188,8 +193,12 @@ def write_index(out: Path) -> Built:
     """Writes the two files, each as a whole.
 
     Raises:
+        LoopscopeError: one that is there is of a newer version.
         OSError: the folder is not writable, or full.
     """
+    for name in (INDEX, METRICS):
+        with suppress(ValueError):  # what is missing or damaged is made
+            read_table(out / name, out / name, ())
     built = build_index(out)
     for name, table in ((METRICS, built.index.lines), (INDEX, built.index.runs)):
         with replacing(out / name) as file:
@@ -235,7 +244,9 @@ def read_index(out: Path) -> tuple[Index | None, str]:
     try:
         runs = read_table(out / INDEX, out / INDEX, ("run_id", "status", *TEXTS, "stamp"))
         lines = read_table(out / METRICS, out / METRICS, ("run_id", "line"))
-    except (ValueError, LoopscopeError) as error:
+    except LoopscopeError as error:
+        return None, f"{error}; once it is removed, `loopscope index {out}` makes it for this one"
+    except ValueError as error:
         return None, f"{error}; `loopscope index {out}` makes it again"
     if runs.schema.metadata[BUILD] != lines.schema.metadata.get(BUILD):
         return None, f"{INDEX} and {METRICS} differ; `loopscope index {out}` makes them again"

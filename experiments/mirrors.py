@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from experiments.backends.backend import require
 from experiments.errors import LoopscopeError
-from experiments.files import read_json, write_json
+from experiments.files import write_json
 from experiments.plugins import nearest
 from experiments.store import RunFolder
 from experiments.versions import read_current, stamped
@@ -146,7 +146,7 @@ class Mirrors:
         for name, mirror in list(self.mirrors.items()):
             place = self.homes[name] / f"{folder.run_id}.json"
             try:
-                copied = int((read_json(place) or {}).get("lines", 0))
+                copied = int((read_current(place, "mirror.json") or {}).get("lines", 0))
                 if len(lines) <= copied:
                     continue
                 self._open.add(folder.run_id)

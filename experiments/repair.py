@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from experiments.claim import STALE_AFTER
 from experiments.errors import LoopscopeError
 from experiments.files import replacing
+from experiments.versions import KEY, check_version, stamped
 
 if TYPE_CHECKING:
+    from experiments.config import Observe
     from experiments.store import RunFolder
 
 #: files that live for a moment
@@ -63,12 +65,16 @@ def cut_lines(folder: "RunFolder", step: int) -> list[str]:
     if not path.exists():
         return []
     lines = [(raw, _line(raw)) for raw in path.read_bytes().splitlines(keepends=True)]
+    for _, line in lines:
+        check_version((line or {}).get(KEY, 1), path)
     kept = [raw for raw, line in lines if line is not None and line.get("step", 0) <= step]
     damaged = sum(line is None for _, line in lines)
     if len(kept) == len(lines):
         return []
     if damaged:
         shutil.copyfile(path, corrupt(path))
+        if not kept or KEY not in json.loads(kept[0]):  # it was the first line
+            kept.insert(0, json.dumps(stamped({})).encode() + b"\n")
     with replacing(path) as file:
         file.write(b"".join(kept))
     if not damaged:
@@ -85,9 +91,43 @@ def _line(raw: bytes) -> dict[str, Any] | None:
     """None where a line is torn."""
     try:
         line = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return line if raw.endswith(b"\n") and isinstance(line, dict) else None
+    whole = raw.endswith(b"\n") and isinstance(line, dict)
+    whole = whole and type(line.get("step", 0)) is int and _is_version(line.get(KEY, 1))
+    return line if whole else None
+
+
+def _is_version(found: object) -> bool:
+    return type(found) is int and found >= 1
+
+
+def lost_lines(folder: "RunFolder", observe: "Observe", step: int, last_step: int) -> list[int]:
+    """Steps up to `step` of which metrics.jsonl should have a line and has none.
+
+    A line before the checkpoint is not written again, so one that was damaged, or is gone with
+    the file, stays lost.
+    """
+    wanted = [("loss", observe.log_every)]
+    if observe.evaluate_every is not None and observe.evaluate_with:
+        wanted.append(("measurements", observe.evaluate_every))
+    lines, lost = folder.metrics(), set[int]()
+    for name, every in wanted:
+        due = {*range(every, step + 1, every), *([last_step] if step == last_step else [])}
+        lost |= due - {line["step"] for line in lines if name in line}
+    return sorted(lost)
+
+
+def lost_text(run_id: str, steps: list[int]) -> str:
+    """For people.
+
+    >>> lost_text("a", [10, 20])
+    'a/metrics.jsonl lacks lines of 2 steps, from 10 to 20: they were damaged and stay lost'
+    """
+    where = f"step {steps[0]}"
+    if len(steps) > 1:
+        where = f"{len(steps)} steps, from {steps[0]} to {steps[-1]}"
+    return f"{run_id}/metrics.jsonl lacks lines of {where}: they were damaged and stay lost"
 
 
 def check_plain(folder: Path) -> None:

@@ -68,10 +68,13 @@ class RunFolder:
         return self.path / "claim.json"
 
     def freeze(self, config: RunConfig) -> list[str]:
-        """Makes the folder with its config; one that is frozen stays. What was damaged."""
+        """Makes the folder with its config; one that is frozen stays. What was damaged.
+
+        Raises LoopscopeError where one of a newer version is there.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / "config.json"
-        if read_json(path) is not None:
+        if read_current(path) is not None:
             return []
         found = [self.set_aside(path, "could not be read")] if path.exists() else []
         write_json(path, stamped(config.canonical().model_dump(mode="json")))
@@ -268,10 +271,10 @@ def find_run(out: Path, prefix: str) -> RunFolder:
     found = [f for f in folders if f.run_id == prefix] or [
         f for f in folders if f.run_id.startswith(prefix)
     ]
-    if len(found) == 1:
-        return found[0]
     if not found:
         raise LoopscopeError(f"{out} has no run {prefix}; `loopscope status {out}` lists its runs")
+    if len(found) == 1:
+        return found[0]
     names = ", ".join(f.run_id for f in found)
     raise LoopscopeError(f"{prefix} is the start of {len(found)} runs in {out}: {names}")
 
@@ -291,6 +294,10 @@ def record_grid(
 
     Args:
         asked: what reports say of it, JSON-ready: `source`, its file, and `overrides`.
+
+    Raises LoopscopeError where a record of a newer version is there.
     """
+    path = out / "grids" / f"{name}.json"
+    read_current(path, "grid.json")
     record = {"name": name, "title": title, **asked, "figures": figures, "points": list(points)}
-    write_json(out / "grids" / f"{name}.json", stamped(record))
+    write_json(path, stamped(record))

@@ -12,6 +12,7 @@ from experiments.errors import LoopscopeError
 from experiments.growing import enter, smaller
 from experiments.journal import Clock, Journal, process_clock
 from experiments.measure import chosen_probes, record_probe, rows_of
+from experiments.repair import lost_lines, lost_text
 from experiments.store import RunFolder
 from experiments.trainer import Trainer
 from generators.task import Task
@@ -109,8 +110,16 @@ def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
         accepted = (folder.environment() or {}).get("accepted_drift", [])
         folder.write_environment(now | {"accepted_drift": accepted + changes})
     damaged += folder.cut_metrics(state["step"])
+    if lost := lost_of(trainer, folder):
+        damaged.append(lost_text(folder.run_id, lost))
+        folder.log(damaged[-1])
     folder.log(f"resumes at step {state['step']} on {trainer.device}")
     return damaged
+
+
+def lost_of(trainer: Trainer, folder: RunFolder) -> list[int]:
+    """Steps done whose line of metrics.jsonl is lost."""
+    return lost_lines(folder, trainer.config.observe, trainer.counters.step, trainer.last_step)
 
 
 def start_weights(trainer: Trainer, folder: RunFolder) -> None:
@@ -174,6 +183,7 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
     config, counters = trainer.config, trainer.counters
     shown = shown_of(trainer.task, counters.documents)
     counted = trainer.task.counted
+    lost = lost_of(trainer, folder)
     active = config.model.count_parameters(
         trainer.vocabulary_size, gate=config.objective.uses_gate, active=True
     )
@@ -201,6 +211,7 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         "lr": config.training.lr,
         "precision": config.training.precision,
         **({"growth": trainer.growths} if trainer.growths else {}),
+        **({"lost_metrics": lost} if lost else {}),
         "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
         "timings": {
             "wall_seconds": counters.train_seconds + counters.evaluate_seconds + probe_seconds,

@@ -132,7 +132,10 @@ def work(job: Job, stop: StopFlag, **how: Any) -> Outcome:
 
 
 def _work(job: Job, folder: RunFolder, stop: StopFlag, how: dict[str, Any]) -> Outcome:
-    notes = folder.repair()
+    try:
+        notes = folder.repair()
+    except LoopscopeError as error:  # files of a newer version, into which nothing is written
+        return Outcome(run_id=folder.run_id, ended="failed", reason=str(error))
 
     def outcome(ended: Literal["done", "stopped", "failed"], reason: str = "") -> Outcome:
         return Outcome(run_id=folder.run_id, ended=ended, reason=reason, notes=tuple(notes))

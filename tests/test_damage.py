@@ -14,6 +14,7 @@ from experiments.checkpoint import load_checkpoint, read_checkpoint
 from experiments.claim import STALE_AFTER, Claim
 from experiments.errors import LoopscopeError
 from experiments.export import export_run
+from experiments.index import build_index
 from experiments.store import RunFolder
 from experiments.train import train
 from experiments.trained import load_model
@@ -141,17 +142,61 @@ def test_lines_before_the_checkpoint_are_lost_alone_and_named(
     folder = copy(stopped, tmp_path)
     before = folder.metrics_path.read_bytes()
     damage(folder.metrics_path)
-    (note,) = gone_on(folder).notes
+    note, told = gone_on(folder).notes
     assert "metrics.jsonl has 1 torn line" in note and "up to step 4 are kept" in note
     (lost,) = set(before.splitlines()) - set(folder.metrics_path.read_bytes().splitlines())
+    assert (folder.path / "metrics.jsonl.corrupt").read_bytes() != before
     ours, theirs = science(folder), science(straight)
     step = json.loads(lost)["step"]
     assert len(ours["metrics"]) == len(theirs["metrics"]) - 1
     assert all(line in theirs["metrics"] for line in ours["metrics"])
     assert sum(line["step"] == step for line in theirs["metrics"]) >= 1
+    says = f"{folder.run_id}/metrics.jsonl lacks lines of step {step}: they were damaged"
+    assert told.startswith(says) and told in (folder.path / "log.txt").read_text()
+    assert build_index(tmp_path).problems == (told,)
+    assert ours.pop("lost_metrics") == [step] and "lost_metrics" not in theirs
     del ours["metrics"], theirs["metrics"]
     assert ours == theirs
     assert all(torch.equal(w, weights(straight)[n]) for n, w in weights(folder).items())
+
+
+def first_torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[5:])
+
+
+def test_the_line_that_says_the_version_is_made_again(
+    tmp_path: Path, straight: RunFolder, stopped: RunFolder
+) -> None:
+    folder = copy(stopped, tmp_path)
+    first_torn(folder.metrics_path)
+    (note,) = gone_on(folder).notes
+    assert "metrics.jsonl has 1 torn line" in note
+    assert folder.metrics_path.read_text().startswith('{"schema_version": 1}\n{"step": 1,')
+    assert_same_run(folder, straight)
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def shortened(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "lost"), [(removed, [1, 2, 3, 4]), (emptied, [1, 2, 3, 4]), (shortened, [4])]
+)
+def test_lines_that_are_gone_without_a_trace_are_missed(
+    tmp_path: Path, stopped: RunFolder, damage: Damage, lost: list[int]
+) -> None:
+    folder = copy(stopped, tmp_path)
+    damage(folder.metrics_path)
+    (note,) = gone_on(folder).notes
+    assert "metrics.jsonl lacks lines of" in note
+    assert (folder.result() or {})["lost_metrics"] == lost
+    assert [line["step"] for line in folder.metrics() if "loss" in line] == sorted(
+        {1, 2, 3, 4, 5, 6} - set(lost)
+    )
 
 
 @pytest.mark.parametrize("damage", [halved, emptied, no_text, torn])
