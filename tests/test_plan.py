@@ -16,7 +16,7 @@ from experiments.check import problems
 from experiments.config import RunConfig, spans
 from experiments.costs import Work, cost, cost_and_work
 from experiments.errors import LoopscopeError
-from experiments.estimate import Estimator, Finished
+from experiments.estimate import Estimator, Finished, disk_bytes
 from experiments.files import write_json
 from experiments.grid import load_grid
 from experiments.machine import device_name
@@ -25,6 +25,8 @@ from experiments.plan import as_text, of_shard, plan, side_by_side, totals
 from experiments.progress import duration
 from experiments.runner import run_grid
 from experiments.schedule import makespan
+from experiments.store import RunFolder
+from experiments.train import train
 from generators.streams import Stream, generator
 
 REFERENCE = Path(__file__).parents[1] / "experiments" / "reference" / "quick"
@@ -237,6 +239,15 @@ def test_planning_takes_little_processor_time(cache: Path, tmp_path: Path) -> No
     start = time.process_time()
     plan(load_grid("quick"), tmp_path)
     assert time.process_time() - start < 0.4
+
+
+@pytest.mark.parametrize("width", [32, 128])
+def test_the_disk_told_is_that_of_a_finished_folder(tmp_path: Path, width: int) -> None:
+    run = config(steps=20, width=width)
+    assert train(run, RunFolder(tmp_path / run.run_id))
+    told, folder = disk_bytes(run, cost(run)), tmp_path / run.run_id
+    measured = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    assert 0.85 < told / measured < 1.15
 
 
 # --- bounds ----------------------------------------------------------------------------------
