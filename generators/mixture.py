@@ -36,6 +36,7 @@ class Mixture(Task):
     much of it, junk about few people little, and a token that tells useful documents
     (`domain_token`) most of the loss.
 
+    >>> from generators.biographies import Biographies
     >>> useful = Component(task=Biographies(people=9), domain_token=True)
     >>> junk = Component(task=Biographies(people=90, apart_from=9), weight=3)
     >>> task = Mixture(components={"useful": useful, "junk": junk}).bind(0)
