@@ -167,11 +167,14 @@ def _stacked(stack: Stack) -> Callable[[], int]:
 def as_json(found: Sequence[Speed], alone: dict[str, str], device: str) -> dict[str, Any]:
     """For a file: the machine, the versions, every number, and why the other shapes have none."""
     from experiments.machine import device_name
+    from experiments.versions import stamped
 
-    return {
-        "device": device_name(device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "shapes": [asdict(speed) for speed in found],
-        "not_stacked": alone,
-    }
+    return stamped(
+        {
+            "device": device_name(device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "shapes": [asdict(speed) for speed in found],
+            "not_stacked": alone,
+        }
+    )

@@ -8,17 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.backends import BackendOptions, LocalOptions, backend_options, make_backend
+from experiments.backends import BackendOptions, backend_options, make_backend
 from experiments.backends.backend import Orders
 from experiments.config import RunConfig, spans
-from experiments.environment import drift_message, drift_of, environment
 from experiments.errors import LoopscopeError
 from experiments.executor import Executor
 from experiments.files import read_json
-from experiments.memory import possible_memory, run_memory
+from experiments.memory import run_memory
 from experiments.mirrors import Mirrors
 from experiments.progress import Progress
-from experiments.repair import check_plain
+from experiments.refusals import refuse
 from experiments.schedule import share_of
 from experiments.store import RunFolder, State, prepare_output, record_grid
 from experiments.worker import Outcome
@@ -90,36 +89,22 @@ def run_grid(
     prepare_output(out)
     states = {folder: folder.state() for folder in folders}
     todo = _todo(states, configs, retry_failed)
-    for folder in todo:
-        check_plain(folder.path)
-    if isinstance(options, LocalOptions):  # other back ends work on machines that are not known
-        _refuse_memory(todo, configs)
-    if not allow_drift:
-        _refuse_drift(todo, configs)
+    refuse(todo, configs, options, allow_drift)
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
     done = len(folders) - len(todo) - given_up
     display = Progress(grid.title or grid.name, len(folders), done, given_up) if progress else None
     tell = display.tell if display else lambda message: None
-    executor = None
-    if todo:
-        orders = Orders(out, allow_drift, _memory(configs), tell)
-        executor = Executor(make_backend(options, orders), tell=tell)
+    orders = Orders(out, allow_drift, _memory(configs), tell)
+    executor = Executor(make_backend(options, orders), tell=tell) if todo else None
     _record(grid, out)
     for folder in folders:  # one that is done may have lost its config
         for damaged in folder.freeze(configs[folder]):
             tell(damaged)
-    if progress and (kept := sum(_looked_at_otherwise(f, configs[f]) for f in folders)):
-        print(
-            f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
-            "`loopscope probe` measures finished runs again",
-            file=sys.stderr,
-        )
-    if given_up and progress:
-        print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
+    if progress:
+        _say_what_stays({folder: configs[folder] for folder in folders}, given_up)
     copies.tell = tell
-    interrupted = executor is not None and _execute(
-        executor, _waves(todo, configs), display, copies
-    )
+    waves = _waves(todo, configs)
+    interrupted = executor is not None and _execute(executor, waves, display, copies)
     return _outcome(folders, interrupted)
 
 
@@ -146,6 +131,18 @@ def _local(workers: int | None) -> BackendOptions:
     if workers is not None and workers < 1:
         raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
     return backend_options("local", workers=workers)
+
+
+def _say_what_stays(configs: dict[RunFolder, RunConfig], given_up: int) -> None:
+    """For people: which runs are not what the grid asks for now, and what can be done."""
+    if kept := sum(_looked_at_otherwise(folder, config) for folder, config in configs.items()):
+        print(
+            f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
+            "`loopscope probe` measures finished runs again",
+            file=sys.stderr,
+        )
+    if given_up:
+        print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
 
 
 def _looked_at_otherwise(folder: RunFolder, config: RunConfig) -> bool:
@@ -229,31 +226,6 @@ def _unique_runs(
         raise LoopscopeError(f"--shard {i}/{n}: the first number must be between 1 and {n}")
     mine = set(share_of({folder.run_id: configs[folder].start for folder in folders}, i, n))
     return [folder for folder in folders if folder.run_id in mine], configs
-
-
-def _refuse_memory(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
-    """Before any work: a run that needs more memory than there is would only be killed by it."""
-    for folder in folders:
-        try:
-            possible_memory(folder.run_id, configs[folder])
-        except LoopscopeError:
-            raise
-        except Exception:  # of its own code, which its worker says better
-            continue
-
-
-def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
-    """Before any work: which runs would be resumed with other code than they began with."""
-    changes = {}
-    for folder in folders:
-        status = folder.status()
-        trained = status is not None and 0 < status.last_step <= status.checkpoint_step
-        if not folder.has_checkpoint() or trained:
-            continue
-        if found := drift_of(folder, environment(configs[folder])):
-            changes[folder.run_id] = found
-    if changes:
-        raise LoopscopeError(drift_message(changes))
 
 
 def _record(grid: "Grid", out: Path) -> None:
