@@ -32,7 +32,8 @@ def run(
     stack: Annotated[
         str | None,
         typer.Option(
-            metavar="N|auto", help="runs of one shape trained in one pass; default: auto on GPUs"
+            metavar="N|auto",
+            help="runs of one shape trained in one pass; local: default auto on GPUs",
         ),
     ] = None,
     overrides: Overrides = [],  # noqa: B006

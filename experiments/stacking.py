@@ -82,7 +82,7 @@ class Stacker:
         self.wanted, self.slots, self.tell = wanted, slots, tell
         self._apart: set[RunFolder] = set()
         self._told: set[str] = set()
-        self._configs: dict[RunFolder, RunConfig | None] = {}
+        self._known: dict[RunFolder, tuple[RunConfig, Hashable] | None] = {}
 
     def companions(
         self, folder: RunFolder, device: str, queue: Iterable[RunFolder]
@@ -91,13 +91,12 @@ class Stacker:
         on_cpu = not device.startswith("cuda")
         if self.wanted == 1 or (on_cpu and self.wanted is None):
             return []
-        config = self._config(folder)
-        if config is None:
+        known = self._with_kin(folder)
+        if known is None:
             return []
-        most = self.wanted
+        (config, kin), most = known, self.wanted
         if not isinstance(most, int):
             most = (ON_CPU if pays_on_cpu(config) else 1) if on_cpu else ON_GPU
-        kin = kin_of(config)
         others = [other for other in queue if other != folder and self._is(other, kin)]
         even = -(-(len(others) + 1) // self.slots)
         return others[: min(most, even) - 1]
@@ -107,16 +106,17 @@ class Stacker:
         self._apart.update(folders)
 
     def _is(self, folder: RunFolder, kin: Hashable) -> bool:
-        config = self._config(folder)
-        return config is not None and kin_of(config) == kin
+        known = self._with_kin(folder)
+        return known is not None and known[1] == kin
 
-    def _config(self, folder: RunFolder) -> RunConfig | None:
+    def _with_kin(self, folder: RunFolder) -> tuple[RunConfig, Hashable] | None:
         """None where a run is not to be stacked."""
         if folder in self._apart:
             return None
-        if folder not in self._configs:
-            self._configs[folder] = self._read(folder)
-        return self._configs[folder]
+        if folder not in self._known:
+            config = self._read(folder)
+            self._known[folder] = None if config is None else (config, kin_of(config))
+        return self._known[folder]
 
     def _read(self, folder: RunFolder) -> RunConfig | None:
         try:

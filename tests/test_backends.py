@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from experiments import runner
 from experiments.backends import LocalOptions, RayOptions, SlurmOptions, backend_options, local
-from experiments.backends.backend import Orders, packs, require
+from experiments.backends.backend import Load, Orders, loads, packs, require
 from experiments.cli import app
 from experiments.config import Observe, Phase, RunConfig, Training
 from experiments.errors import LoopscopeError
@@ -26,8 +26,10 @@ from experiments.grid import Grid, GridPoint
 from experiments.memory import run_memory
 from experiments.options import parse_shard
 from experiments.runner import GridOutcome, describe_grid, run_grid
+from experiments.stacking import Stacker
 from experiments.store import RunFolder
 from experiments.train import train
+from experiments.worker import Job
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from probes.accuracy import Accuracy
@@ -142,6 +144,38 @@ def test_packs_use_all_the_room_first() -> None:
     assert sizes(0, 4) == []
 
 
+def frozen(path: Path, *runs: RunConfig) -> list[RunFolder]:
+    folders = [RunFolder(path / run.run_id) for run in runs]
+    for folder, run in zip(folders, runs, strict=True):
+        folder.freeze(run)
+    return folders
+
+
+def test_runs_of_one_shape_are_a_load_until_one_of_them_kills_its_worker(tmp_path: Path) -> None:
+    wide = LoopedConfig(width=32, heads=2)
+    narrow = frozen(tmp_path, *map(config, range(5)))
+    (other,) = frozen(tmp_path, config(0, model=wide))
+    stacker = Stacker(2, 1, print)
+    queue = deque([narrow[0], other, *narrow[1:]])
+    first, second, third = loads(queue, 8, stacker, False)
+    assert not queue
+    assert (first, second) == (Load(narrow[:2], True), Load(narrow[2:4], True))
+    assert third == Load([other, narrow[4]])
+    (job,) = (Job.model_validate_json(text) for text in first.jobs(Orders(tmp_path), "cpu"))
+    assert (job.folder, job.beside) == (narrow[0].path, (narrow[1].path,))
+    alone = [Job.model_validate_json(text) for text in third.jobs(Orders(tmp_path), "cpu")]
+    assert [(job.folder, job.beside) for job in alone] == [(f.path, ()) for f in third.folders]
+
+    def ends(load: Load) -> list[str]:
+        return [outcome.ended for _, outcome in load.died(load.folders, "killed", stacker)]
+
+    assert ends(third) == ["died", "busy"], "runs one after the other: the first was worked on"
+    assert ends(first) == ["died", "died"], "it may have been any one of them"
+    queue = deque(narrow)
+    assert loads(queue, 1, stacker, False, most=2) == [Load(narrow[2:4], True), Load(narrow[:1])]
+    assert list(queue) == [narrow[1], narrow[4]], "the rest stays in the queue"
+
+
 # --- memory
 
 
@@ -194,6 +228,8 @@ def test_the_sbatch_file_is_shown_and_nothing_is_written(tmp_path: Path) -> None
         assert f"#SBATCH --{line}\n" in text
     assert "#SBATCH --requeue\n" in text and "#SBATCH --signal=USR2@120\n" in text
     assert "#SBATCH --nice=100\n" in text and config(2).run_id in text
+    shared = describe_grid(toy(config(0), config(1)), tmp_path / "out", SlurmOptions(stack=4))
+    assert "# fewer where runs of one shape share a job, up to 4" in shared
     assert not (tmp_path / "out").exists()
 
 
@@ -236,6 +272,31 @@ def test_a_slurm_job_that_is_preempted_or_killed_goes_on(tmp_path: Path, number:
     straight = RunFolder(tmp_path / "straight" / run.run_id)
     train(run, straight)
     assert_same_run(folder, straight)
+
+
+def stacked_with(folder: RunFolder) -> set[str]:
+    return set((folder.environment() or {})["stacked_with"])
+
+
+@submitit
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
+def test_a_stack_in_a_slurm_job_goes_on_together_or_after_a_death_apart(
+    tmp_path: Path, number: int
+) -> None:
+    runs = [config(seed, steps=1000) for seed in range(3)]
+    options = SlurmOptions(cluster="local", stack=3)
+    grid = Background(toy(*runs), tmp_path, backend=options)
+    folders = [RunFolder(tmp_path / run.run_id) for run in runs]
+    (pid,) = {wait_for_process(folder) for folder in folders}
+    ids = {folder.run_id for folder in folders}
+    assert all(stacked_with(folder) == ids - {folder.run_id} for folder in folders)
+    os.kill(pid, number)
+    assert set(grid.outcome().done) == ids
+    for folder in folders:
+        log = (folder.path / "log.txt").read_text()
+        assert log.count("resumes at step") == 1 and log.count("starts on") == 1
+        assert log.count("stacked with") == (2 if number == signal.SIGUSR2 else 1)
 
 
 # --- two runners on a shared folder

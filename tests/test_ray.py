@@ -48,6 +48,18 @@ def test_a_grid_is_that_of_the_local_back_end(tmp_path: Path) -> None:
     assert not ray.is_initialized()
 
 
+def test_runs_of_one_shape_share_a_task(tmp_path: Path) -> None:
+    bad = config(3, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),)))
+    grid = toy(config(0), config(1), config(2), bad)
+    options = RayOptions(workers=1, stack=4)
+    outcome = run_grid(grid, tmp_path, backend=options, progress=False)
+    assert len(outcome.done) == 3 and [failed.run_id for failed in outcome.failed] == [bad.run_id]
+    ids = {*outcome.done, bad.run_id}
+    for run_id in ids:
+        found = RunFolder(tmp_path / run_id).environment()
+        assert found is not None and set(found["stacked_with"]) == ids - {run_id}
+
+
 def three_nodes() -> Any:
     """A head and two others, of one core each."""
     from ray.cluster_utils import Cluster

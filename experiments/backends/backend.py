@@ -10,6 +10,7 @@ from typing import Protocol
 
 from experiments.backends.options import BackendOptions, LocalOptions, RayOptions
 from experiments.errors import LoopscopeError
+from experiments.stacking import Stacker
 from experiments.store import RunFolder
 from experiments.worker import Job, Outcome
 
@@ -71,13 +72,62 @@ class Orders:
         name = f".stop-{uuid.uuid4().hex[:12]}"
         object.__setattr__(self, "stop_file", self.out.absolute() / name)
 
-    def job(self, folder: RunFolder, device: str) -> Job:
+    def job(self, folder: RunFolder, device: str, beside: Sequence[RunFolder] = ()) -> Job:
         return Job(
             folder=folder.path.absolute(),
             device=device,
             allow_drift=self.allow_drift,
             stop_file=self.stop_file,
+            beside=tuple(other.path.absolute() for other in beside),
         )
+
+
+@dataclass
+class Load:
+    """What a worker is sent at once: runs one after the other, or all of them together."""
+
+    folders: list[RunFolder]
+    together: bool = False
+
+    def jobs(self, orders: Orders, device: str) -> list[str]:
+        """As text."""
+        if self.together:
+            first, *beside = self.folders
+            return [orders.job(first, device, beside).model_dump_json()]
+        return [orders.job(folder, device).model_dump_json() for folder in self.folders]
+
+    def died(self, left: list[RunFolder], reason: str, stacker: Stacker) -> list[Ended]:
+        """What becomes of runs whose worker died: of those together each may be to blame.
+
+        These are alone the next time.
+
+        Args:
+            left: runs that have no outcome, in their order; the first is the one worked on.
+        """
+        at = left if self.together else left[:1]
+        if len(at) > 1:
+            stacker.part(at)
+        dead = [(f, Outcome(run_id=f.run_id, ended="died", reason=reason)) for f in at]
+        return dead + [(f, Outcome(run_id=f.run_id, ended="busy")) for f in left[len(at) :]]
+
+
+def loads(
+    queue: deque[RunFolder], size: int, stacker: Stacker, gpu: bool, most: int | None = None
+) -> list[Load]:
+    """Takes runs from the queue: those that may be stacked together, the others as `packs`."""
+    found: list[Load] = []
+    for folder in tuple(queue):
+        if len(found) == most:
+            break
+        if folder not in queue:
+            continue
+        beside = stacker.companions(folder, "cuda" if gpu else "cpu", queue)
+        if beside:
+            found.append(Load([folder, *beside], together=True))
+            for taken in found[-1].folders:
+                queue.remove(taken)
+    room = None if most is None else most - len(found)
+    return found + [Load(pack) for pack in packs(queue, size, room)]
 
 
 def make_backend(options: BackendOptions, orders: Orders) -> Backend:

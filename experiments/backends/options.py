@@ -51,6 +51,9 @@ class RayOptions(_Options):
     gpus: float = Field(0.0, ge=0, description="of one task; 0.25 puts four on one GPU")
     memory_gb: float | None = Field(None, gt=0, description="of one task")
     pack: int = Field(1, ge=1, description="runs in one task, one after the other")
+    stack: PositiveInt | Literal["auto"] = Field(
+        1, description="most runs of one shape whose steps one task takes together"
+    )
     temp_dir: Path | None = Field(None, description="of a local cluster; its path must be short")
 
 
@@ -72,6 +75,9 @@ class SlurmOptions(_Options):
     gpus: int = Field(0, ge=0, description="of one job")
     memory_gb: float | None = Field(None, gt=0, description="of one job")
     pack: int = Field(1, ge=1, description="runs in one job, one after the other")
+    stack: PositiveInt | Literal["auto"] = Field(
+        1, description="most runs of one shape whose steps one job takes together"
+    )
     setup: tuple[str, ...] = Field((), description="shell lines before the job")
     sbatch: dict[str, str | int | bool] = Field(
         default_factory=dict, description="further options of sbatch, by their long names"

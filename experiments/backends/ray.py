@@ -1,4 +1,4 @@
-"""The Ray back end: one core task for a run, or for a pack of tiny ones.
+"""The Ray back end: one core task for a run, a pack of tiny ones or a stack.
 
 Ray places tasks and says when a worker or a node died; it never tries one again itself
 (`max_retries=0`), since the executor does that for every back end alike. A task yields what
@@ -21,12 +21,13 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 
-from experiments.backends.backend import Ended, Orders, packs
+from experiments.backends.backend import Ended, Load, Orders, loads, packs
 from experiments.backends.options import RayOptions
 from experiments.devices import available_cores, available_gpus
 from experiments.errors import LoopscopeError
+from experiments.stacking import Stacker
 from experiments.store import RunFolder
-from experiments.worker import Job, Outcome, StopFlag, perform
+from experiments.worker import Job, Outcome, StopFlag, perform_all
 
 #: bytes of the object store of a local cluster: nothing but short texts goes through it
 OBJECT_STORE = 80 * 2**20
@@ -35,9 +36,10 @@ SHORT = Path("/tmp")
 
 
 def work_through(jobs: list[str]) -> Iterator[str]:
-    """In a Ray worker: the outcome of each job, as text, once it has ended."""
+    """In a Ray worker: the outcome of each run, as text, once it has ended."""
     for text in jobs:
-        yield perform(Job.model_validate_json(text), StopFlag()).model_dump_json()
+        for outcome in perform_all(Job.model_validate_json(text), StopFlag()):
+            yield outcome.model_dump_json()
 
 
 @contextmanager
@@ -55,10 +57,11 @@ def _own_signals() -> Iterator[None]:
 
 @dataclass
 class Task:
-    """A pack of runs on its way; the first of `left` is the one being worked on."""
+    """A load of runs on its way; those `left` have not ended."""
 
     outcomes: Any
-    left: deque[RunFolder]
+    load: Load
+    left: list[RunFolder]
 
 
 class RayBackend:
@@ -67,6 +70,7 @@ class RayBackend:
     def __init__(self, options: RayOptions, orders: Orders) -> None:
         self.options, self.orders = options, orders
         self.tasks: list[Task] = []
+        self.stacker = Stacker(options.stack, 1, orders.tell)
         self.started: Path | None = None
         self._connected = False
         self._remote: Any = None
@@ -77,10 +81,12 @@ class RayBackend:
 
     def take(self, queue: deque[RunFolder]) -> None:
         self._connect()
-        room = self._most() - len(self.tasks)
-        for pack in packs(queue, self.options.pack, room) if room > 0 else ():
-            jobs = [self.orders.job(f, self.options.device).model_dump_json() for f in pack]
-            self.tasks.append(Task(self._remote.remote(jobs), deque(pack)))
+        options, room = self.options, self._most() - len(self.tasks)
+        self.stacker.slots = options.workers or max(1, self._room())
+        gpu = options.gpus > 0 and options.device != "cpu"
+        for load in loads(queue, options.pack, self.stacker, gpu, room) if room > 0 else ():
+            outcomes = self._remote.remote(load.jobs(self.orders, options.device))
+            self.tasks.append(Task(outcomes, load, list(load.folders)))
 
     def _most(self) -> int:
         """Tasks at once: what Ray is given beyond its room waits there, and Ray places it."""
@@ -107,7 +113,7 @@ class RayBackend:
         return found
 
     def _read(self, task: Task) -> list[Ended]:
-        """The next outcome of a task; if it died, one death and the rest not begun."""
+        """The next outcome of a task, or what becomes of its runs if it died."""
         try:
             outcome = Outcome.model_validate_json(ray.get(next(task.outcomes)))
         except StopIteration:
@@ -115,12 +121,11 @@ class RayBackend:
         except RayError as error:
             how = _describe(error)
         else:
-            return [(task.left.popleft(), outcome)]
-        first, *rest = task.left
-        task.left.clear()
-        died = Outcome(run_id=first.run_id, ended="died", reason=how)
-        unbegun = [(f, Outcome(run_id=f.run_id, ended="busy")) for f in rest]
-        return [(first, died), *unbegun]
+            folder = next(f for f in task.left if f.run_id == outcome.run_id)
+            task.left.remove(folder)
+            return [(folder, outcome)]
+        left, task.left = task.left, []
+        return task.load.died(left, how, self.stacker)
 
     def stop(self) -> None:
         if self.running:
@@ -206,6 +211,8 @@ class RayBackend:
             f"{len(folders)} runs in {len(found)} Ray tasks of {options.cpus:g} CPUs and "
             f"{options.gpus:g} GPUs, on {place}, namespace {options.namespace}"
         ]
+        if options.stack != 1:
+            lines.append(f"fewer where runs of one shape share a task, up to {options.stack}")
         return "\n".join(lines + ["  " + " ".join(f.run_id for f in pack) for pack in found])
 
 

@@ -1,4 +1,4 @@
-"""The Slurm back end: array jobs sent by submitit, a run or a pack of tiny runs in each.
+"""The Slurm back end: array jobs sent by submitit, a run, a pack of tiny runs or a stack in each.
 
 A job that is preempted or reaches its time limit writes a checkpoint and is requeued by
 submitit, with nobody watching. One that is killed outright is seen here and sent again by the
@@ -26,11 +26,12 @@ from submitit.helpers import DelayedSubmission
 from submitit.local import local
 from submitit.slurm import slurm
 
-from experiments.backends.backend import Ended, Orders, packs
+from experiments.backends.backend import Ended, Load, Orders, loads, packs
 from experiments.backends.options import SlurmOptions
 from experiments.errors import LoopscopeError
+from experiments.stacking import Stacker
 from experiments.store import RunFolder
-from experiments.worker import Job, Outcome, StopFlag, perform
+from experiments.worker import Job, Outcome, StopFlag, perform_all
 
 #: times a job may reach its time limit and be requeued
 TIMEOUTS = 1000
@@ -58,7 +59,7 @@ class WorkThrough:
 
         requeue = signal.signal(number, warn)
         for text in self.jobs:
-            outcomes.append(perform(Job.model_validate_json(text), stop))
+            outcomes += perform_all(Job.model_validate_json(text), stop)
         if warned() and callable(requeue) and any(o.ended == "stopped" for o in outcomes):
             requeue(number, None)  # does not return: submitit ends the process
         return [outcome.model_dump_json() for outcome in outcomes]
@@ -82,7 +83,11 @@ class Sent:
     """A job and its runs."""
 
     job: submitit.Job[list[str]]
-    folders: list[RunFolder]
+    load: Load
+
+    @property
+    def folders(self) -> list[RunFolder]:
+        return self.load.folders
 
     def cancel(self) -> None:
         """Ends the job at once, or takes it from Slurm's queue."""
@@ -102,6 +107,7 @@ class SlurmBackend:
         self.options, self.orders = options, orders
         self.home = orders.out.absolute() / "slurm"
         self.sent: list[Sent] = []
+        self.stacker = Stacker(options.stack, options.workers or 1, orders.tell)
         self._asked = time.monotonic()
 
     @property
@@ -114,18 +120,16 @@ class SlurmBackend:
         Raises:
             LoopscopeError: there is no Slurm here, or it refuses the job.
         """
-        executor = self._executor()
-        found = packs(queue, self.options.pack)
-        functions = [
-            WorkThrough([self.orders.job(f, self.options.device).model_dump_json() for f in pack])
-            for pack in found
-        ]
+        executor, options = self._executor(), self.options
+        gpu = options.gpus > 0 and options.device != "cpu"
+        found = loads(queue, options.pack, self.stacker, gpu)
+        functions = [WorkThrough(load.jobs(self.orders, options.device)) for load in found]
         try:
             with executor.batch():
                 jobs = [executor.submit(function) for function in functions]
         except FailedSubmissionError as error:
             raise LoopscopeError(f"Slurm refused the job: {error}") from error
-        self.sent += [Sent(job, pack) for job, pack in zip(jobs, found, strict=True)]
+        self.sent += [Sent(job, load) for job, load in zip(jobs, found, strict=True)]
 
     def _executor(self) -> submitit.Executor:
         if self.options.cluster == "local":
@@ -187,20 +191,17 @@ class SlurmBackend:
             return self._killed(sent, error)
         for path in _files(sent.job):
             path.unlink(missing_ok=True)
-        return list(zip(sent.folders, outcomes, strict=True))
+        by_id = {folder.run_id: folder for folder in sent.folders}
+        return [(by_id[outcome.run_id], outcome) for outcome in outcomes]
 
     def _killed(self, sent: Sent, error: Exception) -> list[Ended]:
-        """The first run without an end is the one at which the job died."""
+        """The runs without an end are those at which the job died, or that it had not begun."""
         lines = str(error).strip().splitlines()
         how = f"{lines[0] if lines else type(error).__name__}; see {sent.job.paths.stdout}"
         unfinished = [f for f in sent.folders if f.state() not in ("done", "failed")]
-        found: list[Ended] = []
-        for folder in sent.folders:
-            outcome = Outcome(run_id=folder.run_id, ended="busy")
-            if folder in unfinished[:1]:
-                outcome = Outcome(run_id=folder.run_id, ended="died", reason=how)
-            found.append((folder, outcome))
-        return found
+        ended = [f for f in sent.folders if f not in unfinished]
+        found = sent.load.died(unfinished, how, self.stacker)
+        return found + [(f, Outcome(run_id=f.run_id, ended="busy")) for f in ended]
 
     def stop(self) -> None:
         """Running jobs see the file; those that wait in Slurm's queue are cancelled by `close`."""
@@ -227,6 +228,8 @@ class SlurmBackend:
         command = f"python -u -m submitit.core._submit {self.home}"
         text = slurm._make_sbatch_string(command, self.home, **parameters)
         runs = [f"# {i}: {' '.join(f.run_id for f in pack)}" for i, pack in enumerate(found)]
+        if self.options.stack != 1:
+            runs.append(f"# fewer where runs of one shape share a job, up to {self.options.stack}")
         return "\n".join([text, *runs])
 
 
