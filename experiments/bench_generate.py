@@ -68,10 +68,13 @@ def measure_exits(
     """Rows as `HEAD` names them: the first token of every answer, of all difficulties together.
 
     Raises:
-        LoopscopeError: the task asks nothing, or the model has one loop.
+        LoopscopeError: the task asks nothing or has no such split, or the model has one loop.
     """
     if not asks(subject.task) or subject.looped.config.loops < 2:
         raise LoopscopeError("early exits need a task that asks questions and two loops or more")
+    if split not in subject.task.splits:
+        known = ", ".join(subject.task.splits)
+        raise LoopscopeError(f"{subject.task.kind} has no split {split}; it has {known}")
     torch.set_num_threads(1)
     prompts, targets = _questions(subject, items, split)
     clock = Clock(subject.device)

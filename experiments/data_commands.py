@@ -167,6 +167,9 @@ def generate_(
     run: Annotated[str, typer.Argument(metavar="RUN", help="id or start of an id")],
     out: Annotated[Path, typer.Option(help="folder of runs")] = Path("runs"),
     items: Annotated[int, typer.Option(min=1, help="questions per difficulty")] = 1024,
+    split: Annotated[
+        str, typer.Option(help="of the questions; train has every difficulty")
+    ] = "test",
     new_tokens: Annotated[int, typer.Option(min=1, help="for the cache")] = 256,
     documents: Annotated[int, typer.Option(min=1, help="for the cache")] = 16,
     device: Device = "cpu",
@@ -179,7 +182,7 @@ def generate_(
 
     subject = bench_generate.subject_with_loops(out, run, device)
     typer.echo(f"{device_name(device)}; ratios above 1: faster than all loops, or than no cache")
-    exits = bench_generate.measure_exits(subject, items=items, seconds=seconds)
+    exits = bench_generate.measure_exits(subject, items=items, seconds=seconds, split=split)
     typer.echo(aligned([bench_generate.HEAD, *exits]))
     row = bench_generate.measure_cache(
         subject, documents=documents, prompt=8, new_tokens=new_tokens, seconds=seconds

@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from experiments.bench_generate import measure_cache, measure_exits, rules_of
+from experiments.bench_generate import _questions, measure_cache, measure_exits, rules_of
 from experiments.cli import app
 from experiments.config import Observe, Phase, RunConfig, Training
 from experiments.errors import LoopscopeError
@@ -67,6 +67,15 @@ def test_the_cache_is_measured_on_the_same_tokens(out: Path) -> None:
 def test_a_task_without_questions_is_refused(out: Path) -> None:
     with pytest.raises(LoopscopeError, match="asks questions"):
         list(measure_exits(load_subject(out, "random"), items=4, seconds=0.01))
+
+
+def test_questions_of_training_have_every_difficulty(out: Path) -> None:
+    subject = load_subject(out, "multihop")
+    prompts, _ = _questions(subject, 8, "train")
+    hops = subject.task.difficulties
+    assert len(prompts) == 8 * len(hops) > 8 * len(subject.task.difficulties_of("test"))
+    with pytest.raises(LoopscopeError, match="no split trian; it has train, validation, test"):
+        list(measure_exits(subject, items=4, seconds=0.01, split="trian"))
 
 
 def test_command(out: Path) -> None:
