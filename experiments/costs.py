@@ -141,7 +141,9 @@ def _work(
     calls, width = _applications(model, n_loops, losses)
     values = documents * shape.context * calls * width
     values += PER_LOGIT * predicted * shape.vocabulary * losses
-    again = forward / train if config.training.recompute else 0.0
+    again = 0.0
+    if config.training.recompute:  # all loops but the last
+        again = forward / train * (1 - 1 / n_loops)
     passes = train / forward * (1 + again)  # a backward pass takes as long as it has FLOPs
     parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)["total"]
     return Work(
