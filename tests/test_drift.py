@@ -24,7 +24,18 @@ ROOT = Path(experiments.__file__).parent.parent
 BESIDE = {
     f"experiments.{name}"
     for name in (
-        *("claim", "costs", "environment", "errors", "files", "machine", "measure", "memory"),
+        *(
+            "bounds",
+            "claim",
+            "costs",
+            "environment",
+            "errors",
+            "files",
+            "loading",
+            "machine",
+            "measure",
+            "memory",
+        ),
         *("plugins", "repair", "stacking", "status", "store", "versions", "worker"),
     )
 }
