@@ -1,9 +1,6 @@
-"""Training: the loop against a plain one, and the promise that a stopped run is the same run."""
+"""Training: the loop against a plain one, what it counts, and where it diverges."""
 
-import json
 import math
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,18 +8,14 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from training import STEPS, TRAINING, config, trained, weights
 
-from experiments.config import Observe, Phase, RunConfig, Span, Training, spans
-from experiments.errors import LoopscopeError
-from experiments.files import read_json, write_json
+from experiments.config import Observe, Phase, Span, Training, spans
 from experiments.journal import Diverged
 from experiments.optimiser import build_optimiser, learning_rate, parameter_groups
-from experiments.remeasure import measure_again
 from experiments.store import RunFolder
 from experiments.train import train
-from experiments.trained import load_model
 from experiments.trainer import Trainer, model_inputs
-from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
@@ -31,56 +24,6 @@ from models.counts import forward_flops
 from models.objectives.entropy import Entropy
 from models.objectives.last_loop import LastLoop
 from models.objectives.objective import Loss
-from probes.accuracy import Accuracy
-from probes.capacity import Capacity
-
-STEPS = 40
-TRAINING = Training(batch=32, lr=4e-3, phases=(Phase(until_step=STEPS, warmup=5, decay="sqrt"),))
-TINY_PROBE = Accuracy(items=16)
-
-
-def config(**changes: Any) -> RunConfig:
-    fields = {
-        "task": MultiHop(entities=8, relations=4, hops=2),
-        "model": LoopedConfig(width=16, heads=2, loops=2),
-        "training": TRAINING,
-        "observe": Observe(probes=(TINY_PROBE,), log_every=7, checkpoint_seconds=1000),
-    }
-    return RunConfig.model_validate(fields | changes)
-
-
-def stop_after(steps: int) -> Callable[[], bool]:
-    """True from the `steps`-th time it is asked."""
-    calls = iter(range(1, 1_000_000))
-    return lambda: next(calls) >= steps
-
-
-def trained(path: Path, run: RunConfig, *stops: int, **options: Any) -> RunFolder:
-    """A finished run that was stopped after so many steps of each sitting."""
-    folder = RunFolder(path / run.run_id)
-    for steps in stops:
-        assert not train(run, folder, stop=stop_after(steps), **options)
-    assert train(run, folder, **options)
-    return folder
-
-
-def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
-    return torch.load(folder.checkpoint_path, weights_only=True)["model"]
-
-
-def science(folder: RunFolder) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Result and metrics without timings."""
-    result = folder.result()
-    assert result is not None
-    lines = [{k: v for k, v in line.items() if k != "seconds"} for line in folder.metrics()]
-    return {k: v for k, v in result.items() if k != "timings"}, lines
-
-
-def assert_same_run(one: RunFolder, other: RunFolder) -> None:
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    assert science(one) == science(other)
 
 
 @pytest.fixture(scope="module")
@@ -279,162 +222,6 @@ def test_half_precision_trains_fp32_weights(tmp_path: Path, straight: RunFolder)
     assert torch.allclose(a["embedding.weight"], b["embedding.weight"], atol=0.05)
 
 
-# --- the same run, however often it is stopped
-
-
-def test_the_same_config_twice_is_the_same_run(tmp_path: Path, straight: RunFolder) -> None:
-    assert_same_run(straight, trained(tmp_path, config()))
-    other = trained(tmp_path, config(seed=1))
-    assert not torch.equal(
-        weights(straight)["embedding.weight"], weights(other)["embedding.weight"]
-    )
-
-
-@pytest.mark.parametrize("stops", [(1,), (20,), (7, 7, 1), (STEPS,)])
-def test_stopped_and_resumed_is_the_same_run(
-    tmp_path: Path, straight: RunFolder, stops: tuple[int, ...]
-) -> None:
-    assert_same_run(straight, trained(tmp_path, config(), *stops))
-
-
-def test_a_stopped_run_says_so(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    assert not train(config(), folder, stop=stop_after(12))
-    status = folder.status()
-    assert status is not None
-    assert (status.state, status.step, status.checkpoint_step) == ("stopped", 12, 12)
-    assert folder.state() == "resumable" and folder.result() is None
-
-
-def test_entropy_with_a_gate_resumes_too(tmp_path: Path) -> None:
-    run = config(objective=Entropy(beta=0.05))
-    one, other = trained(tmp_path / "a", run), trained(tmp_path / "b", run, 15)
-    assert_same_run(one, other)
-    assert {"exit_entropy", "loss.1", "exit.2"} <= one.metrics()[0].keys()
-
-
-def test_evaluation_changes_no_weight(tmp_path: Path, straight: RunFolder) -> None:
-    observe = Observe(
-        probes=(TINY_PROBE,),
-        log_every=7,
-        evaluate_every=15,
-        evaluate_with=(TINY_PROBE,),
-        checkpoint_seconds=1000,
-    )
-    watched = trained(tmp_path, config(observe=observe), 16)
-    a, b = weights(straight), weights(watched)
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    seen = [line for line in watched.metrics() if "measurements" in line]
-    assert [line["step"] for line in seen] == [15, 30, 40]
-    result = watched.result()
-    assert result is not None
-    final = [{k: v for k, v in row.items() if k != "probe"} for row in result["measurements"]]
-    assert seen[-1]["measurements"] == final
-
-
-def test_work_after_the_checkpoint_is_done_again(tmp_path: Path, straight: RunFolder) -> None:
-    """As after a power failure: the log is ahead of the checkpoint, and its last line is torn."""
-    folder = RunFolder(tmp_path / config().run_id)
-    assert not train(config(), folder, stop=stop_after(10))
-    for step in (14, 21):
-        folder.append_metrics({"step": step, "loss": 99.0})
-    with folder.metrics_path.open("a") as file:
-        file.write('{"step": 28, "lo')
-    assert train(config(), folder)
-    assert_same_run(straight, folder)
-
-
-def test_checkpoints_are_written_in_time(tmp_path: Path) -> None:
-    observe = Observe(probes=(), checkpoint_seconds=1e-9)
-    folder = RunFolder(tmp_path / "run")
-
-    def seen() -> bool:
-        state = torch.load(folder.checkpoint_path, weights_only=True)
-        return state["step"] == 3
-
-    assert not train(config(observe=observe), folder, stop=seen)
-    before = torch.load(folder.previous_checkpoint_path, weights_only=True)
-    assert before["step"] == 2, "the one before is kept"
-    assert train(config(observe=observe), folder)
-    assert not folder.previous_checkpoint_path.exists()
-
-
-# --- damage
-
-
-def checkpointed(path: Path, *steps: int) -> RunFolder:
-    folder = RunFolder(path / config().run_id)
-    for count in steps:
-        assert not train(config(), folder, stop=stop_after(count))
-    return folder
-
-
-def flip_a_bit(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[data.index(weights_of_a_file(path)) + 5] ^= 1
-    path.write_bytes(data)
-
-
-def weights_of_a_file(path: Path) -> bytes:
-    state = torch.load(path, weights_only=True)
-    return state["model"]["embedding.weight"].numpy().tobytes()
-
-
-def cut_in_half(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-@pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half, lambda path: path.write_bytes(b"")])
-def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
-    tmp_path: Path, straight: RunFolder, damage: Callable[[Path], object]
-) -> None:
-    folder = checkpointed(tmp_path, 10, 10)
-    damage(folder.checkpoint_path)
-    assert train(config(), folder)
-    assert_same_run(straight, folder)
-    log = (folder.path / "log.txt").read_text()
-    assert "checkpoint.pt is damaged" in log and "resumes at step 10" in log
-    assert (folder.path / "checkpoint.pt.corrupt").exists()
-
-
-def test_without_any_good_checkpoint_the_run_starts_anew(
-    tmp_path: Path, straight: RunFolder
-) -> None:
-    folder = checkpointed(tmp_path, 10, 10)
-    cut_in_half(folder.checkpoint_path)
-    cut_in_half(folder.previous_checkpoint_path)
-    assert train(config(), folder)
-    assert_same_run(straight, folder)
-
-
-def test_a_damaged_result_is_measured_again_without_training(
-    tmp_path: Path, straight: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = trained(tmp_path, config())
-    (folder.path / "result.json").write_text("{")
-    folder.repair()
-    monkeypatch.setattr(Trainer, "step", lambda *_: pytest.fail("trained again"))
-    assert train(config(), folder)
-    assert_same_run(straight, folder)
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(
-    tmp_path: Path, straight: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = checkpointed(tmp_path, 10)
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(os, "fsync", full)
-        train(config(), folder, stop=stop_after(10))
-    assert torch.load(folder.checkpoint_path, weights_only=True)["step"] == 10
-    assert not list(folder.path.glob(".*.tmp"))
-    assert train(config(), folder)
-    assert_same_run(straight, folder)
-
-
 # --- divergence
 
 
@@ -465,140 +252,3 @@ def test_weights_that_blow_up_in_the_last_step_are_no_result(tmp_path: Path) -> 
     run = config(training=Training(batch=8, lr=1e39, phases=(Phase(until_step=1),)))
     with pytest.raises(Diverged, match="not finite after step 1"):
         train(run, RunFolder(tmp_path / "run"))
-
-
-# --- drift
-
-
-def change_environment(folder: RunFolder, group: str, name: str, digest: str | None) -> None:
-    environment = folder.environment()
-    assert environment is not None
-    environment["sources"][group][name] = digest
-    if digest is None:
-        del environment["sources"][group][name]
-    write_json(folder.path / "environment.json", environment)
-
-
-@pytest.mark.parametrize(
-    ("group", "name", "said"),
-    [
-        ("models", "models/looped.py", "models: models/looped.py changed"),
-        ("training", "experiments/trainer.py", "training: experiments/trainer.py changed"),
-        ("pools", "generators/pools/gone.txt", "generators/pools/gone.txt is gone"),
-    ],
-)
-def test_resuming_with_other_code_is_refused(
-    tmp_path: Path, group: str, name: str, said: str
-) -> None:
-    folder = checkpointed(tmp_path, 10)
-    before = folder.checkpoint_path.read_bytes()
-    change_environment(folder, group, name, "0" * 16)
-    with pytest.raises(LoopscopeError, match=said) as refused:
-        train(config(), folder)
-    assert "--allow-drift" in str(refused.value)
-    assert folder.checkpoint_path.read_bytes() == before
-    assert train(config(), folder, allow_drift=True)
-    result = folder.result()
-    assert result is not None and said in result["accepted_drift"][0]
-
-
-def test_resuming_with_another_torch_is_refused(tmp_path: Path) -> None:
-    folder = checkpointed(tmp_path, 10)
-    environment = folder.environment()
-    assert environment is not None
-    environment["versions"]["torch"] = "1.0"
-    write_json(folder.path / "environment.json", environment)
-    with pytest.raises(LoopscopeError, match="torch was 1.0 and is"):
-        train(config(), folder)
-
-
-def test_a_new_file_or_another_machine_is_no_drift(tmp_path: Path, straight: RunFolder) -> None:
-    folder = checkpointed(tmp_path, 10)
-    change_environment(folder, "generators", "generators/hashing.py", None)
-    environment = folder.environment()
-    assert environment is not None
-    write_json(folder.path / "environment.json", environment | {"machine": {}})
-    assert train(config(), folder)
-    assert_same_run(straight, folder)
-
-
-# --- results and trained models
-
-
-def test_a_result_says_what_was_trained_and_what_it_cost(straight: RunFolder) -> None:
-    result = straight.result()
-    assert result is not None
-    run = config()
-    told = {
-        "run_id": run.run_id,
-        "task": "multihop",
-        "k": 1,
-        "n_loops": 2,
-        "layers": 1,
-        "width": 16,
-        "objective": "last_loop",
-        "steps": STEPS,
-        "documents": STEPS * 32,
-        "exposures": None,
-        "seed": 0,
-        "lr": 4e-3,
-        "accepted_drift": [],
-    }
-    assert {name: result[name] for name in told} == told
-    parts = dict(result["parameters"])
-    assert parts.pop("total") == sum(parts.values())
-    timings = result["timings"]
-    assert timings["wall_seconds"] == pytest.approx(
-        timings["train_seconds"] + timings["evaluate_seconds"] + timings["probe_seconds"]
-    )
-    assert all(seconds >= 0 for seconds in timings.values())
-    (file,) = (straight.path / "probes").iterdir()
-    record = json.loads(file.read_text())
-    assert file.stem == record["id"] and record["step"] == STEPS
-    rows = [{"probe": record["id"], **row} for row in record["measurements"]]
-    assert result["measurements"] == rows and len(rows) == 4
-
-
-def test_a_trained_model_is_loaded_by_the_start_of_its_id(straight: RunFolder) -> None:
-    model, task = load_model(straight.path.parent, straight.run_id[:-4])
-    assert not model.training
-    assert all(torch.equal(t, weights(straight)[name]) for name, t in model.state_dict().items())
-    assert task.seed == 0 and task.kind == "multihop"
-    with pytest.raises(LoopscopeError, match="no run bios"):
-        load_model(straight.path.parent, "bios")
-
-
-def test_measuring_again_replaces_the_rows_of_its_kind(tmp_path: Path) -> None:
-    folder = trained(tmp_path, config())
-    before = folder.result()
-    assert before is not None
-    assert measure_again(tmp_path) == [folder.run_id]
-    assert folder.result() == before, "the same probes give the same rows"
-    measure_again(tmp_path, [folder.run_id], (Accuracy(items=8, splits=("test",)),))
-    after = folder.result()
-    assert after is not None
-    assert {row["split"] for row in after["measurements"]} == {"test"}
-    assert after["timings"] == before["timings"]
-    assert len(list((folder.path / "probes").iterdir())) == 2
-
-
-def test_measuring_again_needs_a_result(tmp_path: Path) -> None:
-    folder = checkpointed(tmp_path, 3)
-    assert measure_again(tmp_path) == []
-    with pytest.raises(LoopscopeError, match="has no result yet"):
-        measure_again(tmp_path, [folder.run_id])
-
-
-def test_measuring_again_with_what_does_not_fit(tmp_path: Path) -> None:
-    folder = trained(tmp_path, config())
-    before = folder.result()
-    assert measure_again(tmp_path, None, (Capacity(),)) == [], "capacity is for biographies"
-    with pytest.raises(LoopscopeError, match="no difficulty 9"):
-        measure_again(tmp_path, None, (Accuracy(difficulties=(9,)),))
-    assert folder.result() == before
-
-
-def test_status_is_readable_at_the_end(straight: RunFolder) -> None:
-    status = read_json(straight.path / "status.json")
-    assert status is not None
-    assert (status["state"], status["step"], status["last_step"]) == ("done", STEPS, STEPS)
