@@ -25,10 +25,9 @@ from experiments.errors import LoopscopeError
 from experiments.grid import Grid, GridPoint
 from experiments.memory import run_memory
 from experiments.options import parse_shard
-from experiments.runner import GridOutcome, describe_grid, run_grid
+from experiments.runner import GridOutcome, run_grid
 from experiments.stacking import Stacker
 from experiments.store import RunFolder
-from experiments.train import train
 from experiments.worker import Job
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
@@ -36,9 +35,6 @@ from probes.accuracy import Accuracy
 
 ROOT = Path(local.__file__).parents[2]
 EXAMPLES = ROOT / "experiments" / "examples"
-submitit = pytest.mark.skipif(
-    importlib.util.find_spec("submitit") is None, reason="needs the slurm extra"
-)
 
 
 def toy(*configs: RunConfig) -> Grid:
@@ -90,8 +86,8 @@ class Background(threading.Thread):
     def run(self) -> None:
         self.found = run_grid(*self.arguments, progress=False, **self.options)
 
-    def outcome(self) -> GridOutcome:
-        self.join(120)
+    def outcome(self, seconds: float = 120) -> GridOutcome:
+        self.join(seconds)
         return self.found
 
 
@@ -213,90 +209,6 @@ def test_the_estimate_of_memory_grows_with_what_needs_memory() -> None:
     again = run_memory(config(model=looped, training=many.model_copy(update={"recompute": True})))
     assert 4e8 < small < 7e8 and wide > small and batch > 1.2 * small
     assert again < kept
-
-
-# --- Slurm, with submitit's local executor
-
-
-@submitit
-def test_the_sbatch_file_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
-    options = SlurmOptions(
-        partition="long", minutes=90, gpus=1, memory_gb=1.5, workers=2, sbatch={"nice": 100}
-    )
-    text = describe_grid(toy(config(0), config(1), config(2)), tmp_path / "out", options)
-    for line in ("array=0-2%2", "partition=long", "time=90", "gpus-per-node=1", "mem=1500M"):
-        assert f"#SBATCH --{line}\n" in text
-    assert "#SBATCH --requeue\n" in text and "#SBATCH --signal=USR2@120\n" in text
-    assert "#SBATCH --nice=100\n" in text and config(2).run_id in text
-    shared = describe_grid(toy(config(0), config(1)), tmp_path / "out", SlurmOptions(stack=4))
-    assert "# fewer where runs of one shape share a job, up to 4" in shared
-    assert not (tmp_path / "out").exists()
-
-
-@submitit
-def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LoopscopeError, match="there is no Slurm here"):
-        run_grid(toy(config()), tmp_path / "out", backend=SlurmOptions(), progress=False)
-
-
-@submitit
-@pytest.mark.faults
-def test_slurm_runs_are_the_runs_of_the_local_back_end(tmp_path: Path) -> None:
-    good, bad = (
-        [config(0), config(1)],
-        config(2, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),))),
-    )
-    options = SlurmOptions(cluster="local", pack=3)
-    outcome = run_grid(toy(*good, bad), tmp_path / "slurm", backend=options, progress=False)
-    here = run_grid(toy(*good, bad), tmp_path / "local", workers=1, progress=False)
-    assert outcome.done == here.done and outcome.failed == here.failed
-    for run in good:
-        assert_same_run(*(RunFolder(tmp_path / name / run.run_id) for name in ("slurm", "local")))
-    assert not list((tmp_path / "slurm" / "slurm").glob("*.pkl")), "pickles are not kept"
-
-
-@submitit
-@pytest.mark.faults
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
-def test_a_slurm_job_that_is_preempted_or_killed_goes_on(tmp_path: Path, number: int) -> None:
-    run = config(steps=1500)
-    folder = RunFolder(tmp_path / "slurm" / run.run_id)
-    grid = Background(toy(run), tmp_path / "slurm", backend=SlurmOptions(cluster="local"))
-    pid = wait_for_process(folder)
-    os.kill(pid, number)
-    assert grid.outcome().done == (run.run_id,)
-    log = (folder.path / "log.txt").read_text()
-    assert log.count("resumes at step") == 1 and log.count("starts on") == 1
-    assert ("its worker died" in log) == (number == signal.SIGKILL)
-    straight = RunFolder(tmp_path / "straight" / run.run_id)
-    train(run, straight)
-    assert_same_run(folder, straight)
-
-
-def stacked_with(folder: RunFolder) -> set[str]:
-    return set((folder.environment() or {})["stacked_with"])
-
-
-@submitit
-@pytest.mark.faults
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
-def test_a_stack_in_a_slurm_job_goes_on_together_or_after_a_death_apart(
-    tmp_path: Path, number: int
-) -> None:
-    runs = [config(seed, steps=1000) for seed in range(3)]
-    options = SlurmOptions(cluster="local", stack=3)
-    grid = Background(toy(*runs), tmp_path, backend=options)
-    folders = [RunFolder(tmp_path / run.run_id) for run in runs]
-    (pid,) = {wait_for_process(folder) for folder in folders}
-    ids = {folder.run_id for folder in folders}
-    assert all(stacked_with(folder) == ids - {folder.run_id} for folder in folders)
-    os.kill(pid, number)
-    assert set(grid.outcome().done) == ids
-    for folder in folders:
-        log = (folder.path / "log.txt").read_text()
-        assert log.count("resumes at step") == 1 and log.count("starts on") == 1
-        assert log.count("stacked with") == (2 if number == signal.SIGUSR2 else 1)
 
 
 # --- two runners on a shared folder

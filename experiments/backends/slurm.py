@@ -1,8 +1,9 @@
 """The Slurm back end: array jobs sent by submitit, a run, a pack of tiny runs or a stack in each.
 
 A job that is preempted or reaches its time limit writes a checkpoint and is requeued by
-submitit, with nobody watching. One that is killed outright is seen here and sent again by the
-executor. submitit keeps what it sends as pickles in OUT/slurm, which only its own jobs and this
+submitit, with nobody watching. One that is killed outright is missed in Slurm's queue here and
+sent again by the executor; that asks nothing of Slurm's accounting, which many clusters lack.
+submitit keeps what it sends as pickles in OUT/slurm, which only its own jobs and this
 command read; they are removed when a job has ended.
 """
 
@@ -37,8 +38,8 @@ from experiments.worker import Job, Outcome, StopFlag, perform_all
 TIMEOUTS = 1000
 #: seconds between looks at the files of sent jobs, by cluster
 EVERY = {"slurm": 2.0, "local": 0.2}
-#: seconds between questions to Slurm about jobs that left no file, such as killed ones
-ASK = 60.0
+#: seconds between looks at Slurm's queue for jobs that left no file, such as killed ones
+ASK = 30.0
 
 
 class WorkThrough:
@@ -89,6 +90,10 @@ class Sent:
     def folders(self) -> list[RunFolder]:
         return self.load.folders
 
+    @property
+    def has_result(self) -> bool:
+        return self.job.paths.result_pickle.exists()
+
     def cancel(self) -> None:
         """Ends the job at once, or takes it from Slurm's queue."""
         if not isinstance(self.job, submitit.LocalJob):
@@ -109,6 +114,8 @@ class SlurmBackend:
         self.sent: list[Sent] = []
         self.stacker = Stacker(options.stack, options.workers or 1, orders.tell)
         self._asked = time.monotonic()
+        #: jobs that the last look at Slurm's queue did not find
+        self._missed: set[str] = set()
 
     @property
     def running(self) -> list[RunFolder]:
@@ -176,12 +183,25 @@ class SlurmBackend:
 
     def ended(self, wait: float) -> list[Ended]:
         time.sleep(max(wait, EVERY[self.options.cluster]) if self.sent else wait)
-        if self.options.cluster == "slurm" and time.monotonic() - self._asked > ASK:
-            self._asked = time.monotonic()
-            slurm.SlurmJob.watcher.update()
-        over = [sent for sent in self.sent if sent.job.done()]
-        self.sent = [sent for sent in self.sent if sent not in over]
-        return [ended for sent in over for ended in self._read(sent)]
+        here = self.options.cluster == "local"
+        over = [s for s in self.sent if (s.job.done() if here else s.has_result)]
+        killed = [] if here else [s for s in self._vanished() if s not in over]
+        self.sent = [s for s in self.sent if s not in over and s not in killed]
+        found = [ended for sent in over for ended in self._read(sent)]
+        gone = RuntimeError("the job left Slurm's queue without a result")
+        return found + [ended for sent in killed for ended in self._killed(sent, gone)]
+
+    def _vanished(self) -> list[Sent]:
+        """Jobs without a result that two looks at Slurm's queue, some time apart, did not find."""
+        if not self.sent or time.monotonic() - self._asked < ASK:
+            return []
+        self._asked = time.monotonic()
+        listed = queued_jobs()
+        if listed is None:
+            return []
+        before, self._missed = self._missed, {s.job.job_id for s in self.sent} - listed
+        twice = before & self._missed
+        return [s for s in self.sent if s.job.job_id in twice and not s.has_result]
 
     def _read(self, sent: Sent) -> list[Ended]:
         """The outcomes of a job; if it was killed, its files say how far it came."""
@@ -231,6 +251,16 @@ class SlurmBackend:
         if self.options.stack != 1:
             runs.append(f"# fewer where runs of one shape share a job, up to {self.options.stack}")
         return "\n".join([text, *runs])
+
+
+def queued_jobs() -> set[str] | None:
+    """Ids of this user's jobs that wait or run; None where Slurm does not answer."""
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=ASK)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return set(asked.stdout.split()) if asked.returncode == 0 else None
 
 
 def _files(job: submitit.Job[Any]) -> list[Path]:
