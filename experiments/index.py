@@ -22,7 +22,7 @@ from experiments.errors import LoopscopeError
 from experiments.files import replacing
 from experiments.records import Record, Run
 from experiments.repair import lost_text
-from experiments.status import is_whole
+from experiments.status import is_line, is_whole
 from experiments.store import RunFolder, run_folders
 from experiments.versions import check_version
 
@@ -102,7 +102,10 @@ class Index:
             names, texts = (self.lines[c].to_pylist() for c in ("run_id", "line"))
             for name, text in zip(names, texts, strict=True):
                 if name in found:
-                    found[name].append(_mapping(text, "step"))
+                    line = _mapping(text, "step")
+                    if not is_line(line):
+                        raise ValueError(f"a line of {name} is damaged")
+                    found[name].append(line)
         return found
 
 

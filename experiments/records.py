@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import LoopscopeError
+from experiments.status import is_config
 from experiments.store import RunFolder, State
 from experiments.versions import read_current
 from models.config import LoopedConfig
@@ -86,10 +87,11 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Empty where it lacks a part."""
+        """Empty where it lacks a part or cannot be columns."""
         config = self.record.config
         parts = (config.get(part) for part in ("task", "model", "objective", "training"))
-        return config if all(isinstance(part, dict) for part in parts) else {}
+        whole = all(isinstance(part, dict) for part in parts)
+        return config if whole and is_config(config) else {}
 
     @property
     def result(self) -> dict[str, Any]:

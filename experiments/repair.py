@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.claim import STALE_AFTER
 from experiments.errors import LoopscopeError
 from experiments.files import replacing
+from experiments.status import is_line
 from experiments.versions import KEY, check_version, stamped
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ def cut_lines(folder: "RunFolder", step: int) -> list[str]:
     path = folder.metrics_path
     if not path.exists():
         return []
-    lines = [(raw, _line(raw)) for raw in path.read_bytes().splitlines(keepends=True)]
-    for _, line in lines:
-        check_version((line or {}).get(KEY, 1), path)
+    lines = [(raw, _line(raw, path)) for raw in path.read_bytes().splitlines(keepends=True)]
     kept = [raw for raw, line in lines if line is not None and line.get("step", 0) <= step]
     damaged = sum(line is None for _, line in lines)
     if len(kept) == len(lines):
@@ -87,19 +86,27 @@ def cut_lines(folder: "RunFolder", step: int) -> list[str]:
     return [message]
 
 
-def _line(raw: bytes) -> dict[str, Any] | None:
-    """None where a line is torn."""
+def is_metric(line: dict[str, Any], path: Path) -> bool:
+    """Whether a line of metrics.jsonl is as one was written; the first says the version alone.
+
+    Raises:
+        LoopscopeError: it is of a newer version.
+    """
+    try:
+        check_version(line.get(KEY, 1), path)
+    except ValueError:
+        return False
+    return "step" not in line or is_line(line)
+
+
+def _line(raw: bytes, path: Path) -> dict[str, Any] | None:
+    """None where a line is damaged."""
     try:
         line = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    whole = raw.endswith(b"\n") and isinstance(line, dict)
-    whole = whole and type(line.get("step", 0)) is int and _is_version(line.get(KEY, 1))
+    whole = raw.endswith(b"\n") and isinstance(line, dict) and is_metric(line, path)
     return line if whole else None
-
-
-def _is_version(found: object) -> bool:
-    return type(found) is int and found >= 1
 
 
 def lost_lines(folder: "RunFolder", observe: "Observe", step: int, last_step: int) -> list[int]:

@@ -32,7 +32,7 @@ from experiments.claim import Claim
 from experiments.config import SCHEMA_VERSION, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.files import append_line, parse_lines, read_json, write_json
-from experiments.repair import corrupt, cut_lines, repair, sweep
+from experiments.repair import corrupt, cut_lines, is_metric, repair, sweep
 from experiments.status import Status, is_whole
 from experiments.versions import KEY, check_version, read_current, stamped
 
@@ -173,21 +173,21 @@ class RunFolder:
         return repair(self)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl in order, without what follows a torn line or has no step."""
+        """The lines of metrics.jsonl in order, up to a damaged one; the first has no step."""
         return [line for line, _ in self.read_metrics()[0]]
 
     def read_metrics(self) -> tuple[list[tuple[dict[str, Any], str]], bool]:
-        """(line, its text) as in `metrics`, and whether the file is whole: no line is torn."""
+        """(line, its text) as in `metrics`, and whether the file is whole: no line is damaged."""
         try:
             text = self.metrics_path.read_bytes()
         except FileNotFoundError:
             return [], True
         lines, start = [], 0
         for line, end in parse_lines(text):
+            if not is_metric(line, self.metrics_path):
+                break
             if "step" in line:
                 lines.append((line, text[start : end - 1].decode()))
-            elif KEY in line:
-                check_version(line[KEY], self.metrics_path)
             start = end
         return lines, start == len(text)
 
