@@ -33,6 +33,9 @@ AnyObjective = Annotated[Objective, OpenUnion(Objective, "models.objectives")]
 AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -79,7 +82,7 @@ class Training(Frozen):
 
     batch: int = Field(1024, ge=1, description="documents per step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(0.1, ge=0, description="on matrices only")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")

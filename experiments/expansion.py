@@ -1,6 +1,7 @@
 """Baseline × axes: the combinations of a grid file, in a fixed order, before validation."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +14,10 @@ from experiments.loading import ConfigError, Location, Marks, Problem
 from experiments.overrides import Change, changes_in
 from experiments.plugins import nearest
 
-GRID_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+#: with room for what names of files add to it
+GRID_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,119}"
+#: points of a grid, of which each takes about a millisecond to check
+MOST_POINTS = 100_000
 
 
 class Block(Frozen):
@@ -39,7 +43,8 @@ class GridFile(Block):
         if isinstance(name, str) and not re.fullmatch(GRID_NAME, name):
             raise ValueError(
                 f"{name!r} cannot name files everywhere; give the grid a `name` of the letters "
-                "A to Z and a to z, digits, '.', '_' and '-' that begins with a letter or digit"
+                "A to Z and a to z, digits, '.', '_' and '-' that begins with a letter or digit "
+                "and has at most 120 characters"
             )
         return name
 
@@ -71,8 +76,8 @@ def expand(file: GridFile, overrides: Sequence[Change], marks: Marks) -> list[Co
     An override of exactly an axis's path replaces the values of that axis.
 
     Raises:
-        ConfigError: axes that are neither a path nor a label of groups, or values of the same
-            label.
+        ConfigError: axes that are neither a path nor a label of groups, values of the same
+            label, or more points than a grid may have.
     """
     base = changes_in(file.baseline, ("baseline",))
     replaced = {".".join(change.path): change for change in overrides}
@@ -91,6 +96,10 @@ def expand(file: GridFile, overrides: Sequence[Change], marks: Marks) -> list[Co
             else:
                 options[axis] = axis_values(axis, values[axis], origin)
                 wrong += _unclear(axis, values[axis], options[axis], origin, marks)
+        if (count := len(found) + math.prod(map(len, options.values()))) > MOST_POINTS:
+            where = (*at, "axes") if part.axes else ("axes",)
+            message = f"make {count:,} points so far, and a grid has at most {MOST_POINTS:,}"
+            raise ConfigError([*wrong, Problem(marks.find(where), where, message)])
         baseline = [*base, *changes_in(part.baseline, (*at, "baseline"))]
         for chosen in itertools.product(*options.values()):
             varied = [change for value in chosen for change in value.changes]

@@ -167,7 +167,7 @@ def _row(record: Record, stamp: str) -> dict[str, Any]:
     return {
         "run_id": record.run_id,
         **plain,
-        **{n: json.dumps(t, ensure_ascii=False) for n, t in zip(TEXTS, texts, strict=True)},
+        **{n: json.dumps(t) for n, t in zip(TEXTS, texts, strict=True)},
         "stamp": stamp,
     }
 

@@ -103,12 +103,17 @@ def is_line(line: dict[str, Any]) -> bool:
     )
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written: no half of a surrogate pair, as JSON may escape it, is in it."""
+    return value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value)
+
+
 def _fits(value: Any, kind: str) -> bool:
     """Whether a value from JSON, or None for what was not said, can stand in such a column."""
     if value is None:
         return True
     if kind == "text":
-        return isinstance(value, str)
+        return isinstance(value, str) and is_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if kind == "whole":

@@ -64,6 +64,9 @@ def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions,
     if batch.tokens.shape != batch.loss_mask.shape:
         shapes = f"{batch.tokens.shape} and {batch.loss_mask.shape}"
         raise ValueError(f"tokens and loss_mask of a batch need one shape, got {shapes}")
+    if batch.tokens.dtype.kind not in "iu" or batch.loss_mask.dtype.kind not in "biu":
+        kinds = f"{batch.tokens.dtype} and {batch.loss_mask.dtype}"
+        raise ValueError(f"tokens of a batch need to be int32 and its loss_mask bool, got {kinds}")
     longest = int((batch.tokens != 0).any(axis=0).nonzero()[0].max()) + 1
     tokens = torch.from_numpy(batch.tokens[:, :longest].astype("int64"))
     predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))
@@ -156,7 +159,11 @@ class Trainer:
         first = span.first_document + (step - span.first_step) * batch
         n = min(batch, span.last_document - first)
         rng = generator(self.config.seed, Stream.TRAIN, step)
-        return self.task.sample(rng, n, index=first)
+        found = self.task.sample(rng, n, index=first)
+        if len(found) != n:
+            kind = self.config.task.kind
+            raise ValueError(f"task {kind} gave {len(found)} documents where {n} were asked for")
+        return found
 
     def step(self, span: Span, mark: Callable[[str], None] = lambda part: None) -> Loss:
         """One optimiser step.

@@ -1,7 +1,7 @@
 """From data to models, with located errors: what is wrong, where, and the nearest right name."""
 
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -34,7 +34,13 @@ def validate(
         ConfigError: all problems at once, unknown keys with the nearest known one.
     """
     try:
-        return cls.model_validate(data, context={"folders": folders})
+        found = cls.model_validate(data, context={"folders": folders})
+        if wrong := list(_truths(found, data)):
+            message = "needed a number, got {}"
+            raise ConfigError(
+                [Problem(find(at, False), prefix + at, message.format(v)) for at, v in wrong]
+            )
+        return found
     except ValidationError as error:
         problems = []
         everything = error.errors()
@@ -49,6 +55,20 @@ def validate(
                 at, key = at[:-1], True
             problems.append(Problem(find(at, key), prefix + at, message))
         raise ConfigError(problems) from error
+
+
+def _truths(found: Any, data: Any, at: Location = ()) -> Iterator[tuple[Location, bool]]:
+    """Where pydantic made a number of true or false, which nobody means by it."""
+    if isinstance(data, bool):
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            yield at, data
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            inner = found.get(key) if isinstance(found, dict) else getattr(found, str(key), None)
+            yield from _truths(inner, value, (*at, str(key)))
+    elif isinstance(data, list) and isinstance(found, list | tuple) and len(data) == len(found):
+        for i, (inner, value) in enumerate(zip(found, data, strict=True)):
+            yield from _truths(inner, value, (*at, str(i)))
 
 
 def _message(

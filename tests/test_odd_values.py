@@ -98,3 +98,12 @@ def test_a_config_that_cannot_be_columns(folder: RunFolder, name: str, odd: Any)
     change(folder.path / "config.json", lambda c: c["model"].update({name: odd}))
     rows = load_runs(folder.path.parent)
     assert rows.loc[rows["run_id"] == RUN, "width"].isna().all()
+
+
+def test_half_a_surrogate_pair_is_no_text(folder: RunFolder) -> None:
+    change(folder.path / "result.json", lambda r: r["measurements"][0].update(item="\ud800"))
+    assert folder.result() is None and not load_runs(folder.path.parent).empty
+    change(folder.path / "result.json", lambda r: r["measurements"][0].update(item="é"))
+    change(folder.path / "result.json", lambda r: r.update(note="\ud800"))
+    assert folder.result() is not None, "nothing is made of it"
+    assert build_index(folder.path.parent).index.runs.num_rows

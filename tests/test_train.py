@@ -16,6 +16,7 @@ from experiments.optimiser import build_optimiser, learning_rate, parameter_grou
 from experiments.store import RunFolder
 from experiments.train import train
 from experiments.trainer import Trainer, model_inputs
+from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
@@ -89,6 +90,30 @@ def test_a_mask_of_other_tokens_is_refused() -> None:
     batch = Batch(np.ones((2, 3), np.int32), np.ones((2, 4), bool))
     with pytest.raises(ValueError, match=r"need one shape, got \(2, 3\) and \(2, 4\)"):
         model_inputs(batch, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kinds", [(np.float64, bool), (np.int32, np.float64)])
+def test_a_batch_of_fractions_is_refused(kinds: tuple[type, type]) -> None:
+    batch = Batch(np.full((2, 3), 1.5).astype(kinds[0]), np.ones((2, 3), kinds[1]))
+    with pytest.raises(ValueError, match="need to be int32 and its loss_mask bool, got .*float64"):
+        model_inputs(batch, torch.device("cpu"))
+
+
+class OneTooFew(MultiHop):
+    """A task from elsewhere that gives fewer documents than it is asked for."""
+
+    kind: Literal["one-too-few"] = "one-too-few"  # type: ignore[assignment]
+
+    def sample(self, *args: Any, **kwargs: Any) -> Batch:
+        found = super().sample(*args, **kwargs)
+        return found.rows(np.arange(len(found) - 1))
+
+
+def test_fewer_documents_than_asked_for_are_refused() -> None:
+    task = OneTooFew(entities=8, relations=4, hops=2)
+    run = config(task=task, training=TRAINING.model_copy(update={"batch": 4}))
+    with pytest.raises(ValueError, match="one-too-few gave 3 documents where 4 were asked for"):
+        Trainer(run, "cpu").documents(0)
 
 
 def test_model_inputs_are_shifted_masked_and_trimmed() -> None:
