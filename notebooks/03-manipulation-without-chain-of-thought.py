@@ -123,7 +123,7 @@ splits["kept"] = splits["test"] / splits["train"]
 table(splits[["train", "test", "kept"]])
 
 # %% [markdown]
-# ## When it comes, it comes at once
+# ## When it comes, it comes late and within a few hundred steps
 #
 # Held-out accuracy during training, a line per run. Hover over a line; click an arm in the legend
 # to see it alone.
