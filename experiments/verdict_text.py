@@ -105,12 +105,20 @@ def _test(verdict: Verdict, claim: Claim, tested: int) -> str:
     if verdict.p is not None:
         kind = {"equal": "two one-sided t tests"}.get(claim.relation, "paired t test")
         kind = "sign test" if verdict.difference is None else kind
-        found.append(f"{kind}: p {_p(verdict.p)}")
-        if tested > 1 and verdict.p_holm is not None:
-            found[-1] += f", {_p(verdict.p_holm)} after Holm over {tested} cells"
+        found.append(_values(kind, verdict.p, verdict.p_holm, tested))
+    if verdict.p_apart is not None and verdict.beyond(claim.margin):
+        kind = f"t test of more than ±{claim.margin:g}"
+        found.append(_values(kind, verdict.p_apart, verdict.p_apart_holm, tested))
     if verdict.effect is not None:
         found.append(f"d_z {verdict.effect:+.2f}")
     return "; ".join(found)
+
+
+def _values(kind: str, p: float, adjusted: float | None, tested: int) -> str:
+    corrected = tested > 1 and adjusted is not None
+    return f"{kind}: p {_p(p)}" + (
+        f", {_p(adjusted)} after Holm over {tested} cells" if corrected else ""
+    )
 
 
 def _p(p: float) -> str:
@@ -183,6 +191,8 @@ def as_data(verdict: Verdict, claim: Claim) -> dict[str, Any]:
         "margin": claim.margin or None,
         "p": verdict.p,
         "p_holm": verdict.p_holm,
+        "p_apart": verdict.p_apart,
+        "p_apart_holm": verdict.p_apart_holm,
         "effect": verdict.effect,
         "solved": shares,
         "seeds_needed": verdict.seeds_needed,

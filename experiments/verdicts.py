@@ -1,7 +1,9 @@
 """What results say about a claim such as `manipulation-better`: arm B against arm A, per cell.
 
 Every verdict is of means over seeds. The p values of one table are corrected together after Holm;
-cells without a verdict are not tested and do not count.
+cells without a verdict are not tested and do not count. A claim of equality has two tests a cell,
+one that the arms are equal and one that they are further apart than the margin, and a table of
+p values of each.
 """
 
 from dataclasses import dataclass, replace
@@ -63,6 +65,7 @@ class Verdict:
         difference, low, high: B - A with its interval; for steps log2 of B / A, and only where
             the skill emerged in every run.
         p, p_holm: of the claim's test, alone and corrected over the table.
+        p_apart, p_apart_holm: of a difference beyond the margin, for `equal`.
         effect: d_z with Hedges' correction.
         seeds_needed: for a power of .8 before Holm, if spread and effect are as measured (for
             `equal`: if there is no difference); None: more than 10,000, or not known.
@@ -80,24 +83,36 @@ class Verdict:
     effect: float | None = None
     seeds_needed: int | None = None
     solved: tuple[Share, Share] | None = None
+    p_apart: float | None = None
+    p_apart_holm: float | None = None
+
+    def beyond(self, margin: float) -> bool:
+        """Whether the arms lie further apart than a margin, as measured."""
+        return self.p_apart is not None and abs(self.difference or 0.0) > margin
 
 
 def judge(cells: list[Cell], claim: Claim) -> list[Verdict]:
     """A verdict for every cell, corrected over all of them."""
     ways = {"equal": _equal, "different": _different, "better": _different, "fewer": _fewer}
     found = [_refuse(ways[claim.relation](cell, claim), claim) for cell in cells]
-    tested = [i for i, v in enumerate(found) if v.outcome != "no verdict" and v.p is not None]
-    adjusted = holm([p for v in found if v.outcome != "no verdict" and (p := v.p) is not None])
-    for i, p in zip(tested, adjusted.tolist(), strict=True):
-        lost = p >= ALPHA and _needs_p(found[i], claim)
-        outcome: Outcome = "undecided" if lost else found[i].outcome
-        found[i] = replace(found[i], p_holm=p, outcome=outcome)
+    tested = [i for i, v in enumerate(found) if v.outcome != "no verdict"]
+    of_claim, apart = (
+        dict(zip(tested, _corrected([p[i] for i in tested]), strict=True))
+        for p in ([v.p for v in found], [v.p_apart for v in found])
+    )
+    for i in tested:
+        verdict = replace(found[i], p_holm=of_claim[i], p_apart_holm=apart[i])
+        contradicts = claim.relation == "equal" and verdict.outcome == "contradicted"
+        p = verdict.p_apart_holm if contradicts else verdict.p_holm
+        lost = p is not None and p >= ALPHA
+        found[i] = replace(verdict, outcome="undecided") if lost else verdict
     return found
 
 
-def _needs_p(verdict: Verdict, claim: Claim) -> bool:
-    """`contradicted` equality rests on the interval: its p is of the claim."""
-    return claim.relation != "equal" or verdict.outcome == "supported"
+def _corrected(p: list[float | None]) -> list[float | None]:
+    """After Holm over those there are."""
+    adjusted = iter(holm([x for x in p if x is not None]).tolist())
+    return [None if x is None else next(adjusted) for x in p]
 
 
 def _equal(cell: Cell, claim: Claim) -> Verdict:
@@ -122,6 +137,7 @@ def _equal(cell: Cell, claim: Claim) -> Verdict:
         *(found.mean, found.low, found.high, found.p),
         effect=effect,
         seeds_needed=needed,
+        p_apart=found.p_apart,
     )
 
 

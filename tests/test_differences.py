@@ -90,6 +90,30 @@ def test_equivalence_is_two_one_sided_tests(shift: float) -> None:
     assert (got.low, got.high) == pytest.approx((interval.low, interval.high))
 
 
+def test_apart_is_a_t_test_with_a_margin() -> None:
+    rng = generator(7, Stream.PROBE)
+    a = rng.normal(1.0, 0.2, 6)
+    b = a + 0.2 + rng.normal(0, 0.1, 6)
+    got = equivalence(a, b, 0.1)
+    above = stats.ttest_1samp(b - a, 0.1, alternative="greater").pvalue
+    below = stats.ttest_1samp(a - b, 0.1, alternative="greater").pvalue
+    opposite = stats.ttest_1samp(b - a, -0.1, alternative="greater").pvalue
+    assert got.p_apart == pytest.approx(above + opposite, rel=1e-9) and below > 0.9
+    assert equivalence(b, a, 0.1).p_apart == pytest.approx(got.p_apart)
+    none = equivalence(a, b, 1e-12).p_apart
+    assert none == pytest.approx(stats.ttest_rel(b, a).pvalue), "without a margin"
+
+
+@pytest.mark.parametrize("margin", [0.005, 0.1])
+def test_apart_keeps_its_size_at_the_margin(margin: float) -> None:
+    """A margin far below the scatter is two-sided: half of the interval would err twice as often"""
+    noise = generator(3, Stream.PROBE).normal(0, 0.05, (4000, 5)) + margin
+    zero = np.zeros(5)
+    found = [equivalence(zero, x, margin) for x in noise]
+    assert np.mean([f.verdict == "different" for f in found]) == pytest.approx(0.05, abs=0.012)
+    assert np.mean([equivalence(zero, x + 0.2, margin).verdict == "different" for x in noise]) > 0.9
+
+
 def test_verdicts_of_equivalence() -> None:
     noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
     a = np.full(5, 1.0)

@@ -96,6 +96,28 @@ def test_a_table_is_corrected_together(out: Path) -> None:
     assert {v.outcome for v in judge([weak] * 5, claim)} == {"undecided"}
 
 
+def test_a_contradiction_of_equality_has_its_own_corrected_p() -> None:
+    claim = CLAIMS["capacity-equal"]
+    apart = cell([1.0] * 5, [1.21, 1.11, 1.25, 1.30, 1.12])
+    alone = judge([apart], claim)[0]
+    d = np.subtract(apart.b_values, apart.a_values)
+    ends = [stats.ttest_1samp(d, m, alternative="greater").pvalue for m in (0.1, -0.1)]
+    assert alone.outcome == "contradicted" and 0.025 < alone.p_apart < 0.05
+    assert (alone.p, alone.p_apart) == pytest.approx((1 - ends[0], sum(ends)))
+    wide = cell([1.0] * 5, [0.6, 1.4, 0.8, 1.3, 0.9])
+    two = judge([apart, wide], claim)
+    assert [v.outcome for v in two] == ["undecided", "undecided"], "Holm over two"
+    assert two[0].p_apart_holm == pytest.approx(2 * alone.p_apart)
+    assert two[0].p_holm == pytest.approx(alone.p), "the larger of two p of equality"
+    clear = cell([1.0] * 5, [2.0, 2.01, 1.99, 2.0, 2.02])
+    same = cell([1.0] * 5, [1.0, 1.01, 0.99, 1.0, 1.02])
+    assert [v.outcome for v in judge([clear, same], claim)] == ["contradicted", "supported"]
+    text = report("capacity-equal", claim, two)
+    told = f"t test of more than ±0.1: p {alone.p_apart:.2g}, {2 * alone.p_apart:.2g} after Holm"
+    assert told in text and text.count("t test of more than") == 1
+    assert as_data(two[0], claim)["p_apart_holm"] == two[0].p_apart_holm
+
+
 def test_better_has_a_direction() -> None:
     worse = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], CLAIMS["manipulation-better"])[0]
     assert worse.outcome == "contradicted"

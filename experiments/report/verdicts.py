@@ -88,13 +88,14 @@ def _row(verdict: Verdict, claim: Claim) -> tuple[str, ...]:
         return f"{2**value:.2f}" if claim.ability == "steps" else f"{value:+z.3f}"
 
     ends = verdict.low, verdict.high
+    p = verdict.p_apart_holm if verdict.beyond(claim.margin) else verdict.p_holm
     return (
         cell.name,
         f"{cell.b} against {cell.a}",
         verdict.outcome,
         shown(verdict.difference),
         "–" if None in ends else " to ".join(map(shown, ends)),
-        "–" if verdict.p_holm is None else f"{verdict.p_holm:.2g}",
+        "–" if p is None else f"{p:.2g}",
         str(len(cell.seeds)),
         verdict.reason,
     )

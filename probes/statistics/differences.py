@@ -46,8 +46,10 @@ class Equivalence(NamedTuple):
     Attributes:
         mean, low, high: difference and its 90 % t interval.
         p: the larger of the two one-sided ones.
-        verdict: `equal`: the interval lies within the margin; `different`: outside of it;
-            `undecided`: across it; `none`: not asked, for the reason given.
+        p_apart: of |mean of b - a| <= margin (McCarthy and Smyth 2009): of the difference
+            seen or a larger one, either way, if the true one is the margin.
+        verdict: `equal`: p < alpha, the interval lies within the margin; `different`: p_apart <
+            alpha, it lies outside; `undecided`: neither; `none`: not asked, for the reason given.
     """
 
     mean: float
@@ -55,6 +57,7 @@ class Equivalence(NamedTuple):
     high: float | None
     sd: float | None
     p: float | None
+    p_apart: float | None
     margin: float
     n: int
     verdict: Literal["equal", "different", "undecided", "none"]
@@ -130,17 +133,17 @@ def equivalence(
     x, y = finite(a), finite(b)
     if len(x) == len(y) == 1:
         reason = _no_verdict(x, y, ceiling)
-        return Equivalence(float(y[0] - x[0]), None, None, None, None, margin, 1, "none", reason)
+        return Equivalence(float(y[0] - x[0]), *(None,) * 5, margin, 1, "none", reason)
     found = paired_difference(x, y, 1 - 2 * alpha)
     error = found.sd / sqrt(found.n)
     tails = (_tail(s * found.mean + margin, error, found.n - 1) for s in (1, -1))
-    measured = found.mean, found.low, found.high, found.sd, max(tails), margin, found.n
+    p_apart = _apart(found.mean, error, found.n - 1, margin)
+    measured = found.mean, found.low, found.high, found.sd, max(tails), p_apart, margin, found.n
     if reason := _no_verdict(x, y, ceiling):
         return Equivalence(*measured, "none", reason)
     if -margin < found.low and found.high < margin:
         return Equivalence(*measured, "equal")
-    apart = found.low >= margin or found.high <= -margin
-    return Equivalence(*measured, "different" if apart else "undecided")
+    return Equivalence(*measured, "different" if p_apart < alpha else "undecided")
 
 
 def sign_test(a: Values, b: Values) -> float:
@@ -202,6 +205,12 @@ def _tail(mean: float, error: float, freedom: float) -> float:
 
     t = mean / error if error > 0 else copysign(inf, mean) if mean else 0.0
     return float(stdtr(freedom, -t))
+
+
+def _apart(mean: float, error: float, freedom: float, margin: float) -> float:
+    """P(|D| ≥ |mean|) for D of the mean `margin`: the t test's p where the margin is nought."""
+    ends = (abs(mean) - margin, abs(mean) + margin)
+    return min(1.0, sum(_tail(end, error, freedom) for end in ends))
 
 
 def _no_verdict(a: np.ndarray, b: np.ndarray, ceiling: float | tuple[float, float] | None) -> str:
