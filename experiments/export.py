@@ -33,7 +33,8 @@ def export_run(
     """The file that was written, with the model's config in its metadata, or the folder.
 
     Raises:
-        LoopscopeError: no such run, it is not done, or its model has no such format.
+        LoopscopeError: no such run, it is not done, its model has no such format, or `file` is
+            there and was not made by an export.
     """
     from experiments.compare import run_folder
     from experiments.errors import LoopscopeError
@@ -51,6 +52,10 @@ def export_run(
         raise LoopscopeError(f"{path.parent} is no folder; make it first")
     if path.is_dir() and format != "hf":
         raise LoopscopeError(f"{path} is a folder; FILE needs the name of a file")
+    if format != "hf" and path.exists() and not _holds_tensors(path):
+        raise LoopscopeError(
+            f"{path} exists and is not replaced, since it is no safetensors file; give another name"
+        )
     model, task, _ = load_trained(folder, "cpu")
     if not isinstance(model, LoopedTransformer):
         raise LoopscopeError(f"{folder.run_id}: only models of kind looped can be exported")
@@ -66,3 +71,11 @@ def export_run(
     except ValueError as error:
         raise LoopscopeError(f"{folder.run_id}: {error}") from error
     return path
+
+
+def _holds_tensors(path: Path) -> bool:
+    """Whether a file begins as one of safetensors: the length of its header, a mapping in JSON."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    return start[8:] == b"{" and 8 + length <= path.stat().st_size

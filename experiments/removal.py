@@ -101,7 +101,8 @@ def _size(folder: Path) -> int:
 def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
     """Removes runs and their places in the records of grids.
 
-    A run is claimed first, so that no runner takes it up meanwhile, and vanishes in one step.
+    A run is claimed first, so that no runner takes it up meanwhile, and vanishes in one step. What
+    stays keeps its place in the records, and all comes back where those cannot be written.
 
     Yields:
         (id, why it stays) of each run; the reason is empty where it is gone.
@@ -111,25 +112,48 @@ def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
     """
     if (out / "grids").is_symlink():
         raise LoopscopeError(f"{out / 'grids'} is a link to another place; nothing was removed")
-    claims: dict[RunFolder, Claim] = {}
+    hidden: dict[RunFolder, tuple[Path, Claim]] = {}
+    stays: dict[str, str] = {}
     for candidate in chosen:
-        refusal = candidate.refusal or _refusal(out, candidate.folder, {})
-        claim = None if refusal else Claim.acquire(candidate.folder.claim_path)
-        if claim is None:
-            yield candidate.folder.run_id, refusal or "is worked on just now"
-        else:
-            claims[candidate.folder] = claim
-    forget(out, {folder.run_id for folder in claims})
-    for folder, claim in claims.items():
-        hidden = out / f".removed-{folder.run_id}.{os.getpid()}"
+        folder = candidate.folder
+        away = out / f".removed-{folder.run_id}.{os.getpid()}"
         try:
-            os.rename(folder.path, hidden)
-            shutil.rmtree(hidden)
+            if refusal := candidate.refusal or _refusal(out, folder, {}):
+                stays[folder.run_id] = refusal
+            elif claim := _hide(folder, away):
+                hidden[folder] = away, claim
+            else:
+                stays[folder.run_id] = "is worked on just now"
         except OSError as error:
+            stays[folder.run_id] = f"{error.filename}: {error.strerror}"
+    try:
+        forget(out, {folder.run_id for folder in hidden})
+    except OSError:
+        for folder, (away, claim) in hidden.items():
+            os.rename(away, folder.path)
             claim.release()
+        raise
+    yield from stays.items()
+    for folder, (away, _) in hidden.items():
+        try:
+            shutil.rmtree(away)
+        except OSError as error:
             yield folder.run_id, f"{error.filename}: {error.strerror}"
         else:
             yield folder.run_id, ""
+
+
+def _hide(folder: RunFolder, away: Path) -> Claim | None:
+    """Claims a run and takes its folder out of the way; None where another process has it."""
+    claim = Claim.acquire(folder.claim_path)
+    if claim is None:
+        return None
+    try:
+        os.rename(folder.path, away)
+    except OSError:
+        claim.release()
+        raise
+    return claim
 
 
 def forget(out: Path, run_ids: set[str]) -> None:

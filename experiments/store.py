@@ -272,6 +272,8 @@ def find_run(out: Path, prefix: str) -> RunFolder:
         f for f in folders if f.run_id.startswith(prefix)
     ]
     if not found:
+        if not out.is_dir():
+            raise LoopscopeError(f"{out} is no folder of runs; --out names another")
         raise LoopscopeError(f"{out} has no run {prefix}; `loopscope status {out}` lists its runs")
     if len(found) == 1:
         return found[0]

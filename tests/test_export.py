@@ -48,6 +48,19 @@ def test_both_formats_hold_the_trained_weights(tmp_path, monkeypatch):
     assert torch.equal(load_ouro(ouro)(tokens).logits(), model(tokens).logits())
 
 
+def test_only_what_was_exported_is_replaced(tmp_path, monkeypatch, capsys):
+    run_id = run_of(tmp_path)
+    path, checkpoint = tmp_path / "m.safetensors", tmp_path / run_id / "checkpoint.pt"
+    before = checkpoint.read_bytes()
+    assert command(monkeypatch, "export", run_id, checkpoint, "--out", tmp_path) == 2
+    assert "checkpoint.pt exists and is not replaced" in capsys.readouterr().err
+    assert checkpoint.read_bytes() == before
+    for _ in range(2):
+        assert command(monkeypatch, "export", run_id, path, "--out", tmp_path) == 0
+    path.write_bytes(b"")
+    assert command(monkeypatch, "export", run_id, path, "--out", tmp_path) == 2
+
+
 def test_what_cannot_be_exported_is_a_message(tmp_path, monkeypatch, capsys):
     run_id = run_of(tmp_path, norm="pre")
     path = tmp_path / "m.safetensors"

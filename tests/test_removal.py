@@ -171,6 +171,23 @@ def test_what_cannot_be_removed_is_told_and_its_claim_released(
     assert found.exit_code == 2 and "capacity-1x2-0: Permission denied" in found.stderr
     assert [p.name for p in out.glob("*capacity-*")] == ["capacity-1x2-0"]
     assert not Claim.is_held(out / "capacity-1x2-0" / "claim.json")
+    record = json.loads((out / "grids" / "toy.json").read_text())
+    kept = {point["run_id"] for point in record["points"]}
+    assert "capacity-1x2-0" in kept and "capacity-1x4-0" not in kept
+
+
+def test_where_records_cannot_be_written_all_stays(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    before = sorted(p.name for p in out.iterdir())
+    monkeypatch.setattr("experiments.removal.write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(remove(out, candidates(out, parse(["task=bios"]))))
+    assert sorted(p.name for p in out.iterdir()) == before
+    assert not list(out.glob("*/claim.json"))
 
 
 @pytest.mark.parametrize(
