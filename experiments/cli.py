@@ -9,6 +9,7 @@ from experiments import (
     data_commands,
     figure_commands,
     plan_commands,
+    probe_commands,
     report_commands,
     results_commands,
     run_commands,
@@ -17,7 +18,7 @@ from experiments import (
 )
 from experiments.errors import LoopscopeError
 from experiments.export import export
-from experiments.options import RUNS, Out, OutArgument, Overrides, Where
+from experiments.options import RUNS, Out, Overrides
 
 app = typer.Typer(
     help="What does a transformer gain when it runs the same layers several times?",
@@ -26,32 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.command()
-def probe(
-    out: OutArgument = RUNS,
-    runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="ids or starts; all if none")
-    ] = None,
-    probes: Annotated[
-        list[str],
-        typer.Option("--probe", metavar="PROBE", help="kind, or YAML such as {kind: accuracy}"),
-    ] = [],  # noqa: B006
-    where: Where = [],  # noqa: B006
-) -> None:
-    """Measure finished runs again, without training."""
-    from experiments.remeasure import finished_runs, measure_each
-    from experiments.sample import probe_of
-
-    chosen = tuple(map(probe_of, probes)) or None
-    wrong = False
-    asked = finished_runs(out, where) if where and not runs else runs or None
-    for run_id, problem in measure_each(out, asked, chosen):
-        wrong |= bool(problem)
-        typer.echo(problem or run_id, err=bool(problem))
-    if wrong:
-        raise typer.Exit(2)
 
 
 @app.command()
@@ -110,6 +85,7 @@ app.command()(plan_commands.plan)
 app.command()(plan_commands.calibrate)
 app.command()(watch_commands.status)
 app.command()(watch_commands.logs)
+app.command()(probe_commands.probe)
 app.command()(results_commands.table)
 app.command()(figure_commands.figure)
 app.command()(results_commands.index)

@@ -123,10 +123,3 @@ def record_probe(folder: RunFolder, probe: Probe, subject: Subject, step: int) -
 def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows a probe adds to result.json: its measurements with the probe's id."""
     return [{"probe": record["id"], **row} for row in record["measurements"]]
-
-
-def merge_rows(result: dict[str, Any], records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The result with the rows of `records` in place of earlier ones of the same kinds."""
-    kinds = {record["id"].rpartition("-")[0] for record in records}
-    kept = [r for r in result["measurements"] if r.get("probe", "").rpartition("-")[0] not in kinds]
-    return {**result, "measurements": kept + [row for r in records for row in rows_of(r)]}

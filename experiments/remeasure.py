@@ -1,10 +1,19 @@
 """Measuring finished runs again, without training: `loopscope probe`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import LoopscopeError
-from experiments.measure import chosen_probes, merge_rows, parts_for, record_probe, subject_of
+from experiments.measure import (
+    chosen_probes,
+    parts_for,
+    probe_id,
+    record_probe,
+    rows_of,
+    subject_of,
+)
 from experiments.plugins import blame
 from experiments.repair import check_plain
 from experiments.store import RunFolder, check_output, find_run, run_folders
@@ -13,11 +22,33 @@ from generators.task import Task
 from probes.probe import Probe
 
 
+@dataclass(frozen=True)
+class Again:
+    """A run that was measured again, or why it could not be.
+
+    Attributes:
+        problem: empty where it was measured.
+        records: what each probe found, as in `probes/<id>.json`.
+        apart: ids of those that are in their files only, since the result has other measurements
+            of their kinds.
+        dropped: ids whose rows the result has no longer.
+        own: ids of the probes the run is measured with at its end.
+    """
+
+    run_id: str
+    problem: str = ""
+    records: tuple[dict[str, Any], ...] = ()
+    apart: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+
+
 def measure_again(
     out: Path | str,
     run_ids: list[str] | None = None,
     probes: tuple[Probe, ...] | None = None,
     *,
+    replace: bool = False,
     device: str = "cpu",
 ) -> list[str]:
     """As `measure_each`, all of them; the ids that were measured.
@@ -25,10 +56,10 @@ def measure_again(
     Raises:
         LoopscopeError: why some could not be measured; the others are.
     """
-    found = list(measure_each(out, run_ids, probes, device=device))
-    if wrong := [problem for _, problem in found if problem]:
+    found = list(measure_each(out, run_ids, probes, replace=replace, device=device))
+    if wrong := [again.problem for again in found if again.problem]:
         raise LoopscopeError("\n".join(wrong))
-    return [run_id for run_id, _ in found]
+    return [again.run_id for again in found]
 
 
 def finished_runs(out: Path, where: Sequence[str]) -> list[str]:
@@ -53,17 +84,23 @@ def measure_each(
     run_ids: list[str] | None = None,
     probes: tuple[Probe, ...] | None = None,
     *,
+    replace: bool = False,
     device: str = "cpu",
-) -> Iterator[tuple[str, str]]:
-    """Measures finished runs without training; their new rows replace those of the same kinds.
+) -> Iterator[Again]:
+    """Measures finished runs without training; probes of the runs themselves renew their rows.
+
+    What other probes find enters a result that has nothing of their kinds. Otherwise it is kept
+    apart, in `probes/<id>.json`, so that tables go on saying the same.
 
     Args:
         run_ids: ids or starts of ids; None: every run with a result.
         probes: None: those the run was measured with at its end. One that does not apply to a
             run's task is left out there.
+        replace: what other probes find stands in the result for all that it has of their kinds,
+            until the run's own probes measure again.
 
     Yields:
-        (id, why it could not be measured) of each run; the reason is empty where it was.
+        One for each run that something could be measured of.
 
     Raises:
         LoopscopeError: an id that does not exist.
@@ -79,16 +116,18 @@ def measure_each(
         folders = [find_run(out, run_id) for run_id in run_ids]
     for folder in folders:
         try:
-            if _measure(folder, probes, device):
-                yield folder.run_id, ""
+            if again := _measure(folder, probes, replace, device):
+                yield again
         except LoopscopeError as error:
-            yield folder.run_id, str(error)
+            yield Again(folder.run_id, str(error))
         except Exception as error:  # a damaged run must not keep the others from being measured
-            yield folder.run_id, str(blame(f"{folder.run_id}: measuring", error))
+            yield Again(folder.run_id, str(blame(f"{folder.run_id}: measuring", error)))
 
 
-def _measure(folder: RunFolder, probes: tuple[Probe, ...] | None, device: str) -> bool:
-    """Whether there was anything to measure.
+def _measure(
+    folder: RunFolder, probes: tuple[Probe, ...] | None, replace: bool, device: str
+) -> Again | None:
+    """None where no probe applies.
 
     Raises:
         LoopscopeError: no result, no readable weights, or a config that does not fit.
@@ -102,13 +141,34 @@ def _measure(folder: RunFolder, probes: tuple[Probe, ...] | None, device: str) -
     config = folder.config()
     model, task, step = load_trained(folder, device)
     subject = subject_of(config, model, task, torch.device(device))
-    records = [
-        record_probe(folder, probe, subject, step)
-        for probe in _fitting(chosen_probes(config, task) if probes is None else probes, task)
-    ]
-    if records:
-        folder.write_result(merge_rows(result, records))
-    return bool(records)
+    chosen = chosen_probes(config, task)
+    asked = _fitting(chosen if probes is None else probes, task)
+    if not asked:
+        return None
+    records = tuple(record_probe(folder, probe, subject, step) for probe in asked)
+    own = frozenset(map(probe_id, chosen))
+    before = frozenset(row.get("probe", "") for row in result["measurements"])
+    new, kinds = {r["id"] for r in records}, set(map(_kind, before))
+    apart = set() if replace else {i for i in new - own - before if _kind(i) in kinds}
+    joining = [r for r in records if r["id"] not in apart]
+    dropped = _dropped({r["id"] for r in joining}, before, own)
+    kept = [row for row in result["measurements"] if row.get("probe", "") not in dropped]
+    rows = [row for record in joining for row in rows_of(record)]
+    folder.write_result({**result, "measurements": kept + rows})
+    return Again(folder.run_id, "", records, frozenset(apart), dropped - new, own)
+
+
+def _kind(identity: str) -> str:
+    return identity.rpartition("-")[0]
+
+
+def _dropped(joining: set[str], before: frozenset[str], own: frozenset[str]) -> frozenset[str]:
+    """Ids whose rows give way: a run's own probes leave each other alone, and nothing else."""
+    same = joining & before
+    of_own = {_kind(i) for i in joining & own}
+    of_others = {_kind(i) for i in joining - own - before}
+    gone = {i for i in before if _kind(i) in of_others or (_kind(i) in of_own and i not in own)}
+    return frozenset(same | gone)
 
 
 def _fitting(probes: tuple[Probe, ...], task: Task) -> list[Probe]:

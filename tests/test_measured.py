@@ -9,11 +9,12 @@ from training import STEPS, checkpointed, config, trained, weights
 
 from experiments.errors import LoopscopeError
 from experiments.files import read_json
-from experiments.remeasure import measure_again
+from experiments.remeasure import measure_again, measure_each
 from experiments.store import RunFolder
 from experiments.trained import load_model
 from probes.accuracy import Accuracy
 from probes.capacity import Capacity
+from probes.lens import Lens
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +68,46 @@ def test_a_trained_model_is_loaded_by_the_start_of_its_id(straight: RunFolder) -
         load_model(straight.path.parent, "bios")
 
 
-def test_measuring_again_replaces_the_rows_of_its_kind(tmp_path: Path) -> None:
+def test_measuring_again_replaces_rows_only_when_asked_to(tmp_path: Path) -> None:
     folder = trained(tmp_path, config())
     before = folder.result()
     assert before is not None
     assert measure_again(tmp_path) == [folder.run_id]
     assert folder.result() == before, "the same probes give the same rows"
-    measure_again(tmp_path, [folder.run_id], (Accuracy(items=8, splits=("test",)),))
+    other = (Accuracy(items=8, splits=("test",)),)
+    measure_again(tmp_path, [folder.run_id], other)
+    assert folder.result() == before, "kept apart"
+    measure_again(tmp_path, [folder.run_id], other, replace=True)
     after = folder.result()
     assert after is not None
     assert {row["split"] for row in after["measurements"]} == {"test"}
     assert after["timings"] == before["timings"]
     assert len(list((folder.path / "probes").iterdir())) == 2
+    measure_again(tmp_path, [folder.run_id], other)
+    assert folder.result() == after, "what is there already is renewed"
+    measure_again(tmp_path)
+    assert folder.result() == before, "the run's own come back"
+
+
+def test_a_kind_that_a_result_lacks_enters_it_and_own_probes_leave_each_other(
+    tmp_path: Path,
+) -> None:
+    own = (Accuracy(items=8, splits=("test",)), Accuracy(items=4, splits=("train",)))
+    run = config()
+    run = run.model_copy(update={"observe": run.observe.model_copy(update={"probes": own})})
+    folder = trained(tmp_path, run)
+    before = folder.result()
+    assert before is not None
+    measure_again(tmp_path, None, own[:1])
+
+    def rows() -> list[dict]:
+        return sorted((folder.result() or {})["measurements"], key=json.dumps)
+
+    assert rows() == sorted(before["measurements"], key=json.dumps)
+    (found,) = measure_each(tmp_path, None, (Lens(items=4),))
+    assert (found.apart, found.dropped) == (frozenset(), frozenset())
+    kinds = {row["probe"].rpartition("-")[0] for row in rows()}
+    assert kinds == {"accuracy", "lens"} and len(rows()) > len(before["measurements"])
 
 
 def test_measuring_again_needs_a_result(tmp_path: Path) -> None:
