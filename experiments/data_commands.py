@@ -5,17 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from experiments.options import check_device
+
 bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
 
 
-def _device(name: str) -> str:
-    kind, colon, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (colon and not number.isdigit()):
-        raise typer.BadParameter(f"{name}: needs cpu, cuda or one of several such as cuda:1")
-    return name
-
-
-Device = Annotated[str, typer.Option(help="cpu, or cuda", callback=_device)]
+Device = Annotated[str, typer.Option(help="cpu, or cuda", callback=check_device)]
 
 
 def export_data(

@@ -27,6 +27,14 @@ Where = Annotated[
 ]
 
 
+def check_device(name: str | None) -> str | None:
+    """Raises typer.BadParameter for what is no CPU and no CUDA device."""
+    kind, colon, number = (name or "cpu").partition(":")
+    if name == "" or kind not in ("cpu", "cuda") or (colon and not number.isdecimal()):
+        raise typer.BadParameter(f"{name}: needs cpu, cuda or one of several such as cuda:1")
+    return name
+
+
 def parse_shard(text: str | None) -> tuple[int, int] | None:
     """Raises LoopscopeError unless `text` is I/N with 1 ≤ I ≤ N."""
     if text is None:

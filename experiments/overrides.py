@@ -49,7 +49,7 @@ def with_value(data: Any, path: Sequence[str], value: Any) -> Any:
         return merge(data, value)
     head, *rest = path
     if isinstance(data, list):
-        if not head.isdigit() or int(head) >= len(data):
+        if not head.isdecimal() or int(head) >= len(data):
             raise ValueError(f"the list has {len(data)} entries, counted from 0; got {head!r}")
         index = int(head)
         return [*data[:index], with_value(data[index], rest, value), *data[index + 1 :]]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.options import RUNS, GridName, Out, Overrides, Shard, parse_shard
+from experiments.options import RUNS, GridName, Out, Overrides, Shard, check_device, parse_shard
 
 Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="of the training steps timed")]
 
@@ -51,7 +51,10 @@ def plan(
 
 
 def calibrate(
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: a GPU")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1; default: a GPU", callback=check_device),
+    ] = None,
     precision: Precision = "fp32",
 ) -> None:
     """Time training steps on this device, so that `plan` can tell how long a grid takes."""

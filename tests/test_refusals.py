@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from experiments.cli import app
 from experiments.expansion import MOST_POINTS
 from experiments.grid import load_grid
 from experiments.loading import ConfigError
@@ -77,3 +79,14 @@ def test_a_name_longer_than_names_of_files(tmp_path: Path) -> None:
     assert load_grid(grid(tmp_path, name="n" * 120)).name == "n" * 120
     with pytest.raises(ConfigError, match="at most 120 characters"):
         load_grid(grid(tmp_path, name="n" * 121))
+
+
+@pytest.mark.parametrize("device", ["nope", "meta", "mps", "cuda:x", "cuda:²", ""])
+def test_devices_that_nothing_is_trained_on(device: str) -> None:
+    found = CliRunner().invoke(app, ["calibrate", "--device", device])
+    assert found.exit_code == 2 and "needs cpu, cuda or one of several" in found.output
+
+
+def test_a_digit_that_is_no_number(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="counted from 0; got '²'"):
+        load_grid(grid(tmp_path), ["training.phases.².lr=1"])
