@@ -1,6 +1,6 @@
 """A table for each ability measured: a row per arm, seeds summarised, beside floor or ceiling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,8 +28,11 @@ ONE_SEED = "One seed: a demonstration, not a result."
 SEVERAL = "Rows bring together runs that differ in more than their seed: --by tells them apart."
 INTERVAL = "± half the 95 % t interval over seeds."
 SOLVED = "k/n: seeds that reach .95."
+BELOW_NOTHING = "Below 0: worse than an even guess among all that is possible."
 #: accuracy during training at which a skill counts as there
 EMERGED = 0.9
+#: questions below which their number is told
+FEW = 100
 
 
 def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> Table | None:
@@ -46,17 +49,18 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
         "embed": lambda cell: f"{cell['embedding_share'].iloc[0]:.0%}",
         "FLOPs": lambda cell: number(cell["train_flops"].mean()),
         "exposures": lambda cell: number(cell["exposures"].mean()),
-        "bits/param": lambda cell: _mean(where(cell, item="total")),
-        "names": of("name"),
-        "values": of("value"),
+        "bits/param": _if_shown(lambda cell: mean_text(where(cell, item="total")), "not shown"),
+        "names": _if_shown(of("name")),
+        "values": _if_shown(of("value")),
         "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():z.2f}",
-        "R/R_max": _share_of_ceiling,
+        "R/R_max": _if_shown(_share_of_ceiling),
     }
     if rows["converged"].notna().any():
         columns["converged"] = _converged
-    return _table(
-        f"{title}: bits stored per parameter", rows, "exposures", columns, (INTERVAL,), by
-    )
+    title = f"{title}: bits stored per parameter"
+    table = arm_table(title, rows, "exposures", columns, (INTERVAL,), by)
+    below = any(row[table.columns.index("bits/param")].startswith("-") for row in table.rows)
+    return replace(table, notes=(*table.notes, BELOW_NOTHING)) if below else table
 
 
 def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> Table | None:
@@ -77,7 +81,7 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     )
 
     def of(question: str) -> CellText:
-        return lambda cell: _mean(where(cell, question=question), digits=3, solved=True)
+        return lambda cell: mean_text(where(cell, question=question), digits=3, solved=True)
 
     questions = list(dict.fromkeys(rows["question"]))
     columns: dict[str, CellText] = {
@@ -88,7 +92,7 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     }
     kind = {"test": "held-out", "validation": "validation"}.get(split, split)
     title = f"{title}: accuracy on {kind} questions"
-    table = _table(title, rows, "step", columns, (INTERVAL, SOLVED), by)
+    table = arm_table(title, rows, "step", columns, (INTERVAL, SOLVED), by)
     floors = ("–" if f != f else f"{f:.3f}" for f in map(_floor(rows), questions))
     blank = ("",) * (len(table.columns) - 1 - len(questions))
     return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
@@ -118,9 +122,9 @@ def emergence_table(title: str, trained: "pd.DataFrame", by: Sequence[str] = ())
 
     columns: dict[str, CellText] = {q: of(q) for q in dict.fromkeys(rows["question"])}
     last = rows.groupby("run_id")["step"].transform("max")
-    note = f"Median step of the seeds that reach {EMERGED:g}, and how many do."
-    return _table(
-        f"{title}: step at which held-out accuracy reaches {EMERGED:g}",
+    note = "k/n: seeds that reach it, and how many there are."
+    return arm_table(
+        f"{title}: step at which held-out accuracy reaches {EMERGED:g}, median of seeds that do",
         rows.assign(step=last, at=rows["step"]).sort_values("n_loops", kind="stable"),
         "step",
         columns,
@@ -140,20 +144,23 @@ def unfinished_table(runs: "pd.DataFrame") -> Table | None:
     return Table(title, tuple(columns), tuple(text.itertuples(index=False, name=None)))
 
 
-def _table(
+def arm_table(
     title: str,
     rows: "pd.DataFrame",
     length: str,
     columns: dict[str, CellText],
     notes: tuple[str, ...],
     by: Sequence[str] = (),
+    always: tuple[str, ...] = (),
 ) -> Table:
     """A row per arm and `length` of training; what else differs stands behind the arm's name.
 
-    With `by` a row per combination of the values of those columns.
+    With `by` a row per combination of the values of those columns. `notes` are about seeds,
+    `always` stands below also where there is one; where questions are few, another note says so.
     """
+    always = (*always, *_few(rows))
     if by:
-        return _table_by(title, rows, by, columns, notes)
+        return _table_by(title, rows, by, columns, (*notes, *always))
     labels = [c for c in axis_columns(rows) if c not in ("seed", "question", "at")]
     apart = varying(rows, ["arm", length], ["width", *labels, *DESCRIPTIONS])
     lines, seeds = [], set()
@@ -164,7 +171,7 @@ def _table(
         seeds.add(n)
         lines.append((name, str(n), *(text(cell) for text in columns.values())))
     notes = (ONE_SEED,) if seeds == {1} else notes
-    return Table(title, ("arm", "seeds", *columns), tuple(lines), notes)
+    return Table(title, ("arm", "seeds", *columns), tuple(lines), (*notes, *always))
 
 
 def _table_by(
@@ -190,6 +197,16 @@ def _table_by(
     return Table(title, head, tuple(line for line, _ in cells), (*notes, *several))
 
 
+def _few(rows: "pd.DataFrame") -> Iterator[str]:
+    """That hardly any questions are held out, where it is so: no accuracy is finer than they."""
+    if "question" not in rows:
+        return
+    counts = rows[rows["split"] != "train"].groupby("question", sort=False)["n_items"].min()
+    few = [f"{n} of {question}" for question, n in counts.dropna().items() if n < FEW]
+    if few:
+        yield f"Few questions, so that an accuracy is rough: {', '.join(few)}."
+
+
 def _key(value: Any) -> str:
     import pandas as pd
 
@@ -202,7 +219,7 @@ def _parameters(cell: "pd.DataFrame") -> str:
     return " to ".join(map(number, dict.fromkeys(ends)))
 
 
-def _mean(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
+def mean_text(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
     if rows["value"].isna().all():
         return "–"
     row = over_seeds(rows, ["metric"]).iloc[0]
@@ -211,6 +228,16 @@ def _mean(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
         return text
     text += f" ±{row['high'] - row['mean']:.{digits}f}"
     return f"{text} {round(row['solved'] * row['n'])}/{row['n']}" if solved else text
+
+
+def _if_shown(text: CellText, otherwise: str = "–") -> CellText:
+    """`text`, but for facts that were never shown and are not known from elsewhere."""
+
+    def of(cell: "pd.DataFrame") -> str:
+        known = (where(cell, item="total")["value"] > 0).any()
+        return text(cell) if known or (cell["exposures"] != 0).any() else otherwise
+
+    return of
 
 
 def _floor(rows: "pd.DataFrame") -> Callable[[str], float]:

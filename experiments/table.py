@@ -16,6 +16,7 @@ from experiments.ability_tables import (
 )
 from experiments.conditions import MEASURED, check_columns, parse, select
 from experiments.errors import LoopscopeError
+from experiments.exit_table import exits_table
 from experiments.results import load_curves, load_runs
 from experiments.summary import last_loop
 from experiments.text_table import Table
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-#: columns of text that a table may need
+#: of a narrow terminal's tables, so that names are not folded for a few characters
 WIDTH = 100
 
 
@@ -36,14 +37,18 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ())
         by: columns of runs, of whose values each has a row; none: arms, and whatever else differs.
     """
     found: list[Table | None] = []
+    several = runs["grid"].nunique() > 1
     for (grid, part), rows in runs.groupby(["grid", "part"], sort=False):
         title = str(part or grid or "runs")
+        if several and part:  # grids may have parts of one name
+            title = f"{grid or 'no grid'}, {part}"
         done = last_loop(rows[rows["status"] == "done"])
         trained = curves[(curves["grid"] == grid) & (curves["part"] == part)]
         for name in dict.fromkeys([*done["component"], *trained["component"]]):
             whole = ", ".join(filter(None, (title, name)))
             of_one = done[done["component"] == name]
             found += [capacity_table(whole, of_one, by), accuracy_table(whole, of_one, by)]
+            found.append(exits_table(whole, of_one, by))
             learned = trained[trained["component"] == name]
             found.append(emergence_table(whole, last_loop(learned), by))
     return [table for table in [*found, unfinished_table(runs)] if table is not None]
@@ -59,7 +64,7 @@ def print_table(
 ) -> str:
     """Prints the tables of a grid (or of all runs in `out`), 100 columns wide or more.
 
-    On a narrower terminal lines run over: rich would otherwise leave out whole columns.
+    On a narrower terminal lines run over; no column and no digit is left out.
 
     Args:
         where: conditions on rows, see `experiments.conditions`.

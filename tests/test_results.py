@@ -232,9 +232,9 @@ def test_tables_say_value_floor_seeds_and_interval(out: Path) -> None:
     assert list(by_title) == [
         "capacity: bits stored per parameter",
         "functions: accuracy on held-out questions",
-        "functions: step at which held-out accuracy reaches 0.9",
+        "functions: step at which held-out accuracy reaches 0.9, median of seeds that do",
         "permutations: accuracy on held-out questions",
-        "permutations: step at which held-out accuracy reaches 0.9",
+        "permutations: step at which held-out accuracy reaches 0.9, median of seeds that do",
     ]
     functions = by_title["functions: accuracy on held-out questions"]
     assert functions.columns[-3:] == ("1 hop, seen", "2 hops", "3 hops")
