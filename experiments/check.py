@@ -6,7 +6,7 @@ from functools import cache
 from experiments.bounds import impossible_sizes
 from experiments.config import PhaseError, RunConfig, spans
 from experiments.loading import Location
-from experiments.measure import parts_for
+from experiments.measure import evaluation_probes, parts_for
 from generators.task import Task
 from models.config import LoopedConfig
 from probes.probe import Misfit, Probe
@@ -44,6 +44,9 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             yield from _impossible_loops(config, model, i)
     task = config.task
     observe = config.observe
+    if observe.evaluate_every is not None and not evaluation_probes(config, task.sketch()):
+        message = f"task {task.kind} asks no questions; name probes in observe.evaluate_with too"
+        yield ("observe", "evaluate_every"), message
     for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
         for i, probe in enumerate(probes or ()):
             misfits = _misfits(

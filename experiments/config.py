@@ -102,7 +102,7 @@ class Observe(Frozen):
     evaluate_every: int | None = Field(
         None, ge=1, description="steps between evaluations during training (emergence)"
     )
-    evaluate_with: tuple[AnyProbe, ...] = Field((), description="probes of those evaluations")
+    evaluate_with: tuple[AnyProbe, ...] = Field((), description="its probes; none: accuracy")
     log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
     checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
     compile_blocks: Literal["never", "gpu", "anywhere"] = Field(
@@ -112,9 +112,9 @@ class Observe(Frozen):
     )
 
     @model_validator(mode="after")
-    def _when_and_with_what(self) -> Self:
-        if (self.evaluate_every is None) != (not self.evaluate_with):
-            raise ValueError("evaluate_every and evaluate_with are given together or not at all")
+    def _when(self) -> Self:
+        if self.evaluate_with and self.evaluate_every is None:
+            raise ValueError("evaluate_with needs evaluate_every, the steps between evaluations")
         return self
 
 

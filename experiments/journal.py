@@ -10,7 +10,7 @@ import torch
 from experiments.config import Span
 from experiments.errors import LoopscopeError
 from experiments.files import sync
-from experiments.measure import measure
+from experiments.measure import evaluation_probes, measure
 from experiments.optimiser import learning_rate
 from experiments.saving import Saver
 from experiments.store import RunFolder, Status
@@ -99,9 +99,10 @@ class Journal:
         )
 
     def evaluate(self) -> None:
-        """One line of metrics.jsonl with the measurements of `observe.evaluate_with`."""
+        """One line of metrics.jsonl with the measurements of the evaluation's probes."""
         self.tick()
-        rows = measure(self.trainer.subject, self.trainer.config.observe.evaluate_with)
+        subject = self.trainer.subject
+        rows = measure(subject, evaluation_probes(self.trainer.config, subject.task))
         self.folder.append_metrics(
             {"step": self.trainer.counters.step, "measurements": [asdict(row) for row in rows]}
         )
@@ -114,7 +115,7 @@ class Journal:
         if last or step % observe.log_every == 0:
             self.log(loss, span)
         every = observe.evaluate_every
-        if every is not None and observe.evaluate_with and (last or step % every == 0):
+        if every is not None and (last or step % every == 0):
             self.evaluate()
         now = time.monotonic()
         self.saver.look()

@@ -15,6 +15,7 @@ from experiments.versions import stamped
 from generators.mixture import Mixture
 from generators.task import Task
 from models.config import LoopedConfig
+from probes.accuracy import Accuracy
 from probes.probe import Measurement, Probe, Subject
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ def chosen_probes(config: RunConfig, task: Task) -> tuple[Probe, ...]:
         and not any(field.is_required() for field in cls.model_fields.values())
         and any(map(cls.applies, task.parts.values()))
     )
+
+
+def evaluation_probes(config: RunConfig, task: Task) -> tuple[Probe, ...]:
+    """The probes of evaluations during training, none where there are none.
+
+    Where a config names only their rhythm it is accuracy, of a task that asks questions.
+    """
+    observe = config.observe
+    if observe.evaluate_every is None or observe.evaluate_with:
+        return observe.evaluate_with
+    return (Accuracy(),) if any(map(Accuracy.applies, task.parts.values())) else ()
 
 
 def subject_of(

@@ -116,7 +116,7 @@ def lost_lines(folder: "RunFolder", observe: "Observe", step: int, last_step: in
     the file, stays lost.
     """
     wanted = [("loss", observe.log_every)]
-    if observe.evaluate_every is not None and observe.evaluate_with:
+    if observe.evaluate_every is not None:
         wanted.append(("measurements", observe.evaluate_every))
     lines, lost = folder.metrics(), set[int]()
     for name, every in wanted:

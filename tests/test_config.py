@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from experiments.check import problems
 from experiments.compare import flat
 from experiments.config import PhaseError, RunConfig, spans
+from experiments.measure import evaluation_probes
 from experiments.overrides import with_value
 from generators.biographies import Biographies
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from models.objectives.entropy import Entropy
+from probes.accuracy import Accuracy
 
 BASE: dict[str, Any] = {
     "task": {"kind": "multihop"},
@@ -259,9 +262,18 @@ def test_a_phase_has_exactly_one_end() -> None:
 
 
 def test_evaluations_need_probes_and_probes_a_rhythm() -> None:
-    for observe in ({"evaluate_every": 5}, {"evaluate_with": [{"kind": "accuracy"}]}):
-        with pytest.raises(ValidationError, match="together or not at all"):
-            run(BASE, observe=observe)
+    with pytest.raises(ValidationError, match="evaluate_with needs evaluate_every"):
+        run(BASE, observe={"evaluate_with": [{"kind": "accuracy"}]})
+    alone = run(BASE, observe={"evaluate_every": 5})
+    assert alone.run_id == run(BASE).run_id
+    assert evaluation_probes(alone, alone.task) == (Accuracy(),)
+    assert evaluation_probes(run(BASE), alone.task) == ()
+    assert not list(problems(alone))
+    stored = run(BIOS, observe={"evaluate_every": 5})
+    assert evaluation_probes(stored, stored.task) == ()
+    assert [(at, "asks no questions" in says) for at, says in problems(stored)] == [
+        (("observe", "evaluate_every"), True)
+    ]
 
 
 def test_exposures_show_every_document_exactly_so_often() -> None:

@@ -182,6 +182,11 @@ def test_part_and_title_shape_the_files(out: Path, tmp_path: Path) -> None:
         ("plane", {"difficulty": "hard"}, "difficulty"),
         ("accuracy_versus_loops", {"part": "capacity"}, "measured are bits_per_parameter in"),
         ("capacity_versus_loops", {"where": {"width": 7}}, "no results with"),
+        (
+            "learning_curves",
+            {"metric": "nll"},
+            "with metric nll, split test; measured .*; set observe.evaluate_every",
+        ),
         ("capacity_versus_loops", {"where": {"widht": 7}}, "no column 'widht'"),
     ],
 )

@@ -84,6 +84,12 @@ def test_evaluation_changes_no_weight(tmp_path: Path, straight: RunFolder) -> No
     assert seen[-1]["measurements"] == final
 
 
+def test_a_rhythm_alone_evaluates_accuracy(tmp_path: Path) -> None:
+    run = config(observe=Observe(probes=(), evaluate_every=20, checkpoint_seconds=1000))
+    rows = [line["measurements"] for line in trained(tmp_path, run).metrics() if "loss" not in line]
+    assert len(rows) == 2 and {row["metric"] for row in rows[0]} == {"accuracy"}
+
+
 def test_work_after_the_checkpoint_is_done_again(tmp_path: Path, straight: RunFolder) -> None:
     """As after a power failure: the log is ahead of the checkpoint, and its last line is torn."""
     folder = RunFolder(tmp_path / config().run_id)

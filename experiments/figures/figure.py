@@ -67,8 +67,11 @@ class Figure(BaseModel, ABC):
         parts = (self.part,) if isinstance(self.part, str) else self.part or ()
         return "-".join([self.kind, *parts])
 
-    def select(self, runs: "pd.DataFrame", **wanted: Any) -> "pd.DataFrame":
+    def select(self, runs: "pd.DataFrame", hint: str = "", **wanted: Any) -> "pd.DataFrame":
         """Rows of this figure's parts and filter with the wanted columns, at least one.
+
+        Args:
+            hint: what the message ends with.
 
         Raises:
             LoopscopeError: there are none.
@@ -80,23 +83,43 @@ class Figure(BaseModel, ABC):
             measured = runs[runs["value"].notna()]
             have = measured.groupby(["part", "metric"], sort=False).size().index
             asked = {"part": self.part, **self.where, **wanted}
-            told = [f"{k} {v}" for k, v in asked.items() if v is not None]
+            told = [f"{k} {v}" for k, v in asked.items() if v not in (None, "")]
             text = ", ".join([*told, *self.conditions])
             known = "; ".join(f"{metric} in {part or 'all'}" for part, metric in have)
             raise LoopscopeError(
                 f"figure {self.kind}: no results with {text}; measured are {known or 'none yet'}"
+                f"{hint}"
             )
         return rows
 
 
-def series(rows: "pd.DataFrame", given: Sequence[str], first: Sequence[str]) -> list[str]:
+def series(
+    rows: "pd.DataFrame", given: Sequence[str], first: Sequence[str], always: Sequence[str] = ()
+) -> list[str]:
     """Text that tells apart runs which share `given` and are more than repeats over seeds.
 
     Empty text where nothing is to be told apart. Learning rates are left out: each arm has its
-    own, so they would cut every line into points.
+    own, so they would cut every line into points. `always` is told even so.
     """
+    given = [*given, *always]
     labels = [c for c in axis_columns(rows) if c != "seed" and not c.endswith("lr")]
     among = [*first, "width", "objective", "exposures", "step", *labels, "arm"]
     chosen = varying(rows, given, [c for c in dict.fromkeys(among) if c not in given])
+    chosen = [*always, *chosen]
     told = zip(*(rows[c] for c in chosen), strict=True) if chosen else ((),) * len(rows)
     return [", ".join(map(describe, chosen, values)) for values in told]
+
+
+def series_over_loops(
+    rows: "pd.DataFrame", panel: Sequence[str], loops: Sequence[str] = ("n_loops",)
+) -> list[str]:
+    """`series` of lines over loops, each of which holds cores of one depth and width.
+
+    1⊗2 and 2⊗1 differ in their loops, but no line from one to the other is about loops.
+
+    Args:
+        panel, loops: the columns that tell panels and numbers of loops apart.
+    """
+    within = rows.groupby(list(panel), dropna=False)
+    always = [c for c in ("k", "width") if (within[c].nunique() > 1).any()]
+    return series(rows, [*panel, *loops], [], always)

@@ -34,6 +34,7 @@ class LearningCurves(Figure):
 
         rows = self.select(
             last_loop(load_curves(out, grid)),
+            "" if self.metric == "loss" else "; set observe.evaluate_every to have more",
             metric=self.metric,
             item=self.item,
             split=self.split,
