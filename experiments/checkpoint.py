@@ -107,7 +107,12 @@ def read_checkpoint(folder: RunFolder) -> dict[str, Any]:
             raise LoopscopeError(
                 f"{path} {_damage(error)}; to make it again, {again}, which sets it aside"
             ) from error
-    raise LoopscopeError(f"{folder.path} has no checkpoint; {again}")
+    if folder.result() is None:
+        raise LoopscopeError(f"{folder.path} has no checkpoint; run its grid")
+    raise LoopscopeError(
+        f"{folder.path} came without its weights (checkpoint.pt), as results that are shipped or "
+        f"shared do; run its grid in a folder of your own, or, where this is one, {again}"
+    )
 
 
 def _paths(folder: RunFolder) -> tuple[Path, Path]:

@@ -11,7 +11,8 @@ def export(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="default: RUN-FORMAT.safetensors, of hf a folder RUN-hf, here"
+            metavar="[FILE]",
+            help="default: RUN.safetensors, RUN-ouro.safetensors or a folder RUN-hf, here",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
@@ -47,7 +48,8 @@ def export_run(
     if folder.result() is None:
         raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
     ending = "" if format == "hf" else ".safetensors"
-    path = file or Path(f"{folder.run_id}-{format}{ending}")
+    named = "" if format == "safetensors" else f"-{format}"
+    path = file or Path(f"{folder.run_id}{named}{ending}")
     if not path.parent.is_dir():
         raise LoopscopeError(f"{path.parent} is no folder; make it first")
     if path.is_dir() and format != "hf":

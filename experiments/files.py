@@ -46,6 +46,16 @@ def named(path: Path) -> Iterator[None]:
         raise
 
 
+def no_folder(path: Path) -> str:
+    """Why a path is no folder of runs, for the commands that need one."""
+    if path.exists():
+        return (
+            f"{path} is a file, and this needs the folder of the runs; archives are for table, "
+            "figure, compare, report and notebooks"
+        )
+    return f"{path} is no folder of runs; `loopscope run GRID --out {path}` makes one"
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The mapping in a file; None where the file is missing or holds none."""
     try:

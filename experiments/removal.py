@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.claim import Claim
 from experiments.conditions import Condition, chosen_runs
 from experiments.errors import LoopscopeError
-from experiments.files import write_json
+from experiments.files import no_folder, write_json
 from experiments.machine import bytes_text
 from experiments.records import is_name
 from experiments.results import load_runs
@@ -40,7 +40,7 @@ def candidates(out: Path, conditions: Sequence[Condition]) -> list[Candidate]:
     import pandas as pd
 
     if not out.is_dir():
-        raise LoopscopeError(f"{out} is no folder of runs")
+        raise LoopscopeError(no_folder(out))
     check_output(out)
     if not conditions:
         raise LoopscopeError("say which runs with --where, such as --where status=failed")

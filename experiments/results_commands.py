@@ -97,9 +97,10 @@ def rm(
 
 def _check_folder(out: Path) -> None:
     from experiments.errors import LoopscopeError
+    from experiments.files import no_folder
 
     if not out.is_dir():
-        raise LoopscopeError(f"{out} is no folder of runs")
+        raise LoopscopeError(no_folder(out))
 
 
 def _tell(built: "Built") -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import LoopscopeError
+from experiments.files import no_folder
 from experiments.progress import duration
 from experiments.store import RunFolder, State, run_folders
 from experiments.summary import aligned
@@ -34,9 +35,7 @@ class Watched:
             LoopscopeError: there is no folder.
         """
         if not self.out.is_dir():
-            raise LoopscopeError(
-                f"{self.out} is no folder; `loopscope run GRID --out {self.out}` makes one"
-            )
+            raise LoopscopeError(no_folder(self.out))
         rows, states = [], Counter[State]()
         for folder in run_folders(self.out):
             row = self.done.get(folder.run_id) or _row(folder)

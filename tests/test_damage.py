@@ -284,7 +284,7 @@ def test_a_reader_between_two_replacements_finds_the_one_before(
     folder.checkpoint_path.unlink()
     assert read_checkpoint(folder)["step"] == step - 1
     folder.previous_checkpoint_path.unlink()
-    with pytest.raises(LoopscopeError, match=f"{folder.path} has no checkpoint; remove"):
+    with pytest.raises(LoopscopeError, match=f"{folder.path} has no checkpoint; run its grid"):
         read_checkpoint(folder)
 
 

@@ -48,6 +48,17 @@ def test_both_formats_hold_the_trained_weights(tmp_path, monkeypatch):
     assert torch.equal(load_ouro(ouro)(tokens).logits(), model(tokens).logits())
 
 
+@pytest.mark.parametrize(
+    ("format", "name"), [((), ".safetensors"), (("--format", "ouro"), "-ouro.safetensors")]
+)
+def test_files_are_named_after_the_run(format, name, tmp_path, monkeypatch, capsys):
+    run_id = run_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert command(monkeypatch, "export", run_id, "--out", ".", *format) == 0
+    assert capsys.readouterr().out.strip() == f"{run_id}{name}"
+    assert (tmp_path / f"{run_id}{name}").is_file()
+
+
 def test_only_what_was_exported_is_replaced(tmp_path, monkeypatch, capsys):
     run_id = run_of(tmp_path)
     path, checkpoint = tmp_path / "m.safetensors", tmp_path / run_id / "checkpoint.pt"

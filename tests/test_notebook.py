@@ -95,7 +95,7 @@ def test_a_run_without_weights_has_its_world_but_no_model() -> None:
     documents = [t.sample(generator(1, Stream.EVALUATION), 8).tokens for t in (task, same)]
     assert (documents[0] == documents[1]).all(), "one seed, one world"
     before = listing(INSIDE)
-    with pytest.raises(LoopscopeError, match="has no checkpoint; remove"):
+    with pytest.raises(LoopscopeError, match="came without its weights .*shipped"):
         probe_run(INSIDE, run_id, Accuracy())
     assert listing(INSIDE) == before
 

@@ -212,6 +212,9 @@ def test_only_folders_of_runs_are_touched(tmp_path: Path) -> None:
     assert "is no folder of runs" in str(found.exception)
     (tmp_path / "thesis").mkdir()
     assert "has no run with" in str(rm(tmp_path, "k=1", yes=True).exception)
+    (tmp_path / "mine.zip").write_bytes(b"PK")
+    found = rm(tmp_path / "mine.zip", "k=1", yes=True)
+    assert "archives are for table, figure, compare, report" in str(found.exception)
 
 
 def test_index_and_archive_are_commands(out: Path, tmp_path: Path) -> None:
@@ -226,4 +229,4 @@ def test_index_and_archive_are_commands(out: Path, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["table", str(tmp_path / "runs.zip")])
     assert found.exit_code == 0 and "9 runs read from the archive" in found.stderr
     found = CliRunner().invoke(app, ["index", str(tmp_path / "runs.zip")])
-    assert "is no folder of runs" in str(found.exception)
+    assert "is a file, and this needs the folder of the runs" in str(found.exception)

@@ -182,5 +182,5 @@ def test_where_the_start_failed_the_reason_says_so(tmp_path: Path) -> None:
         train(second.config, folder)
     assert before.checkpoint_path.read_bytes() == whole[:-100], "it is another run's"
     before.checkpoint_path.unlink()
-    with pytest.raises(LoopscopeError, match=f"{before.path} has no checkpoint"):
+    with pytest.raises(LoopscopeError, match=f"{before.path} came without its weights"):
         train(second.config, folder)

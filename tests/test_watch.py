@@ -72,6 +72,9 @@ def test_on_a_terminal_the_table_is_drawn_again(tmp_path: Path) -> None:
 def test_watching_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(LoopscopeError, match="is no folder"):
         watch_status(tmp_path / "absent", 0.1)
+    (tmp_path / "mine.zip").write_bytes(b"PK")
+    with pytest.raises(LoopscopeError, match="is a file, .* archives are for table, figure"):
+        status_text(tmp_path / "mine.zip")
 
 
 def test_a_finished_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
