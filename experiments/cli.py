@@ -1,6 +1,7 @@
 """The command `loopscope`. Everything heavy is imported by the command that needs it."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import typer
@@ -21,7 +22,6 @@ from experiments.export import export
 from experiments.options import RUNS, Out, Overrides
 
 app = typer.Typer(
-    help="What does a transformer gain when it runs the same layers several times?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,7 +29,23 @@ app = typer.Typer(
 )
 
 
-@app.command()
+def _version(wanted: bool) -> None:
+    if wanted:
+        from experiments.versions import release
+
+        typer.echo(f"loopscope {release()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What does a transformer gain when it runs the same layers several times?"""
+
+
 def sample(
     task: Annotated[
         str, typer.Argument(metavar="TASK", help="a kind of task, a file.py:Class or a grid")
@@ -51,7 +67,6 @@ def sample(
     typer.echo("\n\n\n".join(texts))
 
 
-@app.command()
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")],
     second: Annotated[str, typer.Argument(metavar="RUN")],
@@ -67,7 +82,6 @@ def diff(
     typer.echo(aligned([head, *rows]) if rows else "the same configuration")
 
 
-@app.command()
 def schema(
     of: Annotated[Literal["grid", "run"], typer.Argument(help="what to describe")] = "grid",
 ) -> None:
@@ -80,22 +94,37 @@ def schema(
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
 
 
-app.command()(run_commands.run)
-app.command()(plan_commands.plan)
-app.command()(plan_commands.calibrate)
-app.command()(watch_commands.status)
-app.command()(watch_commands.logs)
-app.command()(probe_commands.probe)
-app.command()(results_commands.table)
-app.command()(figure_commands.figure)
-app.command()(results_commands.index)
-app.command()(results_commands.archive)
-app.command()(results_commands.rm)
-app.command()(verdict_commands.compare)
-app.command()(report_commands.report)
-app.command()(export)
-app.command("export-data")(data_commands.export_data)
-app.add_typer(data_commands.bench, name="bench")
+#: panel of the help -> its commands, both in the order in which one needs them
+PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "Before training": {
+        "sample": sample,
+        "schema": schema,
+        "plan": plan_commands.plan,
+        "calibrate": plan_commands.calibrate,
+    },
+    "Running": {
+        "run": run_commands.run,
+        "status": watch_commands.status,
+        "logs": watch_commands.logs,
+        "probe": probe_commands.probe,
+        "rm": results_commands.rm,
+    },
+    "Results": {
+        "table": results_commands.table,
+        "figure": figure_commands.figure,
+        "compare": verdict_commands.compare,
+        "report": report_commands.report,
+        "diff": diff,
+        "index": results_commands.index,
+        "archive": results_commands.archive,
+    },
+    "For other programs": {"export": export, "export-data": data_commands.export_data},
+}
+
+for _panel, _commands in PANELS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(data_commands.bench, name="bench", rich_help_panel="Speed of this machine")
 
 
 def main() -> None:

@@ -59,7 +59,8 @@ def figures_asked(
         LoopscopeError: there is no such grid, or it lists no figures.
     """
     from experiments.figures.figure import Figure
-    from experiments.plugins import choices
+    from experiments.grid import UnknownGrid
+    from experiments.plugins import choices, nearest
     from experiments.store import OUTPUT_FILE
 
     kinds = choices(Figure, "experiments.figures")
@@ -69,7 +70,16 @@ def figures_asked(
             found = _of_results(first, out, known=first in kinds)
             if found:
                 return out, found
-    return None, _of_grid(first, others)
+    try:
+        return None, _of_grid(first, others)
+    except UnknownGrid as error:
+        if first in kinds:
+            raise LoopscopeError(
+                f"{first} is a figure: `loopscope figure {first} OUT` draws it, of the runs in OUT"
+            ) from error
+        names = ", ".join(kinds)
+        hint = nearest(first, kinds)
+        raise LoopscopeError(f"{error}; nor is it a figure{hint}; figures are {names}") from error
 
 
 def _of_results(name: str, out: Path, *, known: bool) -> dict[str | None, list[dict[str, Any]]]:

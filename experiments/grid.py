@@ -73,6 +73,10 @@ class Grid:
         return found
 
 
+class UnknownGrid(LoopscopeError):
+    """A name that is neither a shipped grid nor the path of a file."""
+
+
 def find_grid(name_or_path: str) -> Path:
     """The file of a shipped grid, or the path itself.
 
@@ -87,7 +91,7 @@ def find_grid(name_or_path: str) -> Path:
         return shipped[name_or_path]
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise LoopscopeError(f"there is no file {path}")
-    raise LoopscopeError(
+    raise UnknownGrid(
         f"there is no grid {name_or_path!r}{nearest(name_or_path, shipped)}; shipped are "
         f"{', '.join(shipped)}; a path to a YAML file is also possible"
     )

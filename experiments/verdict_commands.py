@@ -7,11 +7,18 @@ import typer
 from experiments.errors import LoopscopeError
 from experiments.options import RUNS, OutArgument, Where
 
+#: of `experiments.verdicts.CLAIMS`, which `--help` has no time to import
+NAMES = (
+    *("capacity-equal", "capacity-different", "capacity-better"),
+    *("manipulation-equal", "manipulation-different", "manipulation-better"),
+    "needs-fewer-steps",
+)
+
 
 def compare(
     out: OutArgument = RUNS,
     claim: Annotated[
-        str, typer.Option(help="such as capacity-equal, manipulation-better, needs-fewer-steps")
+        str, typer.Option(help=f"needed; one of {', '.join(NAMES)}", show_default=False)
     ] = "",
     between: Annotated[
         tuple[str, str] | None,
@@ -22,7 +29,11 @@ def compare(
     grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
     margin: Annotated[
         float | None,
-        typer.Option(min=0, help="that counts as equal; default 0.1 bits per parameter, 0.05"),
+        typer.Option(
+            min=0,
+            help="of a claim -equal: a difference below it does not matter; default: 0.1 bits per "
+            "parameter of capacity, 0.05 of accuracy",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
@@ -38,9 +49,10 @@ def compare(
     from experiments.verdicts import CLAIMS, judge
 
     if claim not in CLAIMS:
-        raise LoopscopeError(
-            f"--claim {claim!r}{nearest(claim, CLAIMS)}: it is one of {', '.join(CLAIMS)}"
+        given = (
+            f"--claim {claim!r}{nearest(claim, CLAIMS)}: it" if claim else "--claim is needed: it"
         )
+        raise LoopscopeError(f"{given} is one of {', '.join(CLAIMS)}")
     wanted = CLAIMS[claim]
     if margin is not None:
         if wanted.relation != "equal" or margin == 0:

@@ -7,6 +7,7 @@ a newer one than ours is refused with one message, never guessed at.
 """
 
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -73,3 +74,11 @@ def read_current(path: Path, kind: str | None = None) -> dict[str, Any] | None:
         return None if data is None else current(data, path, kind or path.name)
     except ValueError:
         return None
+
+
+def release() -> str:
+    """The version of this package; `unknown` where it is not installed."""
+    try:
+        return version("loopscope")
+    except PackageNotFoundError:
+        return "unknown"

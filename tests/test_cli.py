@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ from experiments import cli
 from experiments.backends.options import LocalOptions
 from experiments.grid import load_grid
 from experiments.plan import cost, plan, totals
+from experiments.verdict_commands import NAMES
+from experiments.verdicts import CLAIMS
 
 TOY = """\
 title: toy
@@ -79,6 +82,34 @@ assert not heavy, heavy
     assert list(tmp_path.iterdir()) == []
 
 
+# --- help ------------------------------------------------------------------------------------
+
+
+def test_help_has_every_command_in_the_order_of_use(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "--help") == 0
+    text = capfd.readouterr().out
+    names = [name for panel in cli.PANELS.values() for name in panel]
+    places = [text.index(f" {panel} ") for panel in cli.PANELS]
+    assert places == sorted(places) and len(set(names)) == len(names)
+    found = [line.split()[1] for line in text.splitlines() if line[:2] == "│ " and line[2] != " "]
+    assert [name for name in found if name[0] != "-"] == [*names, "bench"]
+    assert command(monkeypatch, "--version") == 0
+    assert capfd.readouterr().out == f"loopscope {version('loopscope')}\n"
+
+
+def test_the_help_of_compare_has_every_claim(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert tuple(CLAIMS) == NAMES
+    monkeypatch.setenv("COLUMNS", "400")
+    assert command(monkeypatch, "compare", "--help") == 0
+    assert f"needed; one of {', '.join(CLAIMS)}" in capfd.readouterr().out
+    assert command(monkeypatch, "compare") == 2
+    assert "--claim is needed: it is one of capacity-equal" in capfd.readouterr().err
+
+
 # --- bad input -------------------------------------------------------------------------------
 
 
@@ -115,7 +146,7 @@ assert not heavy, heavy
         (["figure", "toy.yaml", "plain"], "did you mean 'plane'?"),
         (["probe", "absent", "--probe", "acuracy"], "--probe acuracy: probe: unknown kind"),
         (["probe", "absent", "--probe", "{kind: accuracy, item: 1}"], "did you mean 'items'?"),
-        (["diff", "a", "b", "--out", "absent"], "has no run a"),
+        (["diff", "a", "b", "--out", "absent"], "absent is no folder of runs"),
         (["run", "toy.yaml", "--set", "training.lr=.inf"], "training.lr: should be a finite"),
         (
             ["plan", "my grid.yaml"],

@@ -52,6 +52,19 @@ def test_a_grid_and_figures_are_drawn_as_its_file_lists_them(out: Path) -> None:
         figures_asked("lr_sweep", [])
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("bogus", "there is no grid 'bogus'.* nor is it a figure; figures are .*learning_curves"),
+        ("learning_curvs", "nor is it a figure .did you mean 'learning_curves'"),
+        ("learning_curves", "`loopscope figure learning_curves OUT` draws it"),
+    ],
+)
+def test_what_is_no_grid_may_be_meant_as_a_figure(asked: str, message: str) -> None:
+    with pytest.raises(LoopscopeError, match=message):
+        figures_asked(asked, [])
+
+
 def test_a_folder_of_the_name_of_a_kind_is_no_folder_of_runs(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

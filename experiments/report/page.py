@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -17,6 +16,7 @@ from experiments.report.sections import Results, grid_section, loose_section
 from experiments.report.tables import table_html
 from experiments.report.verdicts import QUESTION, check_claims
 from experiments.results import load_curves, load_runs
+from experiments.versions import release
 
 NOT_DONE, ENVIRONMENT = "not-done", "environment"
 
@@ -106,7 +106,7 @@ def _whole(title: str, body: Html) -> str:
     style, script = (folder.joinpath(f"page.{end}").read_text("utf-8") for end in ("css", "js"))
     return Template(folder.joinpath("page.html").read_text("utf-8")).substitute(
         title=escaped(f"{title} – loopscope"),
-        version=escaped(_version()),
+        version=escaped(release()),
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -118,10 +118,3 @@ def _whole(title: str, body: Html) -> str:
 def _hash(text: str) -> str:
     """As a content security policy names what it allows."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _version() -> str:
-    try:
-        return version("loopscope")
-    except PackageNotFoundError:
-        return "unknown"
