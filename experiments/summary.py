@@ -77,6 +77,16 @@ def panels_of(rows: "pd.DataFrame") -> list[str]:
     return joined(rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
 
 
+def exposures_of(rows: "pd.DataFrame", place: Sequence[str]) -> list[str]:
+    """`100 exposures` where all rows of one `place` agree on it, else empty."""
+    texts = rows["exposures"].map(number)
+    one = texts.groupby([rows[c] for c in place], dropna=False).transform("nunique") == 1
+    known = one & rows["exposures"].notna()
+    return [
+        describe("exposures", n) if k else "" for n, k in zip(rows["exposures"], known, strict=True)
+    ]
+
+
 def axis_columns(runs: "pd.DataFrame") -> list[str]:
     """The columns that hold labels of axes."""
     from experiments.results import COLUMNS

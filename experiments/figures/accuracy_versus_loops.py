@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.figures.figure import Figure, series
+from experiments.figures.figure import Figure, series_over_loops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AccuracyVersusLoops(Figure):
-    """One panel per part; colour is the difficulty, the line what else differs (stored layers)."""
+    """One panel per part; colour is the difficulty, the line k, width and what else differs."""
 
     kind: Literal["accuracy_versus_loops"] = "accuracy_versus_loops"
     split: str = "test"
@@ -30,7 +30,7 @@ class AccuracyVersusLoops(Figure):
         return rows.assign(
             panel=panels_of(rows),
             hue=difficulties_of(rows),
-            series=series(rows, ["part", "component", "n_loops"], ["k"]),
+            series=series_over_loops(rows, ["part", "task", "component"]),
         )
 
     def plot(self, data: "pd.DataFrame") -> "Picture":

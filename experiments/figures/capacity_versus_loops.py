@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from experiments.figures.figure import Figure, series
+from experiments.figures.figure import Figure, series_over_loops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,23 +11,24 @@ if TYPE_CHECKING:
 
 
 class CapacityVersusLoops(Figure):
-    """One panel per part; colour tells apart sizes, exposures and the items shown."""
+    """One panel per part; colour tells apart k, width, exposures and the items shown."""
 
     kind: Literal["capacity_versus_loops"] = "capacity_versus_loops"
     item: str | tuple[str, ...] = "total"
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results import load_runs
-        from experiments.summary import last_loop, panels_of
+        from experiments.summary import exposures_of, joined, last_loop, panels_of
 
         runs = last_loop(load_runs(out, grid))
         rows = self.select(runs, metric="bits_per_parameter", item=self.item)
-        told = series(rows, ["part", "component", "n_loops"], ["k"])
+        told = series_over_loops(rows, ["part", "task", "component"])
         if rows["item"].nunique() > 1:
             told = [
                 f"{t}, {item}" if t else item for t, item in zip(told, rows["item"], strict=True)
             ]
-        return rows.assign(panel=panels_of(rows), hue=told, series="")
+        panel = joined(panels_of(rows), exposures_of(rows, ["part", "task", "component"]))
+        return rows.assign(panel=panel, hue=told, series="")
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from experiments.figures.versus import plot_versus_loops

@@ -46,6 +46,7 @@ class CapacityVersusParameters(Figure):
             numbers_axis,
             title=self.title,
             ceiling=False,
+            aside=False,
         )
         for axes, name in zip(picture.axes, dict.fromkeys(data["panel"]), strict=True):
             rows = data[data["panel"] == name]

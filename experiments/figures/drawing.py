@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from probes.statistics import summarise
@@ -188,15 +189,21 @@ def seeds_note(
     seeds: Iterable[int],
     one: str = "one seed: a demonstration",
     shown: str = "; faint: every seed",
+    more: str = "",
 ) -> None:
-    """Says under the panels what points and bars are, and owns up to a single seed."""
-    counts = sorted(set(seeds))
-    if counts == [1]:
-        text = one
-    else:
-        range_ = "–".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
-        text = f"mean of {range_} seeds with 95 % t interval{shown}"
+    """Says under the panels what points and bars are, owns up to a single seed, and says `more`."""
+    counts = set(seeds)
+    text = one if counts == {1} else f"mean of {seeds_text(counts)} with 95 % t interval{shown}"
+    if more:
+        text += "\n" + fill(more, int(17 * picture.get_figwidth()))
     picture.supxlabel(text, fontsize=7.5, color=GREY, x=0.01, ha="left")
+
+
+def seeds_text(counts: Iterable[int]) -> str:
+    """`1 seed`, `5 seeds`, `1–5 seeds`."""
+    ascending = sorted(counts)
+    ends = dict.fromkeys((ascending[0], ascending[-1]))
+    return f"{'–'.join(map(str, ends))} seed{'s' if ascending[-1] > 1 else ''}"
 
 
 def save(picture: "Picture", data: "pd.DataFrame", stem: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.figures.figure import Figure, series
+from experiments.figures.figure import Figure, series_over_loops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,8 @@ class Extrapolation(Figure):
         ).sort_values(["difficulty", "n_loops"], kind="stable")
         panel = joined(panels_of(rows), difficulties_of(rows))
         trained = [f"{n} loop{'s' if n > 1 else ''} trained" for n in rows["n_loops"]]
-        told = series(rows, ["part", "component", "difficulty", "n_loops", "loop"], ["k"])
+        place = ["part", "task", "component", "difficulty"]
+        told = series_over_loops(rows, place, ["n_loops", "loop"])
         return rows.assign(panel=panel, hue=trained, series=told)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":

@@ -21,7 +21,8 @@ class Plane(Figure):
     """One panel per world and difficulty; a point per architecture, joined in order of loops.
 
     `part` names the parts with questions, `capacity_part` those with stored facts. Runs meet by
-    architecture and seed; their worlds and learning rates differ.
+    architecture and seed; their worlds and learning rates differ. Below the panels stands whose
+    bits they are, and which architectures are left out because only one of the two is measured.
     """
 
     kind: Literal["plane"] = "plane"
@@ -38,24 +39,35 @@ class Plane(Figure):
         stored = self._capacity(runs)
         accuracy = self._accuracy(runs)
         both = stored.merge(accuracy, on=[*ARCHITECTURE, "seed"], how="outer")
-        matched = both.groupby(ARCHITECTURE)[["bits_per_parameter", "accuracy"]].transform("count")
-        both = both[(matched > 0).all(axis=1)]
+        counts = both.groupby(ARCHITECTURE)[["bits_per_parameter", "accuracy"]].transform("count")
+        matched = (counts > 0).all(axis=1)
+        unmatched = both[~matched]
+        alone = _architectures(
+            unmatched.assign(arm=unmatched["arm_x"].combine_first(unmatched["arm_y"]))
+        )
+        both = both[matched]
         if both.empty:
             raise LoopscopeError(
                 "figure plane: no architecture has both bits per parameter and accuracy; "
                 f"capacity has {_architectures(stored)}; accuracy has {_architectures(accuracy)}"
             )
         both["arm"] = both["arm_x"].combine_first(both["arm_y"])
-        return both.drop(columns=["arm_x", "arm_y"])
+        both = both.drop(columns=["arm_x", "arm_y"])
+        both.attrs["left_out"] = alone
+        return both
 
     def _capacity(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+        from experiments.summary import exposures_of, joined, panels_of
+
         own = {"part": self.capacity_part, "where": self.capacity_where, "conditions": ()}
         figure = self.model_copy(update=own)
         rows = figure.select(runs, metric="bits_per_parameter", item="total")
         rows = rows.drop_duplicates("run_id")
-        rows = rows.assign(series=series(rows, ARCHITECTURE, []))
+        place = ["part", "task", "component"]
+        stored_in = joined(panels_of(rows), exposures_of(rows, place))
+        rows = rows.assign(series=series(rows, ARCHITECTURE, []), stored_in=stored_in)
         return rows.rename(columns={"value": "bits_per_parameter"})[
-            [*ARCHITECTURE, "seed", "arm", "series", "bits_per_parameter", "ceiling"]
+            [*ARCHITECTURE, "seed", "arm", "series", "stored_in", "bits_per_parameter", "ceiling"]
         ]
 
     def _accuracy(self, runs: "pd.DataFrame") -> "pd.DataFrame":
@@ -100,8 +112,17 @@ class Plane(Figure):
         if self.title:
             picture.suptitle(self.title, fontsize=10.5)
         legend(picture, [*entries, ("floor", {"color": GREY, **FLOOR})])
-        seeds_note(picture, data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique())
+        seeds = data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique()
+        seeds_note(picture, seeds, more=_origin(data))
         return picture
+
+
+def _origin(data: "pd.DataFrame") -> str:
+    """Whose bits stand on x, and what is not drawn."""
+    stored = "; ".join(dict.fromkeys(data["stored_in"].dropna()))
+    text = f"x: {stored}, the runs with the layers, loops, width and seed of y's"
+    left_out = data.attrs.get("left_out")
+    return f"{text}; only one of the two measured, not drawn: {left_out}" if left_out else text
 
 
 def _architectures(rows: "pd.DataFrame") -> str:

@@ -60,7 +60,13 @@ class SampleEfficiency(Figure):
 
         labels = ("distinct training questions", "held-out accuracy")
         return plot_versus(
-            data, "mean_questions", labels, numbers_axis, title=self.title, bounded=True
+            data,
+            "mean_questions",
+            labels,
+            numbers_axis,
+            title=self.title,
+            bounded=True,
+            aside=False,
         )
 
 

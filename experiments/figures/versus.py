@@ -14,12 +14,17 @@ from experiments.figures.drawing import (
     panels,
     seeds_and_mean,
     seeds_note,
+    seeds_text,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+
+#: share of its place on the x axis by which a series may at most be moved aside
+ASIDE = 0.08
 
 
 def plot_versus_loops(
@@ -38,6 +43,7 @@ def plot_versus(
     title: str | None,
     bounded: bool = False,
     ceiling: bool = True,
+    aside: bool = True,
 ) -> "Picture":
     """`value` against column `x`: a panel per `panel`, colours by `hue`, lines by `series`.
 
@@ -46,17 +52,20 @@ def plot_versus(
 
     Args:
         axis: shapes the x axis, given the values on it.
+        aside: series are moved sideways so that they do not hide each other, which is for an axis
+            of counts: where x is a quantity, a point must stand at its number.
     """
     looks, lines = look(data["hue"]), _lines(data["series"])
     names = list(dict.fromkeys(data["panel"]))
-    picture, grid = panels(names, *labels)
+    seeds = data.groupby(["panel", "hue", "series", x])["run_id"].nunique()
+    picture, grid = panels(_titles(names, seeds), *labels)
     for axes, name in zip(grid, names, strict=True):
         rows = data[data["panel"] == name]
-        _plot_panel(axes, rows, x, looks, lines)
+        _plot_panel(axes, rows, x, looks, lines, ASIDE if aside else 0.0)
         if bounded:
             axes.set_ylim(-0.03, 1.05)
         elif ceiling:
-            _ceiling(axes, rows)
+            _ceiling(axes, rows, looks)
         axis(axes, data[x])
     if title:
         picture.suptitle(title, fontsize=10.5)
@@ -64,8 +73,16 @@ def plot_versus(
         picture,
         _entries(looks, lines, floor=bool(data["floor"].notna().any()), ceiling=not bounded),
     )
-    seeds_note(picture, data.groupby(["panel", "hue", "series", x])["run_id"].nunique())
+    seeds_note(picture, seeds)
     return picture
+
+
+def _titles(names: list[str], seeds: "pd.Series") -> list[str]:
+    """Names of panels, with their seeds where panels differ in them."""
+    told = {name: seeds_text(counts) for name, counts in seeds.groupby(level="panel")}
+    if len(set(told.values())) == 1:
+        return names
+    return [f"{name}\n{told[name]}" for name in names]
 
 
 def _lines(series: "pd.Series") -> dict[Any, tuple[Any, bool]]:
@@ -80,12 +97,14 @@ def _plot_panel(
     x: str,
     looks: dict[Any, tuple[str, str]],
     lines: dict[Any, tuple[Any, bool]],
+    aside: float,
 ) -> None:
     groups = list(rows.groupby(["hue", "series"], sort=False))
+    step = min(0.03, 2 * aside / max(1, len(groups) - 1))
     for i, ((hue, series), group) in enumerate(groups):
         colour, marker = looks[hue]
         line, filled = lines[series]
-        shift = 0.03 * (i - (len(groups) - 1) / 2)
+        shift = step * (i - (len(groups) - 1) / 2)
         seeds_and_mean(
             axes,
             group.drop_duplicates(["run_id", "item", x]),
@@ -103,10 +122,14 @@ def _plot_panel(
     floors(axes, rows.groupby("hue", sort=False)["floor"].mean().to_dict(), looks)
 
 
-def _ceiling(axes: "Axes", rows: "pd.DataFrame") -> None:
-    """The largest possible value, which saturated arms reach together."""
-    for value in sorted(set(rows.groupby(["hue", "n_loops"])["ceiling"].mean().round(2))):
-        axes.axhline(value, color=GREY, linestyle=":", linewidth=1.0)
+def _ceiling(axes: "Axes", rows: "pd.DataFrame", looks: dict[Any, tuple[str, str]]) -> None:
+    """The largest possible values, each in the colour that it is of; grey: of several."""
+    most = rows.groupby(["hue", "n_loops"], sort=False)["ceiling"].mean().round(2).dropna()
+    for value, of in most.groupby(most):
+        hues = of.index.get_level_values("hue").unique()
+        alone = len(hues) == 1 and rows["hue"].nunique() > 1
+        colour = looks[hues[0]][0] if alone else GREY
+        axes.axhline(value, color=colour, linestyle=":", linewidth=1.0)
 
 
 def _entries(
