@@ -8,6 +8,8 @@ an idle machine. On a GPU it is wall time.
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,12 +61,15 @@ class TimeModel:
     Attributes:
         coefficients: seconds per step, block call, FLOP, value and update.
         worst: largest factor between fit and measurement among the shapes.
+        overhead: seconds that a command takes to start a worker and, once its runs are done, to
+            load what draws tables and figures.
         origin: what it comes from, for people.
     """
 
     coefficients: tuple[float, ...]
     worst: float = 1.0
     origin: str = ""
+    overhead: float = 0.0
 
     def seconds(self, work: Work) -> float:
         return sum(c * x for c, x in zip(self.coefficients, work.counts, strict=True))
@@ -102,6 +107,8 @@ def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
         samples.append((work, seconds))
         task, batch, width, _, core, loops = shape
         yield f"{task['kind']} batch {batch}, {core}⊗{loops}, width {width}: {1e3 * seconds:.2f} ms"
+    overhead = overhead_seconds(device)
+    yield f"starting a worker, and drawing at the end: {overhead:.1f} s"
     model = fit(samples)
     path = cache_path(device)
     known = _known(path)
@@ -109,6 +116,7 @@ def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
     measured = {
         "coefficients": model.coefficients,
         "worst": model.worst,
+        "overhead": overhead,
         "torch": version("torch"),
         "samples": [[*work.counts, seconds] for work, seconds in samples],
     }
@@ -162,6 +170,23 @@ def _timed_step(trainer: "Trainer") -> float:
     return elapsed
 
 
+def overhead_seconds(device: str) -> float:
+    """What starting a worker takes on this device, and what draws tables and figures.
+
+    On a CPU processor time, as that of the steps; on a GPU wall time.
+    """
+    touch = f"import experiments.train, torch; torch.zeros(1, device={device!r})"
+    found = 0.0
+    for code in (touch, "import pandas, seaborn, experiments.run_commands"):
+        wall, before = time.perf_counter(), os.times()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        after = os.times()
+        cpu = after.children_user + after.children_system
+        cpu -= before.children_user + before.children_system
+        found += cpu if device == "cpu" else time.perf_counter() - wall
+    return found
+
+
 def load_calibration(device: str, precision: str = "fp32") -> TimeModel | None:
     """What was measured on this device; None if nothing was, or it cannot be read."""
     try:
@@ -176,7 +201,8 @@ def load_calibration(device: str, precision: str = "fp32") -> TimeModel | None:
         if not any(coefficients) or not _plausible(worst):
             return None
         origin = f"calibrated {device_name(device)}, {precision}, torch {found['torch']}"
-        return TimeModel(coefficients, worst, origin)
+        overhead = float(found.get("overhead", 0.0))  # older calibrations did not measure it
+        return TimeModel(coefficients, worst, origin, overhead if _plausible(overhead) else 0.0)
     except (OSError, KeyError, TypeError, ValueError):
         return None
 

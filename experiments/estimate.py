@@ -63,6 +63,11 @@ class Estimator:
         factors = [f.seconds / model.seconds(f.work) for f in same if model.seconds(f.work)]
         return model.seconds(work) * (median(factors) if factors else 1.0)
 
+    def overhead(self, config: RunConfig) -> float:
+        """Seconds that starting and drawing take, once for a command; 0 where it is not known."""
+        model = self.models.get(config.training.precision)
+        return 0.0 if model is None else model.overhead
+
     @property
     def origin(self) -> str:
         """Where the times come from, for people."""

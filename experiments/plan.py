@@ -35,6 +35,7 @@ class Planned:
         measured: seconds that a run took that is done, where it ran on this device.
         memory, disk: bytes.
         start: the run whose weights it starts from.
+        overhead: seconds of starting a worker and of drawing, once however many runs there are.
     """
 
     run_id: str
@@ -47,6 +48,7 @@ class Planned:
     memory: int = 0
     disk: int = 0
     start: str | None = None
+    overhead: float = 0.0
 
 
 def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
@@ -76,7 +78,10 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
         config, work = configs[run_id], works[run_id]
         guess = estimator.calibrated if state == "done" else estimator.seconds
         disk = disk_bytes(config, needed)
-        runs[run_id] = (state, needed, guess(config, work), took, memory, disk, config.start)
+        runs[run_id] = (
+            *(state, needed, guess(config, work), took),
+            *(memory, disk, config.start, estimator.overhead(config)),
+        )
     return [Planned(p.run_id, p.part, p.labels, *runs[p.run_id]) for p in grid.points]
 
 
@@ -128,7 +133,7 @@ def as_json(
 def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]:
     """Over runs, each counted once; times None where one of a run to do is not known.
 
-    `seconds_with_workers` is the time until the last run ends, by the number of workers.
+    `seconds_with_workers` is the time until a command ends, by the number of workers.
     """
     unique = {point.run_id: point for point in planned}
     runs, todo = unique.values(), [r for r in unique.values() if r.status != "done"]
@@ -137,7 +142,8 @@ def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]
     starts = {r.run_id: r.start for r in todo}
     here = len(gpus()) or available_cores()
     counts = [workers] if workers else sorted({1, here, 2 * here, 4 * here})
-    spans = {n: makespan(seconds, starts, n) for n in counts if seconds and complete}
+    overhead = max((r.overhead for r in todo), default=0.0)
+    spans = {n: overhead + makespan(seconds, starts, n) for n in counts if seconds and complete}
     ratios = [r.seconds / r.measured for r in runs if r.measured and r.seconds]
     return {
         "points": len(planned),

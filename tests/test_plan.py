@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +131,17 @@ def test_runs_on_this_device_correct_the_calibration() -> None:
     assert without.seconds(config(), work) == pytest.approx(4)
 
 
+def test_starting_and_drawing_count_once_however_many_runs(cache: Path, tmp_path: Path) -> None:
+    planned = [replace(p, seconds=2.0) for p in plan(load_grid("quick"), tmp_path)]
+    without = totals(planned, 3)["seconds_with_workers"][3]
+    slow = [replace(p, overhead=5.0) for p in planned]
+    assert without == 6 and totals(slow, 3)["seconds_with_workers"][3] == 11
+    assert totals([replace(p, status="done") for p in slow], 3)["seconds_with_workers"] == {}
+    model = TimeModel((0.1, 0, 0, 0, 0), overhead=4.0)
+    assert Estimator("cpu", {"fp32": model}).overhead(config()) == 4.0
+    assert Estimator("cpu").overhead(config()) == 0.0
+
+
 def test_a_calibration_is_of_its_device_and_version(cache: Path) -> None:
     assert load_calibration("cpu") is None
     path = cache_path("cpu")
@@ -158,9 +171,12 @@ def test_calibrating_measures_real_steps(cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(calibration, "SHAPES", calibration.SHAPES[:2])
     monkeypatch.setattr(calibration, "SECONDS", 0.0)
     lines = list(calibration.calibrate())
-    assert len(lines) == 3 and str(cache_path("cpu")) in lines[-1]
+    assert len(lines) == 4 and str(cache_path("cpu")) in lines[-1]
     model = load_calibration("cpu")
     assert model is not None
+    alone = "import time, experiments.train, pandas; print(time.process_time())"
+    found = subprocess.run([sys.executable, "-c", alone], capture_output=True, check=True)
+    assert 0.6 < model.overhead / float(found.stdout) < 6, "two processes and what draws"
     (sample, _) = json.loads(cache_path("cpu").read_text())["precision"]["fp32"]["samples"]
     assert model.seconds(Work(*sample[:-1])) == pytest.approx(sample[-1], rel=0.5)
 
