@@ -92,13 +92,18 @@ def are_measurements(rows: Any) -> bool:
 
 def is_line(line: dict[str, Any]) -> bool:
     """Whether a line of metrics.jsonl, other than the first, can be rows of a table of results."""
-    growth = line.get("growth") or {}
+    growth = line.get("growth") or {}  # besides its losses it says from what to what, and how
     plain = {k: v for k, v in line.items() if k.partition(".")[0] in ("loss", "exit", *LOGGED)}
     return (
         line.get("step") is not None
         and _fits(line["step"], "whole")
         and isinstance(growth, dict)
-        and all(_fits(value, "number") for value in (*plain.values(), *growth.values()))
+        and all(_fits(value, "number") for value in plain.values())
+        and all(
+            _fits(value, "number")
+            for key, value in growth.items()
+            if key.endswith(("_before", "_after"))
+        )
         and are_measurements(line.get("measurements", []))
     )
 
