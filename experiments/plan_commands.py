@@ -30,6 +30,7 @@ def plan(
 
     from experiments import plan as planning
     from experiments.grid import load_grid
+    from experiments.held_out import leaks
     from experiments.machine import gpus
     from experiments.store import check_output
 
@@ -48,6 +49,8 @@ def plan(
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
         typer.echo(planning.as_text(loaded, planned, workers, shares))
+    for warning in leaks(loaded.runs.values()):
+        typer.echo(warning, err=True)
 
 
 def calibrate(

@@ -14,6 +14,7 @@ from experiments.config import RunConfig, spans
 from experiments.errors import LoopscopeError
 from experiments.executor import Executor
 from experiments.files import read_json
+from experiments.held_out import leaks
 from experiments.memory import run_memory
 from experiments.mirrors import Mirrors
 from experiments.progress import Progress
@@ -100,7 +101,9 @@ def run_grid(
     for folder in folders:  # one that is done may have lost its config
         for damaged in folder.freeze(configs[folder]):
             tell(damaged)
-    if progress:
+    if display:
+        for warning in leaks(configs[folder] for folder in todo):
+            display.tell(warning)
         _say_what_stays({folder: configs[folder] for folder in folders}, given_up)
     copies.tell = tell
     waves = _waves(todo, configs)
