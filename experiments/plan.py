@@ -12,6 +12,7 @@ from experiments.estimate import Estimator, Finished, disk_bytes, measured_secon
 from experiments.grid import Grid
 from experiments.machine import bytes_text, gpus
 from experiments.memory import possible_memory
+from experiments.probe_costs import measuring_work
 from experiments.progress import duration
 from experiments.schedule import makespan, share_of
 from experiments.store import RunFolder
@@ -65,7 +66,8 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
     works: dict[str, Work] = {}
     for run_id, config in configs.items():
         memory = possible_memory(run_id, config)
-        needed, works[run_id] = cost_and_work(config)
+        needed, training = cost_and_work(config)
+        works[run_id] = training + measuring_work(config, needed, training)
         folder = RunFolder(out / run_id)
         state = folder.state()
         took = measured_seconds(folder, device) if state == "done" else None
