@@ -261,6 +261,9 @@ moves.mark_line(point={"size": 15}).encode(
 ).properties(width=420, height=220)
 
 # %% [markdown]
+# It slows down and does not come to rest: with four loops the state still moves by a tenth of its
+# norm at loop 8 and by some 2 % at loop 32, and at most one question in twelve ends in a fixed point.
+#
 # ## Does it repeat?
 #
 # The committed numbers and the weights belong together: measured again here, the accuracy after
