@@ -3,6 +3,7 @@
 Estimates, from above rather than from below: documents count as long as the longest one.
 """
 
+import operator
 import os
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from experiments.bounds import SMALLER_WORLD
 from experiments.config import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memory, machine_memory
+from experiments.plugins import blame
 from generators.task import Task
 from models.config import LoopedConfig
 from models.counts import count_parameters
@@ -82,9 +84,29 @@ def possible_memory(run_id: str, config: RunConfig) -> int:
 
 @cache
 def _sizes(task_class: type[Task], task_json: str) -> tuple[int, int, int]:
-    """Words of a task's vocabulary, tokens of its longest document and bytes of its world."""
+    """Words of a task's vocabulary, tokens of its longest document and bytes of its world.
+
+    Raises:
+        LoopscopeError: a task from a user's file tells none, or no whole number.
+    """
     task = task_class.model_validate_json(task_json).bind(0)
-    return task.vocabulary_size, task.context_length, task.world_bytes
+    words, longest, world = (
+        _whole(task, name) for name in ("vocabulary_size", "context_length", "world_bytes")
+    )
+    return words, longest, world
+
+
+def _whole(task: Task, name: str) -> int:
+    try:
+        value = getattr(task, name)
+    except Exception as error:
+        raise blame(f"task {task.kind}: its {name}", error) from error
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise LoopscopeError(
+            f"task {task.kind}: its {name} is {value!r}, and a whole number is needed"
+        ) from error
 
 
 def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:

@@ -262,7 +262,8 @@ moves.mark_line(point={"size": 15}).encode(
 
 # %% [markdown]
 # It slows down and does not come to rest: with four loops the state still moves by a tenth of its
-# norm at loop 8 and by some 2 % at loop 32, and at most one question in twelve ends in a fixed point.
+# norm at loop 8 and by some 2 % at loop 32, and at most one question in twelve ends in a fixed
+# point.
 #
 # ## Does it repeat?
 #

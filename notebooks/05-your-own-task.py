@@ -278,8 +278,9 @@ table(far.pivot_table(index=["arm", "difficulty"], columns="item", values="value
 
 # %% [markdown]
 # The last number of each row is the accuracy on this probe's own questions, which are others than
-# the table's; the floor of each is 1 in 5. An arm whose shares are all near the floor follows nothing that this probe looks for; where `after.0` stands out, it
-# answers with the cup that it was told.
+# the table's; the floor of each is 1 in 5. An arm whose shares are all near the floor follows
+# nothing that this probe looks for; where `after.0` stands out, it answers with the cup that it was
+# told.
 #
 # ## Probes of the box know the task as well
 #

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from experiments.config import AnyTask, Frozen, RunConfig
+from experiments.errors import LoopscopeError
+from experiments.memory import run_memory
 from experiments.plugins import choices, kind_of, nearest, path_of
 from generators.multihop import MultiHop
 from generators.task import Task
@@ -192,3 +194,26 @@ def test_the_schema_describes_every_kind() -> None:
 def test_nearest_is_silent_about_strangers() -> None:
     assert nearest("widht", ["width", "heads"]) == " (did you mean 'width'?)"
     assert nearest("zzz", ["width", "heads"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 'x'", "task odd: its context_length is 'x', and a whole number is needed"),
+        ("return {}['no']", r"task odd: its context_length failed in .*odd.py:\d+: KeyError: 'no'"),
+    ],
+)
+def test_a_task_that_cannot_tell_its_sizes_is_named(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from typing import Literal\n"
+        "from generators.multihop import MultiHop\n"
+        "class Odd(MultiHop):\n"
+        "    kind: Literal['odd'] = 'odd'\n"
+        "    @property\n"
+        "    def context_length(self):\n"
+        f"        {body}\n"
+    )
+    with pytest.raises(LoopscopeError, match=message):
+        run_memory(config(f"{tmp_path}/odd.py:Odd"))
