@@ -59,7 +59,7 @@ def recomputing(
     width: int,
     numbers: Sequence[int] = (1, 2, 4, 8),
 ) -> Iterator[tuple[str, ...]]:
-    """Rows as `RECOMPUTE_HEAD` names them: what recomputing every loop costs, and saves.
+    """Rows as `RECOMPUTE_HEAD` names them: what recomputing costs, and saves.
 
     Memory is what the forward pass keeps for the backward pass; on a GPU the peak of a step.
     Time is that with recomputation through that without, the median over rounds of both.

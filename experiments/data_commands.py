@@ -11,6 +11,12 @@ bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
 
 
 Device = Annotated[str, typer.Option(help="cpu, or cuda", callback=check_device)]
+Precision = Annotated[Literal["fp32", "bf16"], typer.Option()]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shapes", metavar="SHAPE", help="a width, or a grid; repeatable"),
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")]
 
 
 def export_data(
@@ -76,20 +82,17 @@ def generators(
 
 @bench.command()
 def train(
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--shapes", metavar="SHAPE", help="a width, or a grid; repeatable"),
-    ] = None,
+    shapes: Shapes = None,
     scaling: Annotated[
         bool, typer.Option("--scaling", help="time of a step by loops and tokens, fitted")
     ] = False,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="memory and time with every loop recomputed")
+        bool, typer.Option("--recompute", help="memory and time with loops recomputed")
     ] = False,
-    precision: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
+    precision: Precision = "fp32",
     device: Device = "cpu",
     seconds: Annotated[float, typer.Option(min=0.01, help="for each shape")] = 30.0,
-    file: Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")] = None,
+    file: JsonFile = None,
 ) -> None:
     """Speed of a training step beside a plain loop and, with the extra hf, a Llama."""
     from experiments import bench_train
@@ -97,7 +100,7 @@ def train(
     from experiments.machine import device_name
     from experiments.summary import aligned
 
-    typer.echo(f"{device_name(device)}; ratios above 1: ours is faster")
+    typer.echo(device_name(device))
     if scaling:
         from experiments.bench_scaling import scaling as measure_scaling
 
@@ -109,8 +112,10 @@ def train(
         from experiments.bench_scaling import RECOMPUTE_HEAD, recomputing
 
         measured = recomputing(device=device, precision=precision, seconds=seconds, width=128)
+        typer.echo("memory kept for the backward pass; x time above 1: recomputing takes longer")
         typer.echo(aligned([RECOMPUTE_HEAD, *measured]))
         return
+    typer.echo("ratios above 1: ours is faster")
     found = []
     for name, config in bench_train.shapes_of(shapes or ["64", "128", "256"], precision).items():
         found.append(bench_train.measure(name, config, device=device, seconds=seconds))
@@ -121,18 +126,15 @@ def train(
 
 @bench.command("stack")
 def stack_(
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--shapes", metavar="SHAPE", help="a width, or a grid; repeatable"),
-    ] = None,
+    shapes: Shapes = None,
     stack: Annotated[
         list[int] | None,
         typer.Option("--stack", metavar="R", min=2, help="runs in one pass; repeatable"),
     ] = None,
-    precision: Annotated[Literal["fp32", "bf16"], typer.Option()] = "fp32",
+    precision: Precision = "fp32",
     device: Device = "cpu",
     seconds: Annotated[float, typer.Option(min=0.01, help="for each shape and number")] = 10.0,
-    file: Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")] = None,
+    file: JsonFile = None,
 ) -> None:
     """Speed of runs trained in one pass, as with `run --stack`, beside the same one at a time."""
     from experiments import bench_stack

@@ -15,8 +15,7 @@ from experiments.machine import MEMORY_VARIABLE, bytes_text, gpus, largest_memor
 from experiments.plugins import blame
 from generators.task import Task
 from models.config import LoopedConfig
-from models.counts import count_parameters
-from models.model import LONGEST_HALF
+from models.counts import count_parameters, keeps_probabilities
 
 #: bytes of a worker that has imported torch and trains nothing yet
 PROCESS = 500e6
@@ -53,7 +52,7 @@ def run_memory(config: RunConfig) -> int:
         calls = -(-calls // loops)
     experts = model.experts_per_token if model.mlp == "moe" else 1
     kept = PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
-    if longest <= LONGEST_HALF:  # attention keeps its probabilities
+    if keeps_probabilities(longest, half=config.training.precision == "bf16"):
         kept += model.heads * longest
     activations = tokens * calls * kept
     states = tokens * loops * model.width

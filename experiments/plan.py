@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -80,11 +81,19 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
         config, work = configs[run_id], works[run_id]
         guess = estimator.calibrated if state == "done" else estimator.seconds
         disk = disk_bytes(config, needed)
-        runs[run_id] = (
-            *(state, needed, guess(config, work), took),
-            *(memory, disk, config.start, estimator.overhead(config)),
+        runs[run_id] = partial(
+            Planned,
+            run_id,
+            status=state,
+            cost=needed,
+            seconds=guess(config, work),
+            measured=took,
+            memory=memory,
+            disk=disk,
+            start=config.start,
+            overhead=estimator.overhead(config),
         )
-    return [Planned(p.run_id, p.part, p.labels, *runs[p.run_id]) for p in grid.points]
+    return [runs[point.run_id](point.part, point.labels) for point in grid.points]
 
 
 def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
+from models.counts import keeps_probabilities
 from models.kernels import Angles, Rotation, worthwhile
 from models.mlp import MLP, MixtureOfExperts, Routed
 from models.norms import RMSNorm
 from models.positions import RotaryTable, rotate
 from models.replicas import linear
-from models.short_attention import causal, is_short, short_attention
+from models.short_attention import causal, short_attention
 
 if TYPE_CHECKING:
     from models.passes import Recall
@@ -63,7 +64,8 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(B, -1, D))
 
     def _keeps_probabilities(self, q: Tensor, k: Tensor) -> bool:
-        return worthwhile(self, q) and is_short(k)
+        short = keeps_probabilities(k.shape[1], half=k.element_size() < 4)
+        return short and worthwhile(self, q)
 
     def _turned(self, x: Tensor, table: RotaryTable | None) -> Tensor:
         """[B, H, T, D/H] of x [B, T, D], turned to the positions of a table."""

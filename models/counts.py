@@ -8,6 +8,15 @@ rotary positions and element-wise functions are left out, as is usual (2001.0836
 from models.config import LoopedConfig
 from models.model import BACKWARD
 
+#: tokens up to which attention that keeps its probabilities is no slower than torch's on a CPU, in
+#: full and in half precision (experiments/LOG.md)
+LONGEST, LONGEST_HALF = 64, 512
+
+
+def keeps_probabilities(tokens: int, *, half: bool) -> bool:
+    """Whether attention in documents of so many tokens keeps them while it trains on a CPU."""
+    return tokens <= (LONGEST_HALF if half else LONGEST)
+
 
 def _mlp_parameters(config: LoopedConfig, experts: int) -> int:
     """Of one layer's MLP, or of its router and `experts` experts."""

@@ -18,6 +18,7 @@ from models.interface import LoopedModel
 from models.norms import RMSNorm
 from models.outputs import LoopOutputs, Positions
 from models.passes import Hook, Memory, Pass, no_hook
+from models.short_attention import causal
 
 #: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
 OUTER_STD = 0.02
@@ -31,10 +32,9 @@ Intervention = tuple[str, Callable[[Tensor], Tensor]]
 def causal_mask(attention_mask: Tensor) -> Tensor:
     """bool[B, 1, T, T]: what each token sees, given the tokens that may be seen, bool[B, T]."""
     T = attention_mask.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=attention_mask.device).tril()
+    seen = causal(T, attention_mask.device) & attention_mask[:, None, None, :]
     # a padded query may see itself, so that its softmax is not empty
-    own = torch.eye(T, dtype=torch.bool, device=attention_mask.device)
-    return (causal & attention_mask[:, None, None, :]) | own
+    return seen | torch.eye(T, dtype=torch.bool, device=attention_mask.device)
 
 
 class LoopedTransformer(LoopedModel):

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 #: a backward pass costs about two forward passes
 BACKWARD = 2
-#: tokens up to which attention that keeps its probabilities is no slower than torch's on a CPU
-#: (2 to 4 heads of 16 to 64, one thread), in half precision and in others
-LONGEST, LONGEST_HALF = 64, 512
 
 
 class ModelConfig(BaseModel, ABC):

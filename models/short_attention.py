@@ -15,13 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from models.kernels import Angles, turn
-from models.model import LONGEST, LONGEST_HALF
 from models.positions import RotaryTable
-
-
-def is_short(x: Tensor) -> bool:
-    """Whether x [B, T, …] has few enough tokens."""
-    return x.shape[1] <= (LONGEST_HALF if x.element_size() < 4 else LONGEST)
 
 
 def causal(T: int, device: torch.device) -> Tensor:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, asks, before, having, named, questions, refused
+from probes.questions import QuestionProbe, asks, before, having, lacks, named, questions, refused
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -121,11 +120,7 @@ class Interchange(QuestionProbe):
         known = ["all", *named(task, self.split).spans]
         for name in self.swap:
             if name not in known:
-                yield (
-                    "swap",
-                    f"{task.kind} has no span {name!r}{nearest(name, known)}; it has "
-                    f"{', '.join(known)}",
-                )
+                yield "swap", lacks(task, "span", name, known)
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Rows per difficulty of two and more hops, loop after loop.

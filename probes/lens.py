@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
 import numpy as np
 from pydantic import Field
 
-from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from models.config import LoopedConfig
@@ -26,6 +25,7 @@ from probes.questions import (
     final_span,
     floor_of,
     having,
+    lacks,
     named,
     refused,
 )
@@ -101,8 +101,7 @@ class Lens(QuestionProbe):
             return
         known = list(named(task, self.split).spans)
         if self.span not in known:
-            hint = nearest(self.span, known)
-            yield "span", f"{task.kind} has no span {self.span!r}{hint}; it has {', '.join(known)}"
+            yield "span", lacks(task, "span", self.span, known)
 
     def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
         super().check_model(model, task, objective)

@@ -14,11 +14,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, final_span, named, refused
+from probes.questions import QuestionProbe, final_span, lacks, named, refused
 from probes.states import hooks_of, states_at
 from probes.statistics import summarise, wilson_interval
 
@@ -129,11 +128,7 @@ class Linear(QuestionProbe):
         known = [*named(task, self.split).latents, ANSWER]
         for target in self.targets:
             if target not in known:
-                yield (
-                    "targets",
-                    f"{task.kind} has no latent {target!r}{nearest(target, known)}; it has "
-                    f"{', '.join(known)}",
-                )
+                yield "targets", lacks(task, "latent", target, known)
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """All rows.

@@ -4,12 +4,13 @@ Legend: B documents.
 """
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from probes.probe import Probe, Subject
@@ -62,6 +63,11 @@ def refused(task: Task, split: str, difficulty: int | None = None) -> str | None
     except ValueError as error:
         return str(error)
     return None
+
+
+def lacks(task: Task, what: str, name: str, known: Sequence[str]) -> str:
+    """That a task has no `what` of a name, and what it has."""
+    return f"{task.kind} has no {what} {name!r}{nearest(name, known)}; it has {', '.join(known)}"
 
 
 def named(task: Task, split: str) -> Batch:

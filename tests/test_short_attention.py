@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.config import LoopedConfig
-from models.model import LONGEST, LONGEST_HALF
+from models.counts import LONGEST, LONGEST_HALF, keeps_probabilities
 from models.positions import RotaryTable, rotary_table, rotate
-from models.short_attention import causal, is_short, short_attention
+from models.short_attention import causal, short_attention
 
 B, T, H, D = 3, 7, 2, 12
 OF_EACH = torch.tensor([[0, 4], [2, 6], [1, 1]])
@@ -124,6 +124,11 @@ def test_only_short_documents_in_training_use_it(monkeypatch: pytest.MonkeyPatch
         model(short)
     assert not used
     model(short)
-    assert used
-    half = torch.zeros(1, LONGEST_HALF, 4, dtype=torch.bfloat16)
-    assert is_short(half) and not is_short(torch.zeros(1, LONGEST_HALF + 1, 4).bfloat16())
+    assert len(used) == 1
+    with torch.autocast("cpu", torch.bfloat16):
+        model(long)
+        assert len(used) == 2, "half precision keeps them in longer documents"
+        model(torch.ones(1, LONGEST_HALF + 1, dtype=torch.int64))
+    assert len(used) == 2
+    assert keeps_probabilities(LONGEST_HALF, half=True)
+    assert not keeps_probabilities(LONGEST_HALF, half=False)

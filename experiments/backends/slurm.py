@@ -4,7 +4,7 @@ A job that is preempted or reaches its time limit writes a checkpoint and is req
 submitit, with nobody watching. One that is killed outright is missed in Slurm's queue here and
 sent again by the executor; that asks nothing of Slurm's accounting, which many clusters lack.
 submitit keeps what it sends as pickles in OUT/slurm, which only its own jobs and this
-command read; they are removed when a job has ended.
+command read; they are removed when a job has ended well.
 """
 
 import os
