@@ -292,3 +292,23 @@ def test_impossible_sizes_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -
 def test_what_fits_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong(monkeypatch, "24G", model__width=1024) == []
     assert wrong(monkeypatch, "100 MiB", model__width=1024) == ["model"]
+
+
+def test_memory_counts_probabilities_where_attention_keeps_them() -> None:
+    """Documents of 100 tokens are short in half precision alone."""
+    needed = {}
+    for precision in ("fp32", "bf16"):
+        run = RunConfig.model_validate(
+            {
+                "task": {"kind": "random_sequences", "sequences": 64, "length": 99},
+                "model": {"width": 32, "heads": 2, "core": 3, "loops": 2},
+                "training": {
+                    "batch": 16, "precision": precision, "phases": [{"until_step": 1}]
+                },
+            }
+        )  # fmt: skip
+        needed[precision] = run_memory(run)
+    longest = run.task.context_length
+    assert 64 < longest <= 512
+    kept = 16 * longest * (3 * 2) * 2 * longest
+    assert needed["bf16"] - needed["fp32"] == 4 * kept
