@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.store import RunFolder, prepare_output, record_grid, write_json
+import pandas as pd
+from pandas.testing import assert_frame_equal
+
+from experiments.results import load_curves, load_runs
+from experiments.store import RunFolder, Status, prepare_output, record_grid, write_json
 from generators.streams import Stream, generator
 
 LOOPS = (1, 2, 4)
@@ -118,3 +122,26 @@ def _write_questions(out: Path, run_id: str, loops: int, seed: int, noise: float
         lines.append({"step": step, "measurements": accuracies(loops, now, floor)})
     measured = accuracies(loops, {1: 1.0, **top}, floor)
     write_run(out, run_id, config("multihop", loops, seed), measured, metrics=lines)
+
+
+def write_mixed(folder: Path) -> Path:
+    """Done runs, one that failed, one outside every grid, one with nan and torn metrics."""
+    out = write_toy(folder, seeds=1)
+    write_run(out, "failed", config("multihop", 4, 5), metrics=[{"step": 5, "loss": 2.0}])
+    RunFolder(out / "failed").fail("the loss is nan\nat step 120")
+    odd = [{"step": 10, "loss": float("nan"), "exit.1": 0.5}, {"step": 20, "loss": 1}]
+    write_run(out, "loose", config("bios", 1, 7), bits(1, 1 / 3), exposures=50, metrics=odd)
+    RunFolder(out / "loose").write_status(Status(state="done", step=20, reason="“ünïcode”"))
+    return out
+
+
+def frames(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return load_runs(path), load_curves(path)
+
+
+def same(first: tuple[pd.DataFrame, ...], second: tuple[pd.DataFrame, ...]) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert len(one) > 10
+        one, other = one.copy(), other.copy()
+        one.attrs, other.attrs = {}, {}  # what was read is another matter
+        assert_frame_equal(one, other, check_exact=True)
