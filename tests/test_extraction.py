@@ -154,13 +154,13 @@ def test_impossible_requests_say_what_to_do():
 
 def test_accuracy_of_a_model_that_has_learnt_the_answers():
     """Trained on the test questions too, it knows them (dates are three tokens), others less."""
-    task: Task = Extraction(biographies=Biographies(people=12)).bind(0)
+    task: Task = Extraction(biographies=Biographies(people=30)).bind(0)
     model = LoopedConfig(width=48).build(len(task.vocabulary), gate=False, seed=0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    for step in range(160):
-        optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / 160)
+    for step in range(300):
+        optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / 300)
         rng = generator(0, Stream.TRAIN, step)
-        batch = task.sample(rng, 36, split=("train", "test")[step % 2])
+        batch = task.sample(rng, 60, split=("train", "test")[step % 2])
         tokens, mask = torch.from_numpy(batch.tokens).long(), torch.from_numpy(batch.loss_mask)
         logits = model(tokens[:, :-1]).logits()
         loss = cross_entropy(logits[mask[:, 1:]], tokens[:, 1:][mask[:, 1:]])
@@ -171,8 +171,7 @@ def test_accuracy_of_a_model_that_has_learnt_the_answers():
     assert Accuracy.applies(task)
     rows = Accuracy().measure(Subject(model, task, {"total": 1}, 0, torch.device("cpu")))
     right = {split: np.mean([r.value for r in rows if r.split == split]) for split in task.splits}
-    assert right["test"] > 0.9  # of 18; with other last bits of the arithmetic one may be wrong
-    assert right["validation"] < 0.8  # guessed: .1 to .7 with other seeds of the weights
+    assert right["test"] > 0.9 and right["validation"] < 0.6
     dates = {r.split: r.value for r in rows if r.difficulty == 1}
     assert dates["test"] == 1 > dates["validation"]
 
