@@ -1,4 +1,4 @@
-"""What this machine is and how much memory it has; needs no torch."""
+"""What this machine is, how much memory it has, and how many runs it can work on at once."""
 
 import os
 import platform
@@ -96,12 +96,52 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * (BINARY[unit] if found[3] else UNITS[unit]))
 
 
-def bytes_text(size: float) -> str:
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: its affinity, and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = cgroup.read_text().split()
+        allowed = int(quota) // int(period)
+    except (OSError, ValueError):  # no container, or "max"
+        return max(cores or 1, 1)
+    return max(min(cores or 1, allowed), 1)
+
+
+def available_gpus() -> int:
+    """CUDA devices; torch is imported only where there is a driver to ask."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def worker_devices(
+    workers: int | None = None, slots_per_gpu: int = 1, device: str = "auto"
+) -> tuple[str, ...]:
+    """The device of each worker: GPUs in turn where there are some, else the CPU.
+
+    Args:
+        workers: how many; None: as many as there are slots.
+        slots_per_gpu: workers on each GPU; a core has one.
+        device: cpu or cuda for no other; auto: GPUs if there are any.
+
+    Raises:
+        LoopscopeError: workers < 1, or more than the GPUs have slots, or no GPU but one is asked
+            for.
     """
-    >>> bytes_text(1536), bytes_text(24e9), bytes_text(3e18)
-    ('1.54 kB', '24 GB', '3e+06 TB')
-    """
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= 0.9995 * unit:
-            return f"{size / unit:.3g} {name}"
-    return f"{size:.0f} B"
+    if workers is not None and workers < 1:
+        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
+    gpus = 0 if device == "cpu" else available_gpus()
+    if device == "cuda" and not gpus:
+        raise LoopscopeError("GPUs were asked for, but torch finds no CUDA device here")
+    if not gpus:
+        return ("cpu",) * (workers or available_cores())
+    slots = tuple(f"cuda:{i % gpus}" for i in range(gpus * slots_per_gpu))
+    if workers is not None and workers > len(slots):
+        needed = -(-workers // gpus)
+        raise LoopscopeError(
+            f"--workers {workers} is more than {len(slots)} slots on {gpus} GPUs; several runs "
+            f"share a GPU only if asked: --slots-per-gpu {needed}"
+        )
+    return slots[:workers]

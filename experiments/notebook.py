@@ -44,14 +44,14 @@ def reference(name: str) -> Path:
 def show(kind: str, out: Path | str, grid: str | None = None, **options: Any) -> "Image":
     """A figure of the results in `out`, for a cell's last line or `display`.
 
-    Args: as `experiments.figures.draw`, whose files are made elsewhere and thrown away.
+    Args: as `experiments.analysis.figures.draw`, whose files are made elsewhere and thrown away.
 
     Raises:
         LoopscopeError: an unknown kind or option, or results that lack what is to be drawn.
     """
     from IPython.display import Image
 
-    from experiments.figures import draw
+    from experiments.analysis.figures import draw
 
     with TemporaryDirectory() as folder:
         png, *_ = draw(kind, out, grid, folder, **options)
@@ -79,10 +79,10 @@ def compare(
     Raises:
         LoopscopeError: an unknown claim, or results that lack what is to be compared.
     """
-    from experiments.pairing import cells
-    from experiments.plugins import nearest
-    from experiments.verdict_text import report
-    from experiments.verdicts import CLAIMS, judge
+    from experiments.analysis.verdicts.cells import cells
+    from experiments.analysis.verdicts.text import report
+    from experiments.analysis.verdicts.verdicts import CLAIMS, judge
+    from generators.plugins import nearest
 
     if claim not in CLAIMS:
         known = ", ".join(CLAIMS)
@@ -106,8 +106,8 @@ def probe_run(out: Path | str, run_id: str, *probes: Probe) -> "pd.DataFrame":
 
     import pandas as pd
 
-    from experiments.measure import measure
-    from experiments.trained import load_subject
+    from experiments.measuring.load import load_subject
+    from experiments.measuring.measure import measure
     from probes.probe import Measurement
 
     rows = measure(load_subject(out, run_id), probes)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
-from generators.pieces import Piece, result_is_right, write_question
+from generators.question_layout import Piece, result_is_right, write_question
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 

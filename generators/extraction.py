@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from generators.pieces import Piece, share_of_most_frequent, stacked, write_question
+from generators.question_layout import Piece, share_of_most_frequent, stacked, write_question
 from generators.questions import PeopleQuestions
 from generators.streams import Stream, generator
 from generators.task import Batch

@@ -11,8 +11,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
-from generators.pieces import Piece, result_is_right, share_of_most_frequent, write_question
 from generators.pools import load_pools
+from generators.question_layout import (
+    Piece,
+    result_is_right,
+    share_of_most_frequent,
+    write_question,
+)
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 

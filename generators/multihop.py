@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
 from generators.hashing import unit_hash
-from generators.pieces import result_is_right, share_of_most_frequent
+from generators.question_layout import result_is_right, share_of_most_frequent
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 

@@ -11,8 +11,8 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from generators.pieces import Piece, result_is_right, stacked, write_question
 from generators.pools import load_pools
+from generators.question_layout import Piece, result_is_right, stacked, write_question
 from generators.questions import PeopleQuestions
 from generators.task import Batch
 from generators.templates import ATTRIBUTES

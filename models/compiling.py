@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from models.block import Block
+from models.layers.block import Block
 
 
 def compile_blocks(model: nn.Module) -> None:

@@ -113,7 +113,7 @@ def training_flops(
     """FLOPs of a training step, forward and backward, by the architecture.
 
     What is computed twice counts once, and what a pass leaves out because nobody reads it
-    (`models.reading`) counts all the same: models are compared by what they are.
+    (`models.fast.sparse_queries`) counts all the same: models are compared by what they are.
 
     Args:
         backprop_loops: only the last so many loops have a backward pass; None: all.

@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.block import Block
 from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
-from models.entrance import Entrance
+from models.fast.short_attention import causal
 from models.interface import LoopedModel
-from models.norms import RMSNorm
+from models.layers.block import Block
+from models.layers.input_injection import Entrance
+from models.layers.norms import RMSNorm
 from models.outputs import LoopOutputs, Positions
 from models.passes import Hook, Memory, Pass, no_hook
-from models.short_attention import causal
 
 #: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
 OUTER_STD = 0.02

@@ -21,7 +21,7 @@ class ModelConfig(BaseModel, ABC):
 
     A subclass declares `kind: Literal["its-name"] = "its-name"` and writes `build`; it may lie in
     any file, which a grid names as `kind: path/to/file.py:ClassName`. A module that is none of
-    ours is built into a `models.foreign.ForeignModel`. Counts are by default those of what was
+    ours is built into a `models.adapter.ForeignModel`. Counts are by default those of what was
     built; a formula is faster.
     """
 

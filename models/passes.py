@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from models.config import BlockCall
-from models.mlp import Routing, imbalance
+from models.fast.sparse_queries import Reading, send
+from models.layers.mlp import Routing, imbalance
 from models.outputs import Positions
 from models.positions import table_of
-from models.reading import Reading, send
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer

@@ -34,11 +34,11 @@ import pandas as pd
 import torch
 from IPython.display import display
 
+from experiments.analysis.tables.tables import print_table
+from experiments.measuring.load import load_model
 from experiments.notebook import reference, show, table
 from experiments.results import load_runs
-from experiments.summary import last_loop
-from experiments.table import print_table
-from experiments.trained import load_model
+from experiments.results.selection import last_loop
 from generators.streams import Stream, generator
 
 OUT = Path(os.environ.get("LOOPSCOPE_RUNS", reference("quick")))

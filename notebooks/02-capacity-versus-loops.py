@@ -26,11 +26,11 @@
 # %%
 import altair as alt
 
-from experiments.figures.drawing import COLOURS
+from experiments.analysis.figures.drawing import COLOURS
+from experiments.measuring.load import load_task
 from experiments.notebook import REFERENCE, compare, offline_charts, reference, show, table
 from experiments.results import load_runs
-from experiments.summary import last_loop, over_seeds
-from experiments.trained import load_task
+from experiments.results.selection import last_loop, over_seeds
 from generators.streams import Stream, generator
 
 offline_charts()

@@ -34,10 +34,10 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from experiments.figures.drawing import COLOURS
+from experiments.analysis.figures.drawing import COLOURS
+from experiments.measuring.load import load_subject
 from experiments.notebook import offline_charts, probe_run, reference, show, table
 from experiments.results import load_runs
-from experiments.trained import load_subject
 from probes.accuracy import Accuracy
 from probes.interchange import pair_up, patched_logits
 from probes.questions import before, questions

@@ -32,11 +32,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.analysis.tables.tables import print_table
+from experiments.execution.runner import run_grid
 from experiments.grid import load_grid
 from experiments.notebook import probe_run, show, table
 from experiments.results import load_runs
-from experiments.runner import run_grid
-from experiments.table import print_table
 from generators.streams import Stream, generator
 from probes.linear import Linear
 

@@ -15,7 +15,7 @@ from probes.questions import asks, chunks, floor_of, questions, refused
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from models.generation import Sampling
+    from models.decoding.generation import Sampling
     from models.interface import LoopedModel
 
 
@@ -26,7 +26,7 @@ def greedy_answers(model: "LoopedModel", batch: Batch, loop: int | None = None) 
     after the prompt and the tokens generated so far. `loop` reads the head after that loop
     (default: the last).
     """
-    from models.generation import Sampling
+    from models.decoding.generation import Sampling
 
     return sampled_answers(model, batch, Sampling(), loop=loop)[:, 0]
 
@@ -48,7 +48,7 @@ def sampled_answers(
     """
     import torch
 
-    from models.generation import choose
+    from models.decoding.generation import choose
 
     device, S = next(model.parameters()).device, sampling.samples
     start, stop = torch.from_numpy(batch.spans["answer"]).long().T.to(device)

@@ -23,7 +23,7 @@ from generators.biographies import Biographies
 from generators.people import NAME
 from generators.task import Batch, Task
 from generators.templates import DATE
-from probes.memory import Scored, StoredBits
+from probes.stored_bits import Scored, StoredBits
 
 
 def stored_bits(nll: np.ndarray, pool_bits: float | np.ndarray, people: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from generators.biod import BioD
 from generators.task import Batch, Task
-from probes.memory import Scored, StoredBits
+from probes.stored_bits import Scored, StoredBits
 
 
 class World(Scored):

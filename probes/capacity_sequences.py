@@ -17,7 +17,7 @@ from pydantic import Field
 
 from generators.random_sequences import RandomSequences
 from generators.task import Batch, Task
-from probes.memory import Scored, StoredBits
+from probes.stored_bits import Scored, StoredBits
 
 
 class Sequences(Scored):

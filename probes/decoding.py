@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from generators.task import Batch, Task
-from models.cache import CacheSettings
-from models.early_exit import AllLoops, AnyExitRule, ExitRule
+from models.decoding.cache import CacheSettings
+from models.decoding.early_exit import AllLoops, AnyExitRule, ExitRule
 from probes.probe import Measurement, Probe, Subject
 from probes.questions import asks, floor_of, questions, refused
 from probes.statistics import wilson_interval
@@ -128,7 +128,7 @@ def decode(
     """
     import torch
 
-    from models.generation import generate
+    from models.decoding.generation import generate
 
     start, stop = torch.from_numpy(batch.spans["answer"]).long().T
     tokens = torch.from_numpy(batch.tokens).long()[:, : int(start.max())]

@@ -13,7 +13,7 @@ from pydantic import Field
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from models.config import LoopedConfig
-from models.early_exit import (
+from models.decoding.early_exit import (
     AllLoops,
     ExitRule,
     PredictionEntropy,
@@ -22,7 +22,7 @@ from models.early_exit import (
     StaticExit,
 )
 from probes.calibration import expected_calibration_error
-from probes.following import Followed, follow, states_of
+from probes.exit_following import Followed, follow, states_of
 from probes.probe import Measurement, Misfit, Subject
 from probes.questions import QuestionProbe, before, chunks, floor_of
 from probes.statistics import summarise, wilson_interval

@@ -136,7 +136,7 @@ class PassAtK(QuestionProbe):
         self, subject: Subject, batch: Batch, difficulty: int | None, loop: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """bool[B, S], which samples are right, and bool[B], whether the vote is."""
-        from models.generation import Sampling
+        from models.decoding.generation import Sampling
 
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, samples=self.samples)
         rng = generator(subject.seed, Stream.PROBE, 1 + 1000 * loop + (difficulty or 0))

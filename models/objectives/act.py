@@ -41,7 +41,7 @@ class ACT(PositionwiseObjective):
         from torch.nn.functional import cross_entropy
 
         from models.exits import halting
-        from models.objectives.weighing import at_least_fp32, exit_log
+        from models.objectives.exit_losses import at_least_fp32, exit_log
 
         weights, ponder = halting(at_least_fp32(outputs.exit_logits(at)), self.epsilon)
         # the model weighs its states itself

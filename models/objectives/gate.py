@@ -38,7 +38,7 @@ class Gate(PositionwiseObjective):
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         from models.exits import exit_log_probabilities
-        from models.objectives.weighing import at_least_fp32, exit_log, loop_losses
+        from models.objectives.exit_losses import at_least_fp32, exit_log, loop_losses
 
         with torch.no_grad():
             losses = loop_losses(outputs, at, targets)

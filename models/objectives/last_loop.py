@@ -25,7 +25,7 @@ class LastLoop(PositionwiseObjective):
     ) -> Loss:
         from torch.nn.functional import cross_entropy
 
-        from models.objectives.weighing import at_least_fp32
+        from models.objectives.exit_losses import at_least_fp32
 
         logits = at_least_fp32(outputs.logits(at=at))
         return Loss(cross_entropy(logits, targets, reduction="none"))
@@ -40,7 +40,7 @@ class LastLoop(PositionwiseObjective):
     ) -> Loss:
         from torch.nn.functional import cross_entropy
 
-        from models.objectives.weighing import at_least_fp32
+        from models.objectives.exit_losses import at_least_fp32
 
         # the mean in one operation
         return Loss(cross_entropy(at_least_fp32(outputs.logits(at=at)), targets))

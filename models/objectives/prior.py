@@ -43,7 +43,7 @@ class Prior(PositionwiseObjective):
         beta: float | None = None,
     ) -> Loss:
         from models.exits import exit_log_probabilities
-        from models.objectives.weighing import at_least_fp32, exit_log, loop_losses
+        from models.objectives.exit_losses import at_least_fp32, exit_log, loop_losses
 
         beta = self.beta if beta is None else beta
         log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]

@@ -1,0 +1,59 @@
+"""Where a gate leaves, over training: a collapse is one loop's line rising to 1."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from experiments.analysis.figures.figure import Figure, series
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Picture
+
+
+class ExitDistribution(Figure):
+    """One panel per arm; a line per loop is the mean exit probability of the training batch."""
+
+    kind: Literal["exit_distribution"] = "exit_distribution"
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        from experiments.results.long_table import load_curves
+        from experiments.results.selection import joined
+
+        rows = self.select(load_curves(out, grid), metric="exit_probability")
+        told = series(rows, ["part", "arm", "step"], [])
+        panel = joined(rows["part"], rows["arm"], told)
+        return rows.assign(panel=panel, hue=[f"loop {loop}" for loop in rows["loop"]])
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from seaborn import lineplot
+
+        from experiments.analysis.figures.drawing import (
+            legend,
+            look,
+            panels,
+            seeds_note,
+            t_interval,
+        )
+
+        looks = look(data["hue"])
+        names = list(dict.fromkeys(data["panel"]))
+        picture, grid = panels(names, "step", "exit probability")
+        for axes, name in zip(grid, names, strict=True):
+            lineplot(
+                data=data[data["panel"] == name].astype({"step": float}),
+                x="step",
+                y="value",
+                hue="hue",
+                palette={hue: colour for hue, (colour, _) in looks.items()},
+                dashes=False,
+                errorbar=t_interval,
+                err_kws={"alpha": 0.13, "linewidth": 0},
+                legend=False,
+                ax=axes,
+            )
+            axes.set(xlabel="step", ylabel="exit probability", ylim=(-0.03, 1.05))
+        if self.title:
+            picture.suptitle(self.title, fontsize=10.5)
+        legend(picture, [(hue, {"color": colour}) for hue, (colour, _) in looks.items()])
+        seeds_note(picture, data.groupby("panel")["run_id"].nunique(), shown="")
+        return picture

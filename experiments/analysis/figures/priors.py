@@ -1,0 +1,54 @@
+"""Priors on the exit compared: where they make the gate leave, and how right each loop is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.analysis.figures.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Picture
+
+EXITS = "exit probability at the end"
+
+
+class Priors(Figure):
+    """Exit probability at the last logged step, then accuracy by difficulty, both per loop.
+
+    Accuracies of every loop come from the probe `{kind: accuracy, loops: all}`.
+    """
+
+    kind: Literal["priors"] = "priors"
+    split: str = "test"
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        import pandas as pd
+
+        from experiments.results.long_table import load_curves, load_runs
+        from experiments.results.selection import difficulties_of, joined
+
+        exits = self.select(load_curves(out, grid), metric="exit_probability")
+        last = exits.groupby("run_id")["step"].transform("max")
+        exits = exits[exits["step"] == last].assign(panel=EXITS)
+        right = self.select(
+            load_runs(out, grid),
+            metric="accuracy",
+            item="",
+            split=self.split,
+            difficulty=self.difficulty,
+        ).sort_values("difficulty", kind="stable")
+        right = right[right["run_id"].isin(exits["run_id"])]
+        names = joined(right["component"], difficulties_of(right))
+        right = right.assign(panel=[f"accuracy, {name}" for name in names])
+        rows = pd.concat([exits, right], ignore_index=True)
+        return rows.assign(hue=rows["arm"], series=rows["part"])
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from experiments.analysis.figures.drawing import counting_axis
+        from experiments.analysis.figures.versus import plot_versus
+
+        labels = ("loop", "share")
+        return plot_versus(data, "loop", labels, counting_axis, title=self.title, bounded=True)

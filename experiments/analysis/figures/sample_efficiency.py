@@ -1,0 +1,90 @@
+"""Held-out accuracy against the number of distinct training questions, by loops."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from experiments.analysis.figures.figure import Figure, series
+from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Picture
+
+
+class SampleEfficiency(Figure):
+    """One panel per part and difficulty, colours by loops.
+
+    The questions of that difficulty that training draws from are counted on the task itself, so
+    any field that changes them may be varied: `held_out`, `phi`, `budget`.
+    """
+
+    kind: Literal["sample_efficiency"] = "sample_efficiency"
+    split: str = "test"
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+        from experiments.results.long_table import load_runs
+        from experiments.results.selection import difficulties_of, joined, last_loop, panels_of
+
+        rows = self.select(
+            last_loop(load_runs(out, grid)),
+            metric="accuracy",
+            item="",
+            split=self.split,
+            difficulty=self.difficulty,
+        )
+        place = ["part", "component", "difficulty"]
+        rows = rows[rows["difficulty"].notna()].drop_duplicates(["run_id", *place])
+        counts = _Questions(out)
+        asked = zip(rows["run_id"], rows["component"], rows["difficulty"], strict=True)
+        found = [counts(run_id, component, int(d)) for run_id, component, d in asked]
+        rows = rows.assign(questions=[float("nan") if n is None else float(n) for n in found])
+        if rows["questions"].isna().all():
+            raise LoopscopeError(
+                f"figure {self.kind}: these tasks do not count their training questions"
+            )
+        rows = rows[rows["questions"].notna()].sort_values("difficulty", kind="stable")
+        panel = joined(panels_of(rows), difficulties_of(rows))
+        loops = [f"{n} loop{'s' if n > 1 else ''}" for n in rows["n_loops"]]
+        told = series(rows, [*place, "n_loops", "questions"], ["k"])
+        # the split is drawn by seed, so that seeds of one arm differ by a few questions
+        mean = rows.groupby(["cell", *place])["questions"].transform("mean")
+        return rows.assign(panel=panel, hue=loops, series=told, mean_questions=mean)
+
+    def plot(self, data: "pd.DataFrame") -> "Picture":
+        from experiments.analysis.figures.drawing import numbers_axis
+        from experiments.analysis.figures.versus import plot_versus
+
+        labels = ("distinct training questions", "held-out accuracy")
+        return plot_versus(
+            data,
+            "mean_questions",
+            labels,
+            numbers_axis,
+            title=self.title,
+            bounded=True,
+            aside=False,
+        )
+
+
+class _Questions:
+    """(run, component, difficulty) -> distinct training questions; runs share their worlds."""
+
+    def __init__(self, out: Path) -> None:
+        from experiments.results.source import open_source
+
+        self._source = open_source(out)
+        self._tasks: dict[str, Any] = {}
+        self._key_of: dict[str, str] = {}
+
+    def __call__(self, run_id: str, component: str, difficulty: int) -> int | None:
+        if run_id not in self._key_of:
+            config = self._source.config(run_id)
+            key = json.dumps([config.task.model_dump(mode="json"), config.seed], default=str)
+            self._key_of[run_id] = key
+            if key not in self._tasks:
+                self._tasks[key] = config.bound_task()
+        return self._tasks[self._key_of[run_id]].parts[component].count("train", difficulty)

@@ -1,0 +1,41 @@
+"""What the runs were computed with."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.runs.folder import RunFolder
+from experiments.text import TextTable
+
+COLUMNS = ("processor", "cores", "device", "platform", "python", "torch", "numpy")
+
+
+def environment_table(out: Path, run_ids: Iterable[str]) -> TextTable | None:
+    """A row per environment, with the runs that were computed in it; None where none is known."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for run_id in run_ids:
+        environment = RunFolder(out / run_id).environment()
+        if environment is not None:
+            found[_row(environment)] += 1
+    if not found:
+        return None
+    rows = tuple((str(n), *row) for row, n in found.most_common())
+    notes = (
+        "Sources: a hash of all code and data files that decide weights, as environment.json of "
+        "each run lists them one by one.",
+    )
+    return TextTable("Environments", ("runs", *COLUMNS, "sources", "commit"), rows, notes)
+
+
+def _row(environment: dict[str, Any]) -> tuple[str, ...]:
+    machine, versions = environment.get("machine", {}), environment.get("versions", {})
+    known = {**machine, **versions}
+    if machine.get("accelerator"):
+        known["device"] = machine["accelerator"]
+    text = json.dumps(environment.get("sources", {}), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    commit = str(environment.get("commit") or "not known")
+    return (*(str(known.get(name, "–")) for name in COLUMNS), digest, commit)

@@ -1,0 +1,101 @@
+"""Verdicts on the claims of the question, as a table and in words."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.analysis.verdicts.cells import cells
+from experiments.analysis.verdicts.text import DOES, SENTENCES, UNITS, paragraph
+from experiments.analysis.verdicts.verdicts import CLAIMS, Claim, Verdict, judge
+from experiments.errors import LoopscopeError
+from experiments.text import TextTable
+from generators.plugins import nearest
+
+#: what is said of loops: they store as much, compute more, and learn to in fewer steps
+QUESTION = ("capacity-equal", "manipulation-better", "needs-fewer-steps")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What results say about one claim; without verdicts, why not.
+
+    Attributes:
+        meaning: the claim in words.
+        outcomes: outcome -> cells that have it.
+        words: a paragraph per cell, in lines.
+    """
+
+    claim: str
+    meaning: str
+    outcomes: dict[str, int]
+    table: TextTable | None = None
+    words: tuple[tuple[str, ...], ...] = ()
+    reason: str = ""
+
+
+def check_claims(names: tuple[str, ...]) -> None:
+    """Raises LoopscopeError for a claim that nobody can judge."""
+    for name in names:
+        if name not in CLAIMS:
+            raise LoopscopeError(
+                f"--claim {name!r}{nearest(name, CLAIMS)}: it is one of {', '.join(CLAIMS)}"
+            )
+
+
+def judged(out: Path, grid: str, name: str) -> Judged:
+    """The verdicts on a claim in the results of a grid, B against the grid's first arm A."""
+    claim = CLAIMS[name]
+    try:
+        verdicts = judge(cells(out, claim.ability, grid=grid), claim)
+    except LoopscopeError as error:
+        # the list of all that was measured instead helps whoever can choose, not a reader
+        return Judged(
+            name, meaning(claim), {}, reason=re.sub("; it measured [^;]*", "", str(error))
+        )
+    outcomes = [v.outcome for v in verdicts]
+    tested = sum(v.p_holm is not None for v in verdicts)
+    words = tuple(tuple(paragraph(v, claim, tested).split("\n  ")) for v in verdicts)
+    difference = "B / A, steps" if claim.ability == "steps" else "B − A"
+    columns = ("where", "B against A", "verdict", difference)
+    columns += (f"{100 * claim.level:.0f} % interval", "p (Holm)", "seeds", "reason")
+    rows = tuple(_row(verdict, claim) for verdict in verdicts)
+    notes = ("Over seeds; p corrected after Holm over the cells of this table.",)
+    title = f"{name}: cell by cell"
+    return Judged(
+        name,
+        meaning(claim),
+        {o: outcomes.count(o) for o in dict.fromkeys(outcomes)},
+        TextTable(title, columns, rows, notes),
+        words,
+    )
+
+
+def meaning(claim: Claim) -> str:
+    """Such as `B stores more than A`."""
+    does, much = DOES.get(claim.ability, ("", ""))
+    more = "more" if much == "much" else "more often"
+    words = {"does": does, "much": much, "more": more, "unit": UNITS[claim.ability]}
+    sentence = SENTENCES[claim.relation]["supported"]
+    return sentence.format(a="A", b="B", margin=claim.margin, **words)
+
+
+def _row(verdict: Verdict, claim: Claim) -> tuple[str, ...]:
+    cell = verdict.cell
+
+    def shown(value: float | None) -> str:
+        if value is None:
+            return "–"
+        return f"{2**value:.2f}" if claim.ability == "steps" else f"{value:+z.3f}"
+
+    ends = verdict.low, verdict.high
+    p = verdict.p_apart_holm if verdict.beyond(claim.margin) else verdict.p_holm
+    return (
+        cell.name,
+        f"{cell.b} against {cell.a}",
+        verdict.outcome,
+        shown(verdict.difference),
+        "–" if None in ends else " to ".join(map(shown, ends)),
+        "–" if p is None else f"{p:.2g}",
+        str(len(cell.seeds)),
+        verdict.reason,
+    )

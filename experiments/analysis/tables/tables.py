@@ -1,0 +1,121 @@
+"""The results as tables for a terminal or a README: a row per arm, seeds summarised.
+
+Every number stands with its floor or ceiling and with its seeds, and every run that is not done
+is named with its reason.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.analysis.tables.abilities import (
+    accuracy_table,
+    capacity_table,
+    emergence_table,
+    unfinished_table,
+)
+from experiments.analysis.tables.exits import exits_table
+from experiments.errors import LoopscopeError
+from experiments.results.long_table import load_curves, load_runs
+from experiments.results.row_filter import MEASURED, check_columns, parse, select
+from experiments.results.selection import last_loop
+from experiments.text import TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+#: of a narrow terminal's tables, so that names are not folded for a few characters
+WIDTH = 100
+
+
+def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ()) -> list[TextTable]:
+    """Per grid and part a table for each ability measured, then one of the runs not done.
+
+    Args:
+        runs, curves: from `load_runs` and `load_curves`.
+        by: columns of runs, of whose values each has a row; none: arms, and whatever else differs.
+    """
+    found: list[TextTable | None] = []
+    several = runs["grid"].nunique() > 1
+    for (grid, part), rows in runs.groupby(["grid", "part"], sort=False):
+        title = str(part or grid or "runs")
+        if several and part:  # grids may have parts of one name
+            title = f"{grid or 'no grid'}, {part}"
+        done = last_loop(rows[rows["status"] == "done"])
+        trained = curves[(curves["grid"] == grid) & (curves["part"] == part)]
+        for name in dict.fromkeys([*done["component"], *trained["component"]]):
+            whole = ", ".join(filter(None, (title, name)))
+            of_one = done[done["component"] == name]
+            found += [capacity_table(whole, of_one, by), accuracy_table(whole, of_one, by)]
+            found.append(exits_table(whole, of_one, by))
+            learned = trained[trained["component"] == name]
+            found.append(emergence_table(whole, last_loop(learned), by))
+    return [table for table in [*found, unfinished_table(runs)] if table is not None]
+
+
+def print_table(
+    out: Path | str = "runs",
+    grid: str | None = None,
+    console: "Console | None" = None,
+    *,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+) -> str:
+    """Prints the tables of a grid (or of all runs in `out`), 100 columns wide or more.
+
+    On a narrower terminal lines run over; no column and no digit is left out.
+
+    Args:
+        where: conditions on rows, see `experiments.results.row_filter`.
+        by: as in `tables`.
+
+    Returns:
+        What was read: an index, folders or an archive.
+
+    Raises:
+        LoopscopeError: `out` is no folder of runs, or has no such grid or rows.
+    """
+    from rich.console import Console
+
+    if console is None:
+        console = Console()
+        console = Console(width=max(console.width, WIDTH))
+    found, read = _load_tables(out, grid, where, by)
+    for table in found:
+        table.draw(console)
+    if not found:
+        console.print(f"{out} has no runs yet")
+    return read
+
+
+def markdown_table(
+    out: Path | str = "runs",
+    grid: str | None = None,
+    *,
+    where: Sequence[str] = (),
+    by: Sequence[str] = (),
+) -> str:
+    """The same tables in Markdown.
+
+    Raises:
+        LoopscopeError: as `print_table`.
+    """
+    found, _ = _load_tables(out, grid, where, by)
+    return "\n\n".join(table.markdown() for table in found) or f"{out} has no runs yet"
+
+
+def _load_tables(
+    out: Path | str, grid: str | None, where: Sequence[str], by: Sequence[str]
+) -> tuple[list[TextTable], str]:
+    """The tables, and what was read for them."""
+    runs, curves = load_runs(out, grid), load_curves(out, grid)
+    read = runs.attrs["read_from"]
+    check_columns(runs, by, f"--by {','.join(by)}")
+    if measured := [column for column in by if column in MEASURED]:
+        raise LoopscopeError(f"--by {measured[0]}: rows are of runs; --where chooses numbers")
+    conditions = parse(where)
+    chosen = select(runs, conditions)
+    if chosen.empty and not runs.empty:
+        raise LoopscopeError(f"{out} has no rows with {', '.join(map(str, conditions))}")
+    return tables(chosen, select(curves, conditions), by), read

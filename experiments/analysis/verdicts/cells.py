@@ -1,0 +1,211 @@
+"""Runs of two arms, brought together: in cells that share all but the arm, in pairs by seed.
+
+An arm has its own learning rate, so that alone makes no other cell.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from experiments.analysis.figures.figure import series
+from experiments.errors import LoopscopeError
+from experiments.results.long_table import emergence_step, load_curves, load_runs
+from experiments.results.row_filter import Condition, select
+from experiments.results.selection import difficulty_text, last_loop, where
+from generators.plugins import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Ability = Literal["capacity", "manipulation", "steps"]
+#: accuracy during training at which a skill counts as there
+EMERGED = 0.9
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Values of two arms by seed, in pairs; a step is infinite where a skill never emerged.
+
+    Attributes:
+        alone: seeds that only one of the arms has.
+        ceilings: of A and of B: the most there is to store per parameter.
+        converged: whether both are known to have; None: not known.
+    """
+
+    name: str
+    a: str
+    b: str
+    seeds: tuple[int, ...]
+    a_values: tuple[float, ...]
+    b_values: tuple[float, ...]
+    alone: tuple[int, ...] = ()
+    floor: float | None = None
+    ceilings: tuple[float, float] | None = None
+    converged: bool | None = None
+
+
+def cells(
+    out: Path,
+    ability: Ability,
+    *,
+    between: tuple[str, str] | None = None,
+    by: str = "arm",
+    grid: str | None = None,
+    filters: dict[str, Any] | None = None,
+    conditions: Sequence[Condition] = (),
+) -> list[Cell]:
+    """The cells of the results in which both arms were run.
+
+    Args:
+        between: A and B, values of the column `by`; None: the first against each of the others.
+        filters: column -> value or values.
+        conditions: on rows too; one on the split or the item takes the place of the usual one.
+
+    Raises:
+        LoopscopeError: results that lack what is to be compared; the message says what they have.
+    """
+    rows = _rows(out, ability, grid, filters or {}, conditions)
+    pairs = _between(rows, by, between)
+    found = [cell for pair in pairs for cell in _cells(rows, ability, by, pair)]
+    if not found:
+        raise LoopscopeError(
+            f"no two values of {by} were run in the same cell with the same seed; --by names "
+            "another column, such as objective, and --where chooses rows"
+        )
+    return found
+
+
+def _rows(
+    out: Path,
+    ability: Ability,
+    grid: str | None,
+    filters: dict[str, Any],
+    conditions: Sequence[Condition],
+) -> "pd.DataFrame":
+    """One row per run and cell, `value` being what is compared."""
+    steps = ability == "steps"
+    runs = load_curves(out, grid) if steps else load_runs(out, grid)
+    names = [str(name) for name in runs["grid"].unique() if name]
+    if len(names) > 1:
+        raise LoopscopeError(f"{out} has several grids: {', '.join(names)}; choose with --grid")
+    wanted: dict[str, Any] = {"metric": "accuracy", "item": "", "split": "test"}
+    if ability == "capacity":
+        wanted = {"metric": "bits_per_parameter", "item": "total"}
+    wanted = {k: v for k, v in wanted.items() if k not in {c.column for c in conditions}}
+    rows = select(where(last_loop(runs), **{**wanted, **filters}), conditions)
+    rows = rows[rows["value"].notna()]
+    if rows.empty:
+        measured = ", ".join(dict.fromkeys(runs[runs["value"].notna()]["metric"])) or "nothing"
+        hint = "; observe.evaluate_every records accuracy while training" if steps else ""
+        asked = [f"{k} {v}" for k, v in {**wanted, **filters}.items() if v != ""]
+        asked = ", ".join([*asked, *map(str, conditions)])
+        raise LoopscopeError(f"{out} has no rows with {asked}; it measured {measured}{hint}")
+    return _emergence(rows) if steps else rows
+
+
+def _emergence(curves: "pd.DataFrame") -> "pd.DataFrame":
+    """The last row of every curve, with the step at which it emerged as `value`, else infinite."""
+    import pandas as pd
+
+    found = []
+    for _, curve in curves.groupby(["part", "run_id", "difficulty", "component"], dropna=False):
+        last = curve.sort_values("step").iloc[[-1]]
+        emerged = emergence_step(curve, EMERGED)
+        found.append(last.assign(value=inf if emerged is None else float(emerged)))
+    return pd.concat(found).sort_index()
+
+
+def _between(
+    rows: "pd.DataFrame", by: str, between: tuple[str, str] | None
+) -> list[tuple[str, str]]:
+    if by not in rows:
+        raise LoopscopeError(f"the results have no column {by!r}{nearest(by, map(str, rows))}")
+    known = [str(v) for v in dict.fromkeys(rows[by])]
+    if between is None:
+        return [(known[0], other) for other in known[1:]]
+    for label in between:
+        if label not in known:
+            there = ", ".join(known)
+            raise LoopscopeError(f"{by} {label!r} is not among those measured: {there}")
+    if between[0] == between[1]:
+        raise LoopscopeError(
+            f"--between needs two different values of {by}, got {between[0]} twice"
+        )
+    return [between]
+
+
+def _cells(
+    rows: "pd.DataFrame", ability: Ability, by: str, pair: tuple[str, str]
+) -> Iterator[Cell]:
+    shared = ["part", "task", "component", "difficulty"]
+    chosen = rows[rows[by].astype("str").isin(pair)]
+    told = series(chosen, [*shared, by], [])
+    for key, cell in chosen.assign(told=told).groupby([*shared, "told"], sort=False, dropna=False):
+        part, task, component, difficulty, text = key
+        hard = "" if cell["difficulty"].isna().all() else difficulty_text(task, difficulty)
+        name = ", ".join(filter(None, [part or task, component, hard, text]))
+        arms = [_by_seed(cell[cell[by].astype("str") == label], name, label) for label in pair]
+        seeds = sorted(set(arms[0].index) & set(arms[1].index))
+        if seeds:
+            yield _cell(name, pair, seeds, *arms, steps=ability == "steps")
+
+
+def _by_seed(rows: "pd.DataFrame", name: str, label: str) -> "pd.DataFrame":
+    """The arm's rows indexed by seed.
+
+    Raises:
+        LoopscopeError: several runs of one seed.
+    """
+    rows = rows.drop_duplicates("run_id").set_index("seed")
+    if rows.index.has_duplicates:
+        twins = rows[rows.index.duplicated(keep=False)]
+        differ = [str(c) for c in twins if c not in _NEVER_TOLD and twins[c].nunique() > 1]
+        raise LoopscopeError(
+            f"{name}: several runs of {label} share a seed; they differ in "
+            f"{', '.join(differ) or 'their config'}: choose with --where COLUMN=VALUE"
+        )
+    return rows
+
+
+#: measured, or nothing that a person would choose by
+_NEVER_TOLD = ("run_id", "value", "floor", "ceiling", "low", "high", "cell", "cpu_seconds")
+
+
+def _cell(
+    name: str,
+    pair: tuple[str, str],
+    seeds: list[int],
+    a: "pd.DataFrame",
+    b: "pd.DataFrame",
+    *,
+    steps: bool,
+) -> Cell:
+    both = [arm.loc[seeds] for arm in (a, b)]
+    x, y = (np.array(arm["value"], float) for arm in both)
+    if steps:
+        x, y = _comparable_steps(x, y, *(np.array(arm["step"], float) for arm in both))
+    known = [arm["converged"].dropna() for arm in both]
+    floors, ceilings = ([float(arm[c].mean()) for arm in both] for c in ("floor", "ceiling"))
+    return Cell(
+        name,
+        *pair,
+        seeds=tuple(map(int, seeds)),
+        a_values=tuple(x.tolist()),
+        b_values=tuple(y.tolist()),
+        alone=tuple(sorted(map(int, set(a.index) ^ set(b.index)))),
+        converged=bool(all(k.all() for k in known)) if all(map(len, known)) else None,
+        floor=None if np.isnan(floors).all() else float(np.nanmean(floors)),
+        ceilings=None if np.isnan(ceilings).any() else (ceilings[0], ceilings[1]),
+    )
+
+
+def _comparable_steps(
+    a: np.ndarray, b: np.ndarray, end_a: np.ndarray, end_b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A skill that came after the other arm's training had ended says nothing: both infinite."""
+    unknown = (np.isinf(a) & (b > end_a)) | (np.isinf(b) & (a > end_b))
+    return np.where(unknown, inf, a), np.where(unknown, inf, b)

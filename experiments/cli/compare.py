@@ -1,0 +1,69 @@
+"""The command `loopscope compare`: what results say about a claim."""
+
+from typing import Annotated
+
+import typer
+
+from experiments.cli.options import RUNS, OutArgument, Where
+from experiments.errors import LoopscopeError
+
+#: of `experiments.analysis.verdicts.verdicts.CLAIMS`, which `--help` has no time to import
+NAMES = (
+    *("capacity-equal", "capacity-different", "capacity-better"),
+    *("manipulation-equal", "manipulation-different", "manipulation-better"),
+    "needs-fewer-steps",
+)
+
+
+def compare(
+    out: OutArgument = RUNS,
+    claim: Annotated[
+        str, typer.Option(help=f"needed; one of {', '.join(NAMES)}", show_default=False)
+    ] = "",
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="B against A; 1x4 is 1⊗4; default: all against the first"),
+    ] = None,
+    by: Annotated[str, typer.Option(help="the column that A and B are values of")] = "arm",
+    where: Where = [],  # noqa: B006 typer copies it
+    grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="of a claim -equal: a difference below it does not matter; default: 0.1 bits per "
+            "parameter of capacity, 0.05 of accuracy",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Say whether the results support a claim: one arm against another, over seeds."""
+    import json
+    from dataclasses import replace
+
+    from experiments.analysis.verdicts.cells import cells
+    from experiments.analysis.verdicts.text import as_data, report
+    from experiments.analysis.verdicts.verdicts import CLAIMS, judge
+    from experiments.results.long_table import read_from
+    from experiments.results.row_filter import arm_label, parse
+    from generators.plugins import nearest
+
+    if claim not in CLAIMS:
+        given = (
+            f"--claim {claim!r}{nearest(claim, CLAIMS)}: it" if claim else "--claim is needed: it"
+        )
+        raise LoopscopeError(f"{given} is one of {', '.join(CLAIMS)}")
+    wanted = CLAIMS[claim]
+    if margin is not None:
+        if wanted.relation != "equal" or margin == 0:
+            raise LoopscopeError(f"--margin {margin:g}: a positive one, for a claim of equality")
+        wanted = replace(wanted, margin=margin)
+    pair = None if between is None else (arm_label(between[0]), arm_label(between[1]))
+    paired = cells(out, wanted.ability, between=pair, by=by, grid=grid, conditions=parse(where))
+    found = judge(paired, wanted)
+    if as_json:
+        data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
+        typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
+    else:
+        typer.echo(read_from(out, grid), err=True)
+        typer.echo(report(claim, wanted, found))

@@ -1,0 +1,113 @@
+"""The command `loopscope figure`: pictures of results, by grid or by the kind of figure."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from experiments.cli.options import RUNS, Out, Where
+from experiments.errors import LoopscopeError
+
+
+def figure(
+    grid: Annotated[
+        str, typer.Argument(metavar="GRID|FIGURE", help="a shipped grid, a YAML file, or a figure")
+    ],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIGURE]...|OUT",
+            help="names or kinds, all if none; after a figure, the folder of the runs",
+        ),
+    ] = None,
+    out: Out = RUNS,
+    folder: Annotated[Path | None, typer.Option(help="default: OUT/figures")] = None,
+    where: Where = [],  # noqa: B006 typer copies it
+) -> None:
+    """Draw the figures of a grid, or one figure of whatever is in a folder.
+
+    `loopscope figure GRID [FIGURE]... --out OUT` or `loopscope figure FIGURE OUT`.
+    """
+    from experiments.cli.run import draw_figures
+    from experiments.results.long_table import read_from
+    from experiments.results.row_filter import parse
+
+    place, wanted = figures_asked(grid, names or [])
+    out = out if place is None else place
+    named = {condition.column for condition in parse(where)}
+    for name, figures in wanted.items():
+        draw_figures([_narrowed(f, where, named) for f in figures], out, name, folder)
+        typer.echo(read_from(out, name), err=True)
+
+
+def _narrowed(figure: dict[str, Any], where: list[str], named: set[str]) -> dict[str, Any]:
+    """With more conditions; what the figure itself asks of a column named there is forgotten."""
+    if not where:
+        return figure
+    kept = {k: v for k, v in figure.get("where", {}).items() if k not in named}
+    return {**figure, "where": kept, "conditions": [*figure.get("conditions", ()), *where]}
+
+
+def figures_asked(
+    first: str, others: list[str]
+) -> tuple[Path | None, dict[str | None, list[dict[str, Any]]]]:
+    """What the arguments name: the folder where they hold one, and grid -> figures.
+
+    After a figure, a folder or an archive of runs is told from a kind by being there.
+
+    Raises:
+        LoopscopeError: there is no such grid, or it lists no figures.
+    """
+    from experiments.analysis.figures.figure import Figure
+    from experiments.grid.grid import UnknownGrid
+    from experiments.runs.folder import OUTPUT_FILE
+    from generators.plugins import choices, nearest
+
+    kinds = choices(Figure, "experiments.analysis.figures")
+    if len(others) == 1 and others[0] not in kinds:
+        out = Path(others[0])
+        if out.is_file() or (out / OUTPUT_FILE).is_file():
+            found = _of_results(first, out, known=first in kinds)
+            if found:
+                return out, found
+    try:
+        return None, _of_grid(first, others)
+    except UnknownGrid as error:
+        if first in kinds:
+            raise LoopscopeError(
+                f"{first} is a figure: `loopscope figure {first} OUT` draws it, of the runs in OUT"
+            ) from error
+        names = ", ".join(kinds)
+        hint = nearest(first, kinds)
+        raise LoopscopeError(f"{error}; nor is it a figure{hint}; figures are {names}") from error
+
+
+def _of_results(name: str, out: Path, *, known: bool) -> dict[str | None, list[dict[str, Any]]]:
+    """As the grids in the folder list the figure; a known kind that none lists, of all runs."""
+    from experiments.results.source import open_source
+
+    grids = open_source(out).grids
+    found: dict[str | None, list[dict[str, Any]]] = {}
+    for grid, record in grids.items():
+        if figures := _named(name, (record or {}).get("figures", [])):
+            found[grid] = figures
+    if known and not found:
+        found[next(iter(grids)) if len(grids) == 1 else None] = [{"kind": name}]
+    return found
+
+
+def _of_grid(grid: str, names: list[str]) -> dict[str | None, list[dict[str, Any]]]:
+    """As the file of the grid lists them."""
+    from experiments.grid.grid import load_grid
+
+    loaded = load_grid(grid)
+    wanted = list(loaded.figures)
+    if names:
+        wanted = [found for name in names for found in _named(name, wanted) or [{"kind": name}]]
+    if not wanted:
+        raise LoopscopeError(f"grid {loaded.name} lists no figures; name a kind to draw")
+    return {loaded.name: wanted}
+
+
+def _named(name: str, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [f for f in figures if name in (f.get("name"), f.get("kind"))]

@@ -1,0 +1,73 @@
+"""Commands that tell what a grid costs: `loopscope plan` and `loopscope calibrate`."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from experiments.cli.options import RUNS, GridName, Out, Overrides, Shard, check_device, parse_shard
+
+Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="of the training steps timed")]
+
+
+def plan(
+    grid: GridName,
+    out: Out = RUNS,
+    overrides: Overrides = [],  # noqa: B006 typer copies it
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="tell the time with so many processes")
+    ] = None,
+    shard: Shard = None,
+    device: Annotated[
+        Literal["cpu", "cuda"] | None, typer.Option(help="default: GPUs if there are any")
+    ] = None,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrate", help="measure this device first, some seconds")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show the runs of a grid, what they cost and which are done; write nothing."""
+    import json
+
+    from experiments.grid.grid import load_grid
+    from experiments.grid.leakage import leaks
+    from experiments.machine import gpus
+    from experiments.planning import plan as planning
+    from experiments.runs.folder import check_output
+
+    share = parse_shard(shard)
+    loaded = load_grid(grid, overrides)
+    check_output(out)
+    if calibrated:
+        kinds = {config.training.precision for config in loaded.runs.values()}
+        for precision in sorted(kinds):
+            _calibrate(device or ("cuda" if gpus() else "cpu"), precision)
+    whole = planning.plan(loaded, out, device)
+    planned = planning.of_shard(whole, share)
+    shares = None if share is None else planning.side_by_side(whole, share[1], workers)
+    if as_json:
+        data = planning.as_json(loaded, out, planned, workers, shares)
+        typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
+    else:
+        typer.echo(planning.as_text(loaded, planned, workers, shares))
+    for warning in leaks(loaded.runs.values()):
+        typer.echo(warning, err=True)
+
+
+def calibrate(
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1; default: a GPU", callback=check_device),
+    ] = None,
+    precision: Precision = "fp32",
+) -> None:
+    """Time training steps on this device, so that `plan` can tell how long a grid takes."""
+    from experiments.machine import gpus
+
+    _calibrate(device or ("cuda" if gpus() else "cpu"), precision)
+
+
+def _calibrate(device: str, precision: str) -> None:
+    from experiments.planning.calibration import calibrate as measure
+
+    for line in measure(device, precision):
+        typer.echo(line, err=True)

@@ -1,0 +1,28 @@
+"""The command `loopscope report`: results as one HTML page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.cli.options import RUNS, OutArgument
+
+
+def report(
+    out: OutArgument = RUNS,
+    grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
+    file: Annotated[Path | None, typer.Option(help="default: OUT/report.html")] = None,
+    claims: Annotated[
+        list[str],
+        typer.Option(
+            "--claim",
+            help="as in `loopscope compare`; repeatable; default: capacity-equal, "
+            "manipulation-better and needs-fewer-steps",
+        ),
+    ] = [],  # noqa: B006 typer copies it
+) -> None:
+    """Write verdicts, tables and figures as one HTML page that needs no network."""
+    from experiments.analysis.report.page import write_report
+    from experiments.analysis.report.verdicts import QUESTION
+
+    typer.echo(write_report(out, grid, file, tuple(claims) or QUESTION))

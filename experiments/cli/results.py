@@ -1,0 +1,112 @@
+"""Commands about results: `loopscope table`, `index`, `archive` and `rm`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.cli.options import RUNS, OutArgument, Where
+
+if TYPE_CHECKING:
+    from experiments.results.index import Built
+
+
+def table(
+    out: OutArgument = RUNS,
+    grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
+    by: Annotated[
+        list[str],
+        typer.Option(
+            "--by", metavar="COLUMN,…", help="a row for each of their values; default: arms"
+        ),
+    ] = [],  # noqa: B006 typer copies it
+    where: Where = [],  # noqa: B006
+    markdown: Annotated[bool, typer.Option("--markdown", help="for a README")] = False,
+) -> None:
+    """Print the results in a folder or an archive as tables, with floors, seeds and what failed."""
+    from experiments.analysis.tables.tables import markdown_table, print_table
+    from experiments.results.long_table import read_from
+
+    columns = [name.strip() for text in by for name in text.split(",")]
+    if markdown:
+        typer.echo(markdown_table(out, grid, where=where, by=columns))
+        typer.echo(read_from(out, grid), err=True)
+    else:
+        typer.echo(print_table(out, grid, where=where, by=columns), err=True)
+
+
+def index(out: OutArgument = RUNS) -> None:
+    """Copy what all runs say into two Parquet files, from which results are read at once."""
+    from experiments.results.index import INDEX, METRICS, write_index
+    from experiments.runs.folder import check_output
+
+    _check_folder(out)
+    check_output(out)
+    built = write_index(out)
+    _tell(built)
+    typer.echo(f"{out / INDEX}: {built.index.runs.num_rows} runs")
+    typer.echo(f"{out / METRICS}: {_lines(built)} lines of metrics")
+
+
+def archive(
+    out: OutArgument = RUNS,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="default: OUT.zip beside OUT")
+    ] = None,
+) -> None:
+    """Put the results of a folder, without weights, into one file that is read as the folder is."""
+    from experiments.results.archive import write_archive
+    from experiments.runs.folder import check_output
+    from experiments.text import bytes_text
+
+    _check_folder(out)
+    check_output(out)
+    target = out.absolute().parent / f"{out.absolute().name}.zip" if file is None else file
+    built = write_archive(out, target)
+    _tell(built)
+    size = bytes_text(target.stat().st_size)
+    typer.echo(f"{target}: {built.index.runs.num_rows} runs, {_lines(built)} lines, {size}")
+
+
+def rm(
+    out: OutArgument = RUNS,
+    where: Where = [],  # noqa: B006
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+) -> None:
+    """Remove runs for good, after showing them and asking; never one that is worked on."""
+    from experiments.results.removal import as_text, candidates, remove
+    from experiments.results.row_filter import parse
+    from experiments.text import bytes_text
+
+    chosen = candidates(out, parse(where))
+    for stays in (c for c in chosen if c.refusal):
+        typer.echo(f"{stays.folder.run_id} stays: {stays.refusal}", err=True)
+    wrong = any(c.refusal for c in chosen)
+    goes = [c for c in chosen if not c.refusal]
+    if goes:
+        typer.echo(as_text(goes))
+        size = bytes_text(sum(c.size for c in goes))
+        if not yes:
+            typer.confirm(f"Remove these {len(goes)} runs ({size}) for good?", abort=True)
+        for run_id, problem in remove(out, goes):
+            wrong |= bool(problem)
+            typer.echo(f"{run_id} stays: {problem}" if problem else f"removed {run_id}", err=True)
+    if wrong:
+        raise typer.Exit(2)
+
+
+def _check_folder(out: Path) -> None:
+    from experiments.errors import LoopscopeError
+    from experiments.runs.json_files import no_folder
+
+    if not out.is_dir():
+        raise LoopscopeError(no_folder(out))
+
+
+def _tell(built: "Built") -> None:
+    for problem in built.problems:
+        typer.echo(problem, err=True)
+
+
+def _lines(built: "Built") -> int:
+    return 0 if built.index.lines is None else built.index.lines.num_rows

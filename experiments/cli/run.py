@@ -1,0 +1,141 @@
+"""The command that works: `loopscope run`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from experiments.cli.options import RUNS, GridName, Out, Overrides, Shard, parse_shard
+from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    from experiments.execution.backends import BackendOptions
+    from experiments.grid.grid import Grid
+
+
+def run(
+    grid: GridName,
+    out: Out = RUNS,
+    workers: Annotated[
+        int | None, typer.Option(help="runs at once; default: one a core or GPU slot")
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(metavar="local|ray|slurm|FILE", help="where; a YAML file with options")
+    ] = "local",
+    options: Annotated[
+        list[str],
+        typer.Option("--option", metavar="KEY=VALUE", help="of the back end; repeatable"),
+    ] = [],  # noqa: B006 typer copies it
+    slots_per_gpu: Annotated[
+        int | None, typer.Option("--slots-per-gpu", help="small runs on one GPU at once")
+    ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="runs of one shape trained in one pass; local: default auto on GPUs",
+        ),
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    shard: Shard = None,
+    mirrors: Annotated[
+        list[str],
+        typer.Option(
+            "--mirror",
+            metavar="tensorboard|wandb",
+            help="a copy of the metrics in OUT/mirrors; repeatable",
+        ),
+    ] = [],  # noqa: B006
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would be started where; write nothing")
+    ] = False,
+    allow_drift: Annotated[
+        bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try again what failed before")
+    ] = False,
+) -> None:
+    """Train and measure what a grid lacks, then print its table and draw its figures."""
+    from experiments.execution.runner import describe_grid, run_grid
+    from experiments.grid.grid import load_grid
+    from experiments.runs.folder import check_output
+
+    share = parse_shard(shard)
+    where = _backend(backend, options, workers, slots_per_gpu, stack)
+    loaded = load_grid(grid, overrides)
+    check_output(out)
+    if dry_run:
+        typer.echo(describe_grid(loaded, out, where, shard=share, retry_failed=retry_failed))
+        return
+    before = _state_of_figures(loaded, out)
+    outcome = run_grid(
+        loaded,
+        out,
+        backend=where,
+        shard=share,
+        allow_drift=allow_drift,
+        retry_failed=retry_failed,
+        mirrors=mirrors,
+    )
+    if outcome.interrupted:
+        left = len(outcome.resumable)
+        typer.echo(f"stopped; the same command goes on with the {left} runs left", err=True)
+        raise typer.Exit(130)
+    _report(loaded, out, before)
+    raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _backend(
+    backend: str,
+    options: list[str],
+    workers: int | None,
+    slots_per_gpu: int | None,
+    stack: str | None,
+) -> "BackendOptions":
+    """Raises LoopscopeError for options that the back end lacks."""
+    from experiments.execution.backends import backend_options
+
+    if workers is not None and workers < 1:
+        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
+    return backend_options(
+        backend, options, workers=workers, slots_per_gpu=slots_per_gpu, stack=stack
+    )
+
+
+def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
+    """What the figures of a grid depend on: its finished runs and the record of it."""
+    from experiments.runs.folder import RunFolder
+    from experiments.runs.json_files import read_json
+
+    done = tuple(run_id for run_id in grid.runs if RunFolder(out / run_id).state() == "done")
+    return done, read_json(out / "grids" / f"{grid.name}.json")
+
+
+def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
+    """The table, and the figures where there is anything new to draw."""
+    from experiments.analysis.tables.tables import print_table
+
+    print_table(out, grid.name)
+    after = _state_of_figures(grid, out)
+    drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
+    if after == before and len(drawn) >= len(grid.figures):
+        return
+    if len(after[0]) < len(grid.runs):
+        typer.echo(f"`loopscope figure {grid.name}` draws figures once all runs are done", err=True)
+        return
+    draw_figures(grid.figures, out, grid.name, None)
+
+
+def draw_figures(
+    figures: tuple[dict[str, Any], ...] | list[dict[str, Any]],
+    out: Path,
+    grid: str | None,
+    folder: Path | None,
+) -> None:
+    from experiments.analysis.figures import draw
+
+    for figure in figures:
+        for path in draw(**figure, out=out, grid=grid, folder=folder):
+            if path.suffix == ".png":
+                typer.echo(path)

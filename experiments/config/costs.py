@@ -1,0 +1,212 @@
+"""What a run costs, from its config alone: parameters, tokens, FLOPs, and the work behind its time.
+
+The time of a run is modelled as linear in five counts, each summed over its optimiser steps:
+
+    seconds = a·steps + b·calls + c·FLOPs + d·values + e·updates
+
+`calls` are applications of a block in forward passes (what launching its operations costs),
+FLOPs those of `models.counts` (matrix products), `values` the numbers that element-wise
+operations read and write (norms, non-linearities, softmaxes of the head; taken as in proportion
+to those kept for the backward pass, see `memory`), which small widths spend most of
+their time on, `updates` parameters times steps (the optimiser). So time is linear
+in loops, tokens and steps. `experiments.planning.calibration` measures a … e on a device.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from experiments.config.loop_sampling import expected_loops
+from experiments.config.memory import PER_HIDDEN, PER_LOGIT, PER_WIDTH
+from experiments.config.run import RunConfig, Span, spans
+from experiments.errors import wrap_plugin_error
+from generators.streams import Stream, generator
+from generators.task import Task
+from models.config import LoopedConfig
+from models.model import ModelConfig
+
+#: batches that are looked at, and tokens with padding in all of them, at most
+BATCHES, CELLS = 32, 2**20
+
+
+@dataclass(frozen=True)
+class Work:
+    """The counts that time is linear in, over all steps of a run."""
+
+    steps: float = 0.0
+    calls: float = 0.0
+    flops: float = 0.0
+    values: float = 0.0
+    updates: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        return self.steps, self.calls, self.flops, self.values, self.updates
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run. Tokens and FLOPs are those of a typical batch of each phase times its batches.
+
+    Attributes:
+        parameters: by part, with their `total`.
+        tokens: without padding.
+        train_flops: forward and backward, heads included.
+    """
+
+    parameters: dict[str, int]
+    steps: int
+    documents: int
+    tokens: int
+    train_flops: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a task's documents in a batch: averages per document, and columns the model reads.
+
+    Attributes:
+        context: mean over batches of the columns of the longest document, without its last token.
+    """
+
+    vocabulary: int
+    tokens: float
+    predicted: float
+    context: float
+
+
+def cost(config: RunConfig) -> Cost:
+    """What a run costs."""
+    return cost_and_work(config)[0]
+
+
+def cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
+    """What a run costs, and the counts behind its time.
+
+    Raises:
+        LoopscopeError: the task cannot make a batch.
+    """
+    config = config.canonical()
+    task, model, objective = config.task, config.model, config.objective
+    found = spans(config.training, task)
+    text, batch = task.model_dump_json(), config.training.batch
+    vocabulary, tokens, work = 0, 0.0, Work()
+    for span in found:
+        weights = span.phase.weights
+        asked = None if weights is None else tuple(sorted(weights.items()))
+        shape = shape_of_batch(type(task), text, batch, asked)
+        vocabulary = shape.vocabulary
+        tokens += (span.last_document - span.first_document) * shape.tokens
+        shaped = config.model_of(span.phase)
+        loops = span.phase.loops or shaped.loops
+        for n_loops, share in expected_loops(span.phase.draw, loops):
+            work += _work(config, shaped, span, shape, n_loops, share)
+    known = Cost(
+        parameters=model.count_parameters(vocabulary, gate=objective.uses_gate),
+        steps=found[-1].last_step,
+        documents=found[-1].last_document,
+        tokens=round(tokens),
+        train_flops=round(work.flops),
+    )
+    return known, work
+
+
+def _work(
+    config: RunConfig, model: ModelConfig, span: Span, shape: Shape, n_loops: int, share: float
+) -> Work:
+    """Of the share of a span's steps that run so many loops."""
+    objective = config.objective
+    documents = span.last_document - span.first_document
+    steps = span.last_step - span.first_step
+    losses = objective.losses_computed(n_loops)
+    predicted = round(documents * shape.predicted)
+    columns = max(round(shape.context), 1)
+    sizes = {
+        "documents": round(documents * shape.context / columns),
+        "context": columns,
+        "predicted": predicted,
+        "n_loops": n_loops,
+        "losses": losses,
+        "gate": objective.uses_gate,
+    }
+    forward = model.forward_flops(shape.vocabulary, **sizes)
+    train = model.training_flops(
+        shape.vocabulary,
+        **sizes,
+        backprop_loops=span.phase.backprop_loops,
+        frozen=objective.trains_gate_alone,
+    )
+    calls, width = _applications(model, n_loops, losses)
+    values = documents * shape.context * calls * width
+    values += PER_LOGIT * predicted * shape.vocabulary * losses
+    again = 0.0
+    if config.training.recompute:  # all loops but the last
+        again = forward / train * (1 - 1 / n_loops)
+    passes = train / forward * (1 + again)  # a backward pass takes as long as it has FLOPs
+    parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)["total"]
+    return Work(
+        steps=share * steps,
+        calls=share * steps * calls * passes / 3,
+        flops=share * train,
+        values=share * values * passes / 3,
+        updates=share * steps * (0 if objective.trains_gate_alone else parameters),
+    )
+
+
+def _applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[int, int]:
+    """Applications of a block in a forward pass, and values per token of each."""
+    if not isinstance(model, LoopedConfig):
+        return model.core * n_loops, 2 * PER_WIDTH * model.width
+    experts = model.experts_per_token if model.mlp == "moe" else 1
+    calls = len(model.schedule(n_loops)) + model.coda * losses
+    return calls, PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
+
+
+@cache
+def shape_of_batch(
+    task_class: type[Task],
+    task_json: str,
+    batch: int,
+    weights: tuple[tuple[str, float], ...] | None = None,
+) -> Shape:
+    """From batches of a sketch of the task, so that large worlds take no longer than small ones.
+
+    Cached, since runs of a grid share few tasks, and different tasks often a sketch.
+
+    Args:
+        weights: of a phase of training.
+
+    Raises:
+        LoopscopeError: the task cannot make one.
+    """
+    task = task_class.model_validate_json(task_json)
+    try:
+        vocabulary, small = task.vocabulary_size, task.sketch()
+        found = _documents(type(small), small.model_dump_json(), batch, weights)
+    except Exception as error:  # whatever a plugin does wrong
+        raise wrap_plugin_error(f"task {task.kind}: a batch of {batch}", error) from error
+    return Shape(vocabulary, *found)
+
+
+@cache
+def _documents(
+    task_class: type[Task],
+    task_json: str,
+    batch: int,
+    weights: tuple[tuple[str, float], ...] | None,
+) -> tuple[float, float, float]:
+    """Tokens and predicted tokens of a document, and columns, averaged over some batches."""
+    task = task_class.model_validate_json(task_json).bind(0)
+    task = task.weighted(0, None if weights is None else dict(weights))
+    n = max(1, min(batch, CELLS // task.context_length))
+    tokens, predicted, columns = 0, 0, list[int]()
+    for i in range(max(1, min(BATCHES, CELLS // (n * task.context_length)))):
+        sample = task.sample(generator(0, Stream.TRAIN, i), n, index=i * n)
+        used = sample.tokens != 0
+        tokens += int(used.sum())
+        predicted += int(sample.loss_mask[:, 1:].sum())
+        columns.append(int(used.any(axis=0).nonzero()[0].max()))
+    documents = n * len(columns)
+    return tokens / documents, predicted / documents, sum(columns) / len(columns)

@@ -1,0 +1,128 @@
+"""How much memory a run needs and how much there is, so that not too many run at once.
+
+Estimates, from above rather than from below: documents count as long as the longest one.
+"""
+
+import operator
+import os
+from functools import cache
+from pathlib import Path
+
+from experiments.config.run import RunConfig
+from experiments.errors import LoopscopeError, wrap_plugin_error
+from experiments.grid.size_limits import SMALLER_WORLD
+from experiments.machine import MEMORY_VARIABLE, gpus, largest_memory, machine_memory
+from experiments.text import bytes_text
+from generators.task import Task
+from models.config import LoopedConfig
+from models.counts import count_parameters, keeps_probabilities
+
+#: bytes of a worker that has imported torch and trains nothing yet
+PROCESS = 500e6
+#: float32 values per parameter: weight, gradient and two moments; three times more while a
+#: checkpoint of weights and moments is copied, made a file in memory and read again
+PER_PARAMETER = 4 + 3 * 3
+#: values kept for the backward pass per token and application of a layer, in widths: inputs of
+#: four norms, three projections, attention and its output, two sums
+PER_WIDTH = 12
+#: the same in hidden widths of the MLP: its products before, in and after the non-linearity
+PER_HIDDEN = 4
+#: logits, their softmax and gradients
+PER_LOGIT = 4
+#: share of a GPU's memory that runs may fill
+GPU_SHARE = 0.9
+
+
+def run_memory(config: RunConfig) -> int:
+    """Bytes that a run needs at its peak, its world included.
+
+    The world alone, if it is large, for a model of which nothing is known.
+    """
+    config = config.canonical()
+    model = config.model
+    vocabulary, longest, world = _sizes(type(config.task), config.task.model_dump_json())
+    if not isinstance(model, LoopedConfig):
+        return world
+    parameters = count_parameters(model, vocabulary, gate=config.objective.uses_gate)["total"]
+    tokens = config.training.batch * longest
+    loops = config.max_loops
+    losses = config.objective.losses_computed(loops)
+    calls = len(model.schedule(loops)) + model.coda * losses
+    if config.training.recompute:  # one loop at a time, and the states between loops
+        calls = -(-calls // loops)
+    experts = model.experts_per_token if model.mlp == "moe" else 1
+    kept = PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
+    if keeps_probabilities(longest, half=config.training.precision == "bf16"):
+        kept += model.heads * longest
+    activations = tokens * calls * kept
+    states = tokens * loops * model.width
+    logits = tokens * vocabulary * losses * PER_LOGIT
+    values = PER_PARAMETER * parameters + activations + states + logits
+    return round(PROCESS + world + 4 * values)
+
+
+def possible_memory(run_id: str, config: RunConfig) -> int:
+    """Bytes that a run needs.
+
+    Raises:
+        LoopscopeError: more than this machine or its GPUs have.
+    """
+    needed, there_is = run_memory(config), largest_memory()
+    if needed > there_is:
+        world = config.task.world_bytes
+        way_out = "lower training.batch, the width or the loops, or set training.recompute"
+        if 2 * world > needed:
+            way_out = f"{SMALLER_WORLD}, which takes {bytes_text(world)} of it"
+        raise LoopscopeError(
+            f"{run_id} needs about {bytes_text(needed)} of memory and there are "
+            f"{bytes_text(there_is)}; {way_out}; for another machine say its memory in "
+            f"{MEMORY_VARIABLE}, such as 512G"
+        )
+    return needed
+
+
+@cache
+def _sizes(task_class: type[Task], task_json: str) -> tuple[int, int, int]:
+    """Words of a task's vocabulary, tokens of its longest document and bytes of its world.
+
+    Raises:
+        LoopscopeError: a task from a user's file tells none, or no whole number.
+    """
+    task = task_class.model_validate_json(task_json).bind(0)
+    words, longest, world = (
+        _whole(task, name) for name in ("vocabulary_size", "context_length", "world_bytes")
+    )
+    return words, longest, world
+
+
+def _whole(task: Task, name: str) -> int:
+    try:
+        value = getattr(task, name)
+    except Exception as error:
+        raise wrap_plugin_error(f"task {task.kind}: its {name}", error) from error
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise LoopscopeError(
+            f"task {task.kind}: its {name} is {value!r}, and a whole number is needed"
+        ) from error
+
+
+def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that runs on a device (`cpu`, `cuda:1`) may fill.
+
+    The CPU's is what is free now, or what LOOPSCOPE_MEMORY says; a GPU's is most of what it has.
+    """
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        found = gpus()
+        return round(GPU_SHARE * found[index][1]) if index < len(found) else machine_memory()
+    if os.environ.get(MEMORY_VARIABLE):
+        return machine_memory()
+    try:
+        lines = meminfo.read_text().splitlines()
+        rows = dict(line.split(":", 1) for line in lines if ":" in line)
+        available = int(rows["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        available = machine_memory()
+    return min(available, machine_memory())

@@ -1,0 +1,300 @@
+"""One run as data. What enters the run id is science; what does not is `observe`.
+
+`RunConfig` says everything that decides a run's weights. Device, paths, workers, probe and
+evaluation settings do not, and are not hashed.
+"""
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from experiments.config.loop_sampling import LoopDraw
+from generators.plugins import IDENTITY, OpenUnion
+from generators.streams import Stream, generator
+from generators.task import Task
+from models.config import LoopedConfig
+from models.model import ModelConfig
+from models.objectives.last_loop import LastLoop
+from models.objectives.objective import Objective
+from probes.probe import Probe
+
+if TYPE_CHECKING:
+    from models.interface import LoopedModel
+
+SCHEMA_VERSION = 1
+RUN_ID = r"[\w-]+-\d+x\d+-[0-9a-f]{12}"
+
+AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
+AnyModel = Annotated[ModelConfig, OpenUnion(ModelConfig, "models", default="looped")]
+AnyObjective = Annotated[Objective, OpenUnion(Objective, "models.objectives")]
+AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Phase(Frozen):
+    """A stretch of training. Phases follow each other; each has its own learning-rate schedule."""
+
+    until_step: int | None = Field(None, ge=1, description="last step of the phase, counted from 0")
+    until_exposure: int | None = Field(
+        None, ge=1, description="times each person has been shown when the phase ends"
+    )
+    lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    decay: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
+    final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
+    loops: int | None = Field(None, ge=1, description="None: those of the model")
+    draw: LoopDraw | None = Field(None, description="None: as many loops in every step")
+    backprop_loops: int | None = Field(
+        None, ge=1, description="only the last so many loops are differentiated; None: all"
+    )
+    beta: float | None = Field(None, ge=0, description="None: that of the objective")
+    weights: dict[str, float] | None = Field(
+        None,
+        description="of a mixture's components, or of numbers of hops, 0 for those left out; "
+        "None: those of the task",
+    )
+    core: int | None = Field(
+        None, ge=1, description="layers of the core before it has grown; None: those of the model"
+    )
+    growth: Literal["stack", "interleave"] | None = Field(
+        None,
+        description="how the core grows as the phase begins: from AB to ABAB, or to AABB",
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until_step is None) == (self.until_exposure is None):
+            raise ValueError("a phase needs exactly one of until_step and until_exposure")
+        return self
+
+
+class Training(Frozen):
+    """Optimiser (AdamW), batch, precision and phases."""
+
+    batch: int = Field(1024, ge=1, description="documents per step")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    recompute: bool = Field(
+        False, description="loops are computed again in the backward pass, to save memory"
+    )
+    phases: tuple[Phase, ...] = Field(min_length=1)
+
+
+class Observe(Frozen):
+    """What is looked at, and how often; changes no weight and is not hashed."""
+
+    probes: tuple[AnyProbe, ...] | None = Field(
+        None, description="measured at the end; None: every probe that applies to the task"
+    )
+    evaluate_every: int | None = Field(
+        None, ge=1, description="steps between evaluations during training (emergence)"
+    )
+    evaluate_with: tuple[AnyProbe, ...] = Field((), description="its probes; none: accuracy")
+    log_every: int = Field(50, ge=1, description="steps between lines of metrics.jsonl")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="time between checkpoints")
+    compile_blocks: Literal["never", "gpu", "anywhere"] = Field(
+        "never",
+        description="blocks are compiled for training: faster on a GPU, equal up to rounding; gpu "
+        "refuses a CPU, where compiling takes longer than it saves",
+    )
+
+    @model_validator(mode="after")
+    def _when(self) -> Self:
+        if self.evaluate_with and self.evaluate_every is None:
+            raise ValueError("evaluate_with needs evaluate_every, the steps between evaluations")
+        return self
+
+
+class RunConfig(Frozen):
+    """Everything about one run. `run_id` is a function of the scientific fields alone."""
+
+    task: AnyTask
+    model: AnyModel
+    objective: AnyObjective = LastLoop()
+    training: Training
+    start: str | None = Field(
+        None,
+        pattern=f"^{RUN_ID}$",
+        description="run id, in the same folder, whose final weights training starts from; in a "
+        "grid also {axis: label}, which names a point of it",
+    )
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    observe: Observe = Observe()
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _names_a_run(cls, start: Any) -> Any:
+        if isinstance(start, str) and not re.fullmatch(RUN_ID, start):
+            raise ValueError(
+                f"{start!r} is no id of a run; a point of the same grid is named by its labels, "
+                f"such as {{arm: {start}}}"
+            )
+        return start
+
+    @property
+    def max_loops(self) -> int:
+        """The largest number of loops in any phase."""
+        return max(
+            p.draw.most if p.draw else p.loops or self.model.loops for p in self.training.phases
+        )
+
+    def canonical(self) -> Self:
+        """With one loop every exit objective is `last_loop`: the same run, so the same id.
+
+        Neither does a phase's β make a difference to an objective that has none.
+        """
+        objective = self.objective
+        if self.max_loops == 1 and objective.uses_gate and not objective.trains_gate_alone:
+            objective = LastLoop()
+        training = self.training
+        if "beta" not in type(objective).model_fields:
+            phases = tuple(p.model_copy(update={"beta": None}) for p in training.phases)
+            training = training.model_copy(update={"phases": phases})
+        return self.model_copy(update={"objective": objective, "training": training})
+
+    def identity(self) -> dict[str, Any]:
+        """What is hashed: kind, version and every field that differs from its default.
+
+        Fields at their default are left out, so that a field added later changes no id; a
+        default that changes is a new `version` (or schema version), which a test watches.
+        """
+        run = self.canonical()
+        parts = run.model_dump(
+            mode="json", include={"task", "model", "objective"}, context=IDENTITY
+        )
+        training = run.training.model_dump(mode="json", exclude_defaults=True)
+        return {
+            **parts,
+            **({} if self.start is None else {"start": self.start}),
+            "training": training,
+            "seed": self.seed,
+            "schema_version": SCHEMA_VERSION,
+        }
+
+    @property
+    def run_id(self) -> str:
+        """`<task>-<k>x<n>-<hash12>`."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
+
+    def bound_task(self) -> Task:
+        """The task with this run's seed and the weights of its phases."""
+        task = self.task.bind(self.seed)
+        for span in spans(self.training, task):
+            task = task.weighted(span.first_document, span.phase.weights)
+        return task
+
+    def model_of(self, phase: Phase) -> ModelConfig:
+        """The model as it is in a phase: `model`, or what is yet to grow to it."""
+        if phase.core is None or not isinstance(self.model, LoopedConfig):
+            return self.model
+        shape = {"core": phase.core, "loops": phase.loops or self.model.loops}
+        return self.model.model_copy(update=shape | {"loop_rows": self.model.embedded_loops})
+
+    def model_at(self, step: int) -> ModelConfig:
+        """The model as a checkpoint after so many steps holds it; it grows after its checkpoint."""
+        found = spans(self.training, self.task)
+        return self.model_of(next((s for s in found if step <= s.last_step), found[-1]).phase)
+
+    def build_model(self, task: Task, step: int | None = None) -> "LoopedModel":
+        """The untrained model for a bound task: weights from the run's own INIT stream.
+
+        Args:
+            step: with the shape that it has then; None: that of the end.
+
+        Raises:
+            ValueError: the objective needs a gate and a model from elsewhere has none.
+        """
+        import torch
+
+        weights_seed = int(generator(self.seed, Stream.INIT).integers(2**63))
+        objective = self.canonical().objective
+        shape = self.model if step is None else self.model_at(step)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights_seed)  # for a model from elsewhere that draws from there
+            model = shape.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
+        if objective.uses_gate and model.read_exit is None:
+            raise ValueError(
+                f"objective {objective.kind} needs an exit gate, and model {shape.kind} builds none"
+            )
+        if objective.halting is not None:
+            model.halting = objective.halting
+        return model
+
+
+class Span(Frozen):
+    """Steps and documents of one phase: steps first … last-1, documents start … stop-1."""
+
+    phase: Phase
+    first_step: int
+    last_step: int
+    first_document: int
+    last_document: int
+
+
+class PhaseError(ValueError):
+    """A phase that cannot be; `location` is where in a config."""
+
+    def __init__(self, location: tuple[str, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(location)}: {message}")
+        self.location = location
+        self.message = message
+
+
+def spans(training: Training, task: Task) -> tuple[Span, ...]:
+    """The phases in steps and documents.
+
+    A phase that ends at an exposure shows every person exactly that often: its last batch is
+    smaller where the documents do not divide.
+
+    Raises:
+        PhaseError: exposures for a task that has none, weights of what it does not have, or
+            phases that do not follow each other.
+    """
+    found: list[Span] = []
+    step = document = 0
+    for i, phase in enumerate(training.phases):
+        at = "weights"
+        try:
+            task = task.weighted(document, phase.weights)
+            at = "until_exposure"
+            exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
+        except ValueError as error:
+            raise PhaseError(("training", "phases", str(i), at), str(error)) from error
+        if exposed is not None:
+            last_document = exposed
+            last_step = step + -(-(last_document - document) // training.batch)
+        else:
+            assert phase.until_step is not None
+            last_step = phase.until_step
+            last_document = document + (last_step - step) * training.batch
+        if last_step <= step:
+            raise PhaseError(
+                ("training", "phases", str(i)),
+                f"ends at step {last_step}, not after the one before it, which ends at {step}",
+            )
+        found.append(
+            Span(
+                phase=phase,
+                first_step=step,
+                last_step=last_step,
+                first_document=document,
+                last_document=last_document,
+            )
+        )
+        step, document = last_step, last_document
+    return tuple(found)

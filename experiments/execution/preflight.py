@@ -1,0 +1,54 @@
+"""What is refused before any run of a grid is worked on."""
+
+from experiments.config.memory import possible_memory
+from experiments.config.run import RunConfig
+from experiments.errors import LoopscopeError
+from experiments.execution.backends import BackendOptions, LocalOptions
+from experiments.runs.folder import RunFolder
+from experiments.runs.provenance import drift_message, drift_of, environment
+from experiments.runs.repair import check_plain
+
+
+def refuse(
+    folders: list[RunFolder],
+    configs: dict[RunFolder, RunConfig],
+    options: BackendOptions,
+    allow_drift: bool,
+) -> None:
+    """Before any work, looks at runs that are about to be worked on.
+
+    Raises:
+        LoopscopeError: one leads out of its folder, needs more memory than there is, or is to be
+            resumed with other code than it began with.
+    """
+    for folder in folders:
+        check_plain(folder.path)
+    if isinstance(options, LocalOptions):  # other back ends work on machines that are not known
+        _refuse_memory(folders, configs)
+    if not allow_drift:
+        _refuse_drift(folders, configs)
+
+
+def _refuse_memory(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
+    """Before any work: a run that needs more memory than there is would only be killed by it."""
+    for folder in folders:
+        try:
+            possible_memory(folder.run_id, configs[folder])
+        except LoopscopeError:
+            raise
+        except Exception:  # of its own code, which its worker says better
+            continue
+
+
+def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
+    """Before any work: which runs would be resumed with other code than they began with."""
+    changes = {}
+    for folder in folders:
+        status = folder.status()
+        trained = status is not None and 0 < status.last_step <= status.checkpoint_step
+        if not folder.has_checkpoint() or trained:
+            continue
+        if found := drift_of(folder, environment(configs[folder])):
+            changes[folder.run_id] = found
+    if changes:
+        raise LoopscopeError(drift_message(changes))

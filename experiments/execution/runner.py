@@ -1,0 +1,267 @@
+"""Running a grid: what is missing is done, what is done is left alone, nothing is lost."""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.config.memory import run_memory
+from experiments.config.run import RunConfig, spans
+from experiments.errors import LoopscopeError
+from experiments.execution.backends import BackendOptions, backend_options, make_backend
+from experiments.execution.backends.backend import Orders
+from experiments.execution.executor import Executor
+from experiments.execution.mirrors import Mirrors
+from experiments.execution.preflight import refuse
+from experiments.execution.progress import Progress
+from experiments.execution.worker import Outcome
+from experiments.grid.leakage import leaks
+from experiments.planning.makespan import share_of
+from experiments.runs.folder import RunFolder, State, prepare_output, record_grid
+from experiments.runs.json_files import read_json
+
+if TYPE_CHECKING:
+    from experiments.grid.grid import Grid
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result, and why."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class GridOutcome:
+    """How a grid stands after `run_grid`: run ids, of this shard.
+
+    Attributes:
+        done: with a result, whenever it was made.
+        failed: tried, now or before, and given up.
+        resumable: neither.
+    """
+
+    done: tuple[str, ...]
+    failed: tuple[Failure, ...]
+    resumable: tuple[str, ...]
+    interrupted: bool
+
+    @property
+    def exit_status(self) -> int:
+        """130 if interrupted, 1 if a run failed, else 0."""
+        return 130 if self.interrupted else 1 if self.failed else 0
+
+
+def run_grid(
+    grid: "Grid",
+    out: Path | str = "runs",
+    *,
+    workers: int | None = None,
+    backend: BackendOptions | None = None,
+    shard: tuple[int, int] | None = None,
+    allow_drift: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+    mirrors: Sequence[str] = (),
+) -> GridOutcome:
+    """Trains and measures every run of a grid that has no result yet.
+
+    Args:
+        workers: processes at once; None: one for each GPU, or for each core without GPUs.
+        backend: where to work; None: processes on this machine.
+        shard: (i, n), i from 1: only every n-th run, starting with the i-th; a run that starts
+            from another run of the grid is in the shard of that one.
+        allow_drift: resume runs although code or libraries changed since they began.
+        retry_failed: try again what failed before.
+        mirrors: copies of the metrics for other tools, below OUT/mirrors.
+
+    Raises:
+        LoopscopeError: the folder cannot be used, a library is missing, a run needs more memory
+            than there is, or one to resume began with other code.
+    """
+    out = Path(out)
+    folders, configs = _unique_runs(grid, out, shard)
+    options = backend or _local(workers)
+    copies = Mirrors(mirrors, out, grid.name)
+    prepare_output(out)
+    states = {folder: folder.state() for folder in folders}
+    todo = _todo(states, configs, retry_failed)
+    refuse(todo, configs, options, allow_drift)
+    given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
+    done = len(folders) - len(todo) - given_up
+    display = Progress(grid.title or grid.name, len(folders), done, given_up) if progress else None
+    tell = display.tell if display else lambda message: None
+    orders = Orders(out, allow_drift, _memory(configs), tell)
+    executor = Executor(make_backend(options, orders), tell=tell) if todo else None
+    _record(grid, out)
+    for folder in folders:  # one that is done may have lost its config
+        for damaged in folder.freeze(configs[folder]):
+            tell(damaged)
+    if display:
+        for warning in leaks(configs[folder] for folder in todo):
+            display.tell(warning)
+        _say_what_stays({folder: configs[folder] for folder in folders}, given_up)
+    copies.tell = tell
+    waves = _waves(todo, configs)
+    interrupted = executor is not None and _execute(executor, waves, display, copies)
+    return _outcome(folders, interrupted)
+
+
+def describe_grid(
+    grid: "Grid",
+    out: Path,
+    backend: BackendOptions,
+    *,
+    shard: tuple[int, int] | None = None,
+    allow_drift: bool = False,
+    retry_failed: bool = False,
+) -> str:
+    """What `run_grid` would start where; writes nothing."""
+    folders, configs = _unique_runs(grid, out, shard)
+    todo = _todo({folder: folder.state() for folder in folders}, configs, retry_failed)
+    orders = Orders(out, allow_drift, _memory(configs))
+    if not todo:
+        return "nothing to do"
+    with closing(make_backend(backend, orders)) as made:
+        return made.describe(todo)
+
+
+def _local(workers: int | None) -> BackendOptions:
+    if workers is not None and workers < 1:
+        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
+    return backend_options("local", workers=workers)
+
+
+def _say_what_stays(configs: dict[RunFolder, RunConfig], given_up: int) -> None:
+    """For people: which runs are not what the grid asks for now, and what can be done."""
+    if kept := sum(_looked_at_otherwise(folder, config) for folder, config in configs.items()):
+        print(
+            f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
+            "`loopscope probe` measures finished runs again",
+            file=sys.stderr,
+        )
+    if given_up:
+        print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
+
+
+def _looked_at_otherwise(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether a run is frozen with other probes, evaluations or times than its grid asks for."""
+    frozen = (read_json(folder.path / "config.json") or {}).get("observe", {})
+    wanted = config.observe.model_dump(mode="json")
+    return any(wanted.get(name) != value for name, value in frozen.items())
+
+
+def _todo(
+    states: dict[RunFolder, State], configs: dict[RunFolder, RunConfig], retry_failed: bool
+) -> list[RunFolder]:
+    """What lacks a result, the longest first."""
+    skipped = {"done"} if retry_failed else {"done", "failed"}
+    todo = [folder for folder, state in states.items() if state not in skipped]
+    return sorted(todo, key=lambda folder: -_estimated_flops(configs[folder]))
+
+
+def _memory(configs: dict[RunFolder, RunConfig]) -> Callable[[RunFolder], int]:
+    """Bytes that a run needs; 0 where its own code fails, which its worker will say better."""
+
+    @cache
+    def estimate(folder: RunFolder) -> int:
+        try:
+            return run_memory(configs[folder])
+        except Exception:
+            return 0
+
+    return estimate
+
+
+def _execute(
+    executor: Executor, waves: list[list[RunFolder]], display: Progress | None, copies: Mirrors
+) -> bool:
+    """Whether it was interrupted."""
+
+    def finished(outcome: Outcome) -> None:
+        copies.finished(outcome.run_id)
+        if display:
+            display.finished(outcome)
+
+    def look(running: list[RunFolder]) -> None:
+        copies.look(running)
+        if display:
+            display.look(running)
+
+    executor.finished, executor.look = finished, look
+    with closing(executor.backend), closing(copies), display or nullcontext():
+        interrupted = any(executor.run(wave) for wave in waves)
+    if executor.blocked:
+        raise LoopscopeError(
+            f"{executor.blocked}\nstopped, since runs cannot be written; nothing is lost: the same "
+            "command goes on once that is mended"
+        )
+    return interrupted
+
+
+def _waves(todo: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> list[list[RunFolder]]:
+    """What can be worked on at once: a run comes after the one that it starts from."""
+    waves, left = [], todo
+    while left:
+        waiting = {folder.run_id for folder in left}
+        wave = [folder for folder in left if configs[folder].start not in waiting]
+        waves.append(wave)
+        left = [folder for folder in left if configs[folder].start in waiting]
+    return waves
+
+
+def _unique_runs(
+    grid: "Grid", out: Path, shard: tuple[int, int] | None
+) -> tuple[list[RunFolder], dict[RunFolder, RunConfig]]:
+    """Folders in the grid's order, each id once, with their configs."""
+    configs: dict[RunFolder, RunConfig] = {}
+    for point in grid.points:
+        configs.setdefault(RunFolder(out / point.run_id), point.config)
+    folders = list(configs)
+    if shard is None:
+        return folders, configs
+    i, n = shard
+    if not 1 <= i <= n:
+        raise LoopscopeError(f"--shard {i}/{n}: the first number must be between 1 and {n}")
+    mine = set(share_of({folder.run_id: configs[folder].start for folder in folders}, i, n))
+    return [folder for folder in folders if folder.run_id in mine], configs
+
+
+def _record(grid: "Grid", out: Path) -> None:
+    points = [{"run_id": p.run_id, "part": p.part, "labels": dict(p.labels)} for p in grid.points]
+    record_grid(
+        out,
+        grid.name,
+        title=grid.title,
+        figures=list(grid.figures),
+        points=points,
+        source=grid.source,
+        overrides=list(grid.overrides),
+    )
+
+
+def _estimated_flops(config: RunConfig) -> float:
+    """Rough cost, to start with the longest run: the context is left out."""
+    documents = spans(config.training, config.task)[-1].last_document
+    return config.model.forward_flops(
+        1, documents=documents, context=1, predicted=0, n_loops=config.max_loops
+    )
+
+
+def _outcome(folders: list[RunFolder], interrupted: bool) -> GridOutcome:
+    states = {folder: folder.state() for folder in folders}
+    failed = []
+    for folder, state in states.items():
+        if state == "failed":
+            status = folder.status()
+            failed.append(Failure(folder.run_id, status.reason if status else ""))
+    return GridOutcome(
+        done=tuple(f.run_id for f, state in states.items() if state == "done"),
+        failed=tuple(failed),
+        resumable=tuple(f.run_id for f, s in states.items() if s not in ("done", "failed")),
+        interrupted=interrupted,
+    )

@@ -1,0 +1,148 @@
+"""How far the runs of a folder are, as text: once, or again and again from another shell."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.errors import LoopscopeError
+from experiments.runs.folder import RunFolder, State, run_folders
+from experiments.runs.json_files import no_folder
+from experiments.text import aligned, duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: seconds between two looks at a log that is followed
+LOOK = 0.5
+HEAD = ("run", "status", "step", "loss", "tokens/s", "left", "reason")
+
+
+@dataclass
+class Watched:
+    """The runs of a folder. A run that is done is read once: watching 2,000 costs little."""
+
+    out: Path
+    done: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def look(self) -> tuple[list[tuple[str, ...]], Counter[State]]:
+        """A row of text per run, and their number by state.
+
+        Raises:
+            LoopscopeError: there is no folder.
+        """
+        if not self.out.is_dir():
+            raise LoopscopeError(no_folder(self.out))
+        rows, states = [], Counter[State]()
+        for folder in run_folders(self.out):
+            row = self.done.get(folder.run_id) or _row(folder)
+            if row[1] == "done":
+                self.done[folder.run_id] = row
+            states[row[1]] += 1  # pyrefly: ignore
+            rows.append(row)
+        return rows, states
+
+
+def _row(folder: RunFolder) -> tuple[str, ...]:
+    state, known = folder.state(), folder.status()
+    if known is None:
+        return folder.run_id, state, "", "", "", "", ""
+    running = state == "running" and known.state == "running"
+    rate, left = known.tokens_per_second, known.seconds_left
+    measuring = running and known.doing == "measuring"
+    return (
+        folder.run_id,
+        "measuring" if measuring else state,
+        f"{known.step}/{known.last_step}",
+        "" if known.loss is None else f"{known.loss:.4f}",
+        f"{rate:,.0f}" if running and not measuring and rate is not None else "",
+        duration(left) if running and not measuring and left is not None else "",
+        known.reason if state == "failed" else "",
+    )
+
+
+def _counts(states: Counter[State]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
+
+
+def status_text(out: Path) -> str:
+    """A line per run in `out` and their number by state.
+
+    Raises:
+        LoopscopeError: `out` is no folder.
+    """
+    rows, states = Watched(out).look()
+    return f"{aligned([HEAD, *rows])}\n\n{_counts(states)}" if rows else f"{out} has no runs yet"
+
+
+def watch_status(out: Path, every: float, console: "Console | None" = None) -> None:
+    """Shows the runs that are worked on or failed, and the counts, until nothing runs.
+
+    On a terminal one table that is drawn again; elsewhere a line whenever the counts change.
+    Reads only. A folder without runs is waited for: this may be typed before the first run.
+
+    Args:
+        every: seconds between two looks.
+
+    Raises:
+        LoopscopeError: `out` is no folder.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = console or Console()
+    watched, before = Watched(out), ""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            rows, states = watched.look()
+            counts = _counts(states) or f"{out} has no runs yet"
+            if console.is_terminal:
+                active = [row for row in rows if row[1] in ("running", "measuring", "failed")]
+                shown = active[-max(console.height - 4, 1) :]
+                live.update(Text("\n".join(filter(None, (counts, aligned([HEAD, *shown]))))))
+                live.refresh()
+            elif counts != before:
+                console.print(Text(counts), soft_wrap=True)
+            before = counts
+            if rows and not states["running"] + states["measuring"]:  # pyrefly: ignore
+                break
+            time.sleep(every)
+    if console.is_terminal:
+        console.print(Text(status_text(out)), soft_wrap=True)
+
+
+def log_lines(folder: RunFolder, *, follow: bool = False, last: int | None = None) -> Iterator[str]:
+    """The lines of a run's log; with `follow` also what is added until the run is not worked on.
+
+    Args:
+        last: only the last so many of those that are there.
+
+    Raises:
+        LoopscopeError: there is no log yet, and it is not followed.
+    """
+    path = folder.path / "log.txt"
+    if not path.exists() and not follow:
+        raise LoopscopeError(f"{folder.run_id} has no log yet: it was never started")
+    text = path.read_bytes() if path.exists() else b""
+    if follow:  # a line that is being written is told once it is whole
+        text = text[: text.rfind(b"\n") + 1]
+    offset, lines = len(text), text.decode(errors="replace").splitlines()
+    yield from lines if last is None else lines[-last:]
+    torn = b""
+    while follow:
+        ended = folder.state() != "running"
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(offset)
+                added = file.read()
+            offset += len(added)
+            *whole, torn = (torn + added).split(b"\n")
+            yield from (line.decode(errors="replace") for line in whole)
+        if ended:
+            break
+        time.sleep(LOOK)
+    if torn:
+        yield torn.decode(errors="replace")

@@ -1,0 +1,185 @@
+"""What can be known to be wrong with a run before it starts, beyond the types of its fields."""
+
+from collections.abc import Iterator
+from functools import cache
+
+from experiments.config.run import PhaseError, RunConfig, spans
+from experiments.grid.located_yaml import Location
+from experiments.grid.size_limits import impossible_sizes
+from experiments.measuring.measure import evaluation_probes, parts_for
+from generators.task import Task
+from models.config import LoopedConfig
+from probes.probe import Misfit, Probe
+
+#: (field of a probe or nothing, what is wrong)
+Wrong = tuple[tuple[str, str], ...]
+
+
+def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """(location in the config, what is wrong)."""
+    if sizes := list(impossible_sizes(config)):
+        yield from sizes
+        return  # anything else would have to build something
+    try:
+        spans(config.training, config.task)
+    except PhaseError as error:
+        yield error.location, error.message
+    model = config.model
+    longest = config.task.context_length
+    context = model.context if isinstance(model, LoopedConfig) else None
+    if context is not None and longest > context:
+        message = (
+            f"documents of task {config.task.kind} have up to {longest} tokens, more than the "
+            f"context of {context}; raise model.context or leave it out"
+        )
+        yield ("model", "context"), message
+    yield from _impossible_exits(config)
+    yield from _impossible_compiling(config)
+    if isinstance(model, LoopedConfig):
+        yield from _impossible_growth(config, model)
+    else:
+        yield from _only_looped(config)
+    for i in range(len(config.training.phases)):
+        if isinstance(model, LoopedConfig):
+            yield from _impossible_loops(config, model, i)
+    task = config.task
+    observe = config.observe
+    if observe.evaluate_every is not None and not evaluation_probes(config, task.sketch()):
+        message = f"task {task.kind} asks no questions; name probes in observe.evaluate_with too"
+        yield ("observe", "evaluate_every"), message
+    for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
+        for i, probe in enumerate(probes or ()):
+            misfits = _misfits(
+                type(probe), probe.model_dump_json(), type(task), task.model_dump_json()
+            )
+            for field, message in (*misfits, *_blind(probe, config)):
+                yield ("observe", name, str(i), *filter(None, [field])), message
+
+
+def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    objective = config.objective
+    if objective.uses_gate and config.model.states() < config.model.loops:
+        message = (
+            f"objective {objective.kind} weighs the states of several loops; "
+            "model.reuse sequence has one state"
+        )
+        yield ("objective",), message
+    if not objective.trains_gate_alone:
+        return
+    if config.start is None:
+        message = (
+            f"objective {objective.kind} trains the gate alone; `start` has to name the run "
+            "whose model it is for"
+        )
+        yield ("objective",), message
+    if config.max_loops == 1:
+        message = f"objective {objective.kind} compares loops; model.loops is 1"
+        yield ("objective",), message
+
+
+def _impossible_compiling(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    wanted, at = config.observe.compile_blocks, ("observe", "compile_blocks")
+    if wanted == "never":
+        return
+    if not isinstance(config.model, LoopedConfig):
+        yield at, f"{wanted} needs model kind looped, not {config.model.kind}"
+    elif config.model.mlp == "moe":
+        yield at, f"{wanted} with model.mlp moe: which expert a token takes cannot be compiled"
+
+
+def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """What is asked of a model from elsewhere that only ours can do."""
+    kind = config.model.kind
+    for i, phase in enumerate(config.training.phases):
+        for name in ("backprop_loops", "core", "growth"):
+            if getattr(phase, name) is not None:
+                yield ("training", "phases", str(i), name), f"needs model kind looped, not {kind}"
+    if config.training.recompute:
+        yield ("training", "recompute"), f"needs model kind looped, not {kind}"
+
+
+def _impossible_loops(
+    config: RunConfig, model: LoopedConfig, i: int
+) -> Iterator[tuple[Location, str]]:
+    """What phase i asks of the loops that the model or the objective does not allow."""
+    phase = config.training.phases[i]
+    here = ("training", "phases", str(i))
+    most = phase.draw.most if phase.draw else phase.loops or model.loops
+    if model.embedded_loops is not None and most > model.embedded_loops:
+        message = (
+            f"up to {most} loops, but model.loop_embedding learned has {model.embedded_loops} "
+            "model.loop_rows"
+        )
+        yield here, message
+    if phase.backprop_loops is None:
+        return
+    if config.objective.trains_gate_alone:
+        message = f"objective {config.objective.kind} differentiates no loop"
+    elif model.reuse == "sequence":
+        message = "there are no loops to cut between: model.reuse is sequence"
+    elif phase.backprop_loops < most and model.injection == "none":
+        message = (
+            f"with model.injection none, {phase.backprop_loops} of {most} loops leave the "
+            "embedding without a gradient"
+        )
+    else:
+        return
+    yield (*here, "backprop_loops"), message
+
+
+def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple[Location, str]]:
+    """Phases whose cores do not follow from each other by copies."""
+    phases = config.training.phases
+    grows = [i for i, phase in enumerate(phases) if phase.core or phase.growth]
+    if grows and isinstance(model.reuse, tuple):
+        message = f"model.reuse {list(model.reuse)} names the layers; a core of them cannot grow"
+        yield ("training", "phases", str(grows[0])), message
+        return
+    before: int | None = None  # layers of the run that training starts from, known later
+    for i, phase in enumerate(phases):
+        here = ("training", "phases", str(i))
+        core = model.core if phase.core is None else phase.core
+        if phase.core is not None and (phase.core >= model.core or i == len(phases) - 1):
+            message = (
+                f"has to be less than model.core {model.core}, to which a later phase has to "
+                f"grow; got {phase.core}"
+            )
+            yield (*here, "core"), message
+        elif i == 0:
+            if phase.growth is not None and config.start is None:
+                message = "in the first phase there is nothing to copy unless `start` names a run"
+                yield (*here, "growth"), message
+        elif (phase.growth is not None) != (core != before) or core % (before or 1):
+            message = (
+                f"the core has {before} layers in the phase before and {core} in this one; "
+                "growth (stack or interleave) makes a multiple of them, and goes with no other step"
+            )
+            yield here, message
+        before = core
+
+
+def _blind(probe: Probe, config: RunConfig) -> Wrong:
+    """Why a probe cannot see what it looks at in this model."""
+    objective = config.canonical().objective
+    try:
+        for part in parts_for(probe, config.task).values():
+            probe.check_model(config.model, part.sketch(), objective)
+    except ValueError as error:
+        return _told(error)
+    return ()
+
+
+@cache
+def _misfits(probe_class: type[Probe], probe: str, task_class: type[Task], task: str) -> Wrong:
+    """Why a probe cannot measure a task; asked once for equal ones."""
+    asked = probe_class.model_validate_json(probe)
+    try:
+        for part in parts_for(asked, task_class.model_validate_json(task)).values():
+            asked.check(part.sketch())
+    except ValueError as error:
+        return _told(error)
+    return ()
+
+
+def _told(error: ValueError) -> Wrong:
+    return error.problems if isinstance(error, Misfit) else (("", str(error)),)

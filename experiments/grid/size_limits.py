@@ -1,0 +1,52 @@
+"""Sizes that no machine like this one can hold, told from the config before anything is built."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from experiments.grid.located_yaml import Location
+from experiments.machine import MEMORY_VARIABLE, largest_memory, machine_memory
+from experiments.text import bytes_text
+from generators.task import Task
+
+if TYPE_CHECKING:
+    from experiments.config.run import RunConfig
+
+#: bytes of weight, gradient and two moments of a parameter
+PER_PARAMETER = 16
+SMALLER_WORLD = "ask for a smaller world (fewer people, entities, sequences or symbols)"
+
+
+def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
+    """(location, message) of each part that alone needs more memory than there is.
+
+    Each is counted from below: what is too much here is too much. Nothing is built.
+    """
+    model, batch = config.model, config.training.batch
+    device = largest_memory()
+    if message := impossible_world(config.task):
+        yield ("task",), message
+    layer = 12 * model.width**2 if model.kind == "looped" else 0
+    weights = PER_PARAMETER * model.layers * layer
+    if weights > device:
+        yield ("model",), _message("training the layers of the model", weights, device)
+    # one token a document: a state of `width` numbers after every application of a layer
+    calls = config.max_loops * (1 if config.training.recompute else model.core)
+    activations = 4 * batch * model.width * calls
+    if activations > device:
+        where = ("training", "batch") if batch >= calls else ("model",)
+        yield where, _message(f"a batch of {batch:,} documents", activations, device)
+
+
+def impossible_world(task: Task) -> str | None:
+    """What to tell of a world that is larger than the memory, None where it is not."""
+    world, host = task.world_bytes, machine_memory()
+    what = f"the world of task {task.kind}"
+    return _message(what, world, host, f"{SMALLER_WORLD}; ") if world > host else None
+
+
+def _message(what: str, needed: int, there_is: int, way_out: str = "") -> str:
+    return (
+        f"{what} needs {bytes_text(needed)} of memory or more, and there are "
+        f"{bytes_text(there_is)}; {way_out}for another machine say its memory in "
+        f"{MEMORY_VARIABLE}, such as 512G"
+    )

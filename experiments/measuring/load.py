@@ -1,0 +1,63 @@
+"""Trained runs as objects: the model and the task it was trained on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.runs.checkpoint import read_checkpoint
+from experiments.runs.folder import RunFolder, find_run
+from generators.task import Task
+
+if TYPE_CHECKING:
+    from models.interface import LoopedModel
+    from probes.probe import Subject
+
+
+def load_model(out: Path | str, run_id: str, *, device: str = "cpu") -> tuple["LoopedModel", Task]:
+    """The trained model, in eval mode, and the task it was trained on.
+
+    Args:
+        run_id: or the start of one.
+
+    Raises:
+        LoopscopeError: no such run, or it has no weights yet.
+    """
+    return load_trained(find_run(Path(out), run_id), device)[:2]
+
+
+def load_task(out: Path | str, run_id: str) -> Task:
+    """The task that a run was trained on, with its world; needs no weights.
+
+    Raises:
+        LoopscopeError: no such run, or its config is damaged.
+    """
+    return find_run(Path(out), run_id).config().bound_task()
+
+
+def load_subject(out: Path | str, run_id: str, *, device: str = "cpu") -> "Subject":
+    """The trained model with its task, as probes take it: `Accuracy().measure(subject)`.
+
+    Raises:
+        LoopscopeError: as `load_model`.
+    """
+    import torch
+
+    from experiments.measuring.measure import subject_of
+
+    folder = find_run(Path(out), run_id)
+    model, task, _ = load_trained(folder, device)
+    return subject_of(folder.config(), model, task, torch.device(device))
+
+
+def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, int]:
+    """As `load_model`, with the step of the checkpoint.
+
+    Raises:
+        LoopscopeError: no weights, damaged ones, or a config that they were not trained with.
+    """
+    config = folder.config()
+    folder.check_unedited(config)
+    state = read_checkpoint(folder)
+    task = config.bound_task()
+    model = config.build_model(task, state["step"])
+    model.load_state_dict(state["model"])
+    return model.to(device).eval(), task, state["step"]

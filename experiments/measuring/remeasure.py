@@ -1,0 +1,186 @@
+"""Measuring finished runs again, without training: `loopscope probe`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import LoopscopeError, wrap_plugin_error
+from experiments.measuring.load import load_trained
+from experiments.measuring.measure import (
+    chosen_probes,
+    parts_for,
+    probe_id,
+    record_probe,
+    rows_of,
+    subject_of,
+)
+from experiments.runs.folder import RunFolder, check_output, find_run, run_folders
+from experiments.runs.repair import check_plain
+from generators.task import Task
+from probes.probe import Probe
+
+
+@dataclass(frozen=True)
+class Again:
+    """A run that was measured again, or why it could not be.
+
+    Attributes:
+        problem: empty where it was measured.
+        records: what each probe found, as in `probes/<id>.json`.
+        apart: ids of those that are in their files only, since the result has other measurements
+            of their kinds.
+        dropped: ids whose rows the result has no longer.
+        own: ids of the probes the run is measured with at its end.
+    """
+
+    run_id: str
+    problem: str = ""
+    records: tuple[dict[str, Any], ...] = ()
+    apart: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+
+
+def measure_again(
+    out: Path | str,
+    run_ids: list[str] | None = None,
+    probes: tuple[Probe, ...] | None = None,
+    *,
+    replace: bool = False,
+    device: str = "cpu",
+) -> list[str]:
+    """As `measure_each`, all of them; the ids that were measured.
+
+    Raises:
+        LoopscopeError: why some could not be measured; the others are.
+    """
+    found = list(measure_each(out, run_ids, probes, replace=replace, device=device))
+    if wrong := [again.problem for again in found if again.problem]:
+        raise LoopscopeError("\n".join(wrong))
+    return [again.run_id for again in found]
+
+
+def finished_runs(out: Path, where: Sequence[str]) -> list[str]:
+    """Ids of the runs with a result that meet conditions, see `experiments.results.row_filter`.
+
+    Raises:
+        LoopscopeError: there are none, or a condition makes no sense.
+    """
+    from experiments.results.long_table import load_runs
+    from experiments.results.row_filter import chosen_runs, parse
+
+    rows = load_runs(out)
+    conditions = parse(where)
+    found = chosen_runs(rows[rows["status"] == "done"], conditions, "probe measures")
+    if not found:
+        raise LoopscopeError(f"{out} has no finished run with {', '.join(map(str, conditions))}")
+    return found
+
+
+def measure_each(
+    out: Path | str,
+    run_ids: list[str] | None = None,
+    probes: tuple[Probe, ...] | None = None,
+    *,
+    replace: bool = False,
+    device: str = "cpu",
+) -> Iterator[Again]:
+    """Measures finished runs without training; probes of the runs themselves renew their rows.
+
+    What other probes find enters a result that has nothing of their kinds. Otherwise it is kept
+    apart, in `probes/<id>.json`, so that tables go on saying the same.
+
+    Args:
+        run_ids: ids or starts of ids; None: every run with a result.
+        probes: None: those the run was measured with at its end. One that does not apply to a
+            run's task is left out there.
+        replace: what other probes find stands in the result for all that it has of their kinds,
+            until the run's own probes measure again.
+
+    Yields:
+        One for each run that something could be measured of.
+
+    Raises:
+        LoopscopeError: an id that does not exist.
+    """
+    import torch
+
+    out = Path(out)
+    check_output(out)
+    torch.set_num_threads(1)
+    if run_ids is None:
+        folders = [folder for folder in run_folders(out) if folder.result() is not None]
+    else:
+        folders = [find_run(out, run_id) for run_id in run_ids]
+    for folder in folders:
+        try:
+            if again := _measure(folder, probes, replace, device):
+                yield again
+        except LoopscopeError as error:
+            yield Again(folder.run_id, str(error))
+        except Exception as error:  # a damaged run must not keep the others from being measured
+            yield Again(folder.run_id, str(wrap_plugin_error(f"{folder.run_id}: measuring", error)))
+
+
+def _measure(
+    folder: RunFolder, probes: tuple[Probe, ...] | None, replace: bool, device: str
+) -> Again | None:
+    """None where no probe applies.
+
+    Raises:
+        LoopscopeError: no result, no readable weights, or a config that does not fit.
+    """
+    import torch
+
+    result = folder.result()
+    if result is None:
+        raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
+    check_plain(folder.path)
+    config = folder.config()
+    model, task, step = load_trained(folder, device)
+    subject = subject_of(config, model, task, torch.device(device))
+    chosen = chosen_probes(config, task)
+    asked = _fitting(chosen if probes is None else probes, task)
+    if not asked:
+        return None
+    records = tuple(record_probe(folder, probe, subject, step) for probe in asked)
+    own = frozenset(map(probe_id, chosen))
+    before = frozenset(row.get("probe", "") for row in result["measurements"])
+    new, kinds = {r["id"] for r in records}, set(map(_kind, before))
+    apart = set() if replace else {i for i in new - own - before if _kind(i) in kinds}
+    joining = [r for r in records if r["id"] not in apart]
+    dropped = _dropped({r["id"] for r in joining}, before, own)
+    kept = [row for row in result["measurements"] if row.get("probe", "") not in dropped]
+    rows = [row for record in joining for row in rows_of(record)]
+    folder.write_result({**result, "measurements": kept + rows})
+    return Again(folder.run_id, "", records, frozenset(apart), dropped - new, own)
+
+
+def _kind(identity: str) -> str:
+    return identity.rpartition("-")[0]
+
+
+def _dropped(joining: set[str], before: frozenset[str], own: frozenset[str]) -> frozenset[str]:
+    """Ids whose rows give way: a run's own probes leave each other alone, and nothing else."""
+    same = joining & before
+    of_own = {_kind(i) for i in joining & own}
+    of_others = {_kind(i) for i in joining - own - before}
+    gone = {i for i in before if _kind(i) in of_others or (_kind(i) in of_own and i not in own)}
+    return frozenset(same | gone)
+
+
+def _fitting(probes: tuple[Probe, ...], task: Task) -> list[Probe]:
+    """The probes that apply to a task.
+
+    Raises:
+        LoopscopeError: one applies, but not with its settings.
+    """
+    fitting = [p for p in probes if any(map(type(p).applies, task.parts.values()))]
+    for probe in fitting:
+        try:
+            for part in parts_for(probe, task).values():
+                probe.check(part)
+        except ValueError as error:
+            raise LoopscopeError(str(error)) from error
+    return fitting

@@ -1,0 +1,137 @@
+"""Archives: the results of a folder in one file, which is read as the folder is.
+
+A zip archive of the two tables of `experiments.results.index`, the records of grids and
+loopscope.json. It holds numbers and configs and no weights. Reading one writes nothing and runs
+nothing: what does not belong in an archive makes it no archive.
+"""
+
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import LoopscopeError
+from experiments.machine import machine_memory
+from experiments.results.index import (
+    BUILD,
+    INDEX,
+    METRICS,
+    TEXTS,
+    Built,
+    Index,
+    build_index,
+    read_table,
+    write_table,
+)
+from experiments.results.records import is_name
+from experiments.runs.folder import OUTPUT_FILE
+from experiments.runs.json_files import replacing
+from experiments.runs.schema_version import current, stamped
+from experiments.text import bytes_text
+
+GRID = re.compile(r"grids/([^/\\]+)\.json")
+#: moment that every member is dated, so that equal results are equal files
+MOMENT = (1980, 1, 1, 0, 0, 0)
+
+
+def is_archive(path: Path) -> bool:
+    return path.is_file()
+
+
+def write_archive(out: Path, file: Path) -> Built:
+    """Writes the results in `out` to one file, as a whole.
+
+    Raises:
+        LoopscopeError: `file` exists and is no archive, which is left alone, or is where another
+            file of the results has its place.
+        OSError: it cannot be written.
+    """
+    if file.is_dir():
+        raise LoopscopeError(f"{file} is a folder; name a file, such as {file / 'results.zip'}")
+    if file.name in (INDEX, METRICS, OUTPUT_FILE):
+        raise LoopscopeError(f"{file} would be taken for another file; name it results.zip, say")
+    if file.exists():
+        try:
+            read_archive(file)
+        except LoopscopeError as error:
+            raise LoopscopeError(
+                f"{file} exists and is not replaced, since it is no archive of results: {error}"
+            ) from error
+    built = build_index(out)
+    with replacing(file) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, OUTPUT_FILE, json.dumps(stamped({})).encode())
+        for name, table in ((INDEX, built.index.runs), (METRICS, built.index.lines)):
+            content = io.BytesIO()
+            write_table(table, content)
+            _add(archive, name, content.getvalue())
+        for path in sorted(out.glob("grids/*.json")):
+            _add(archive, f"grids/{path.name}", path.read_bytes())
+    return built
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, MOMENT), content, zipfile.ZIP_DEFLATED)
+
+
+def read_archive(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
+    """The index in an archive, and name -> record of its grids.
+
+    Raises:
+        LoopscopeError: it is damaged, of a newer version, or holds what no archive of ours does.
+    """
+    try:
+        return _read(path)
+    # RuntimeError: zipfile's for what is encrypted, and with RecursionError json's for what is deep
+    except (ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        raise LoopscopeError(
+            f"{path} is no archive of results ({error}); `loopscope archive OUT` makes one"
+        ) from error
+
+
+def _read(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
+    with zipfile.ZipFile(path) as archive:
+        _check_members(archive)
+        known = json.loads(archive.read(OUTPUT_FILE))
+        current(_mapping(known), f"{path}/{OUTPUT_FILE}", OUTPUT_FILE)
+        runs, lines = (
+            read_table(io.BytesIO(archive.read(name)), f"{path}/{name}", columns)
+            for name, columns in (
+                (INDEX, ("run_id", "status", *TEXTS, "stamp")),
+                (METRICS, ("run_id", "line")),
+            )
+        )
+        if runs.schema.metadata[BUILD] != lines.schema.metadata.get(BUILD):
+            raise ValueError(f"{INDEX} and {METRICS} are not of one archive")
+        grids = {}
+        for name in archive.namelist():
+            if found := GRID.fullmatch(name):
+                record = _mapping(json.loads(archive.read(name)))
+                grids[found[1]] = current(record, f"{path}/{name}", "grid.json")
+    index = Index(runs, lines)
+    for run_id in index.stamps:
+        if run_id is None or not is_name(run_id):
+            raise ValueError(f"{run_id!r} is no run id")
+    return index, dict(sorted(grids.items()))
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Raises ValueError for what no archive of ours holds, or what memory cannot."""
+    names = archive.namelist()
+    if missing := {OUTPUT_FILE, INDEX, METRICS} - set(names):
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    for name in names:
+        if name not in (OUTPUT_FILE, INDEX, METRICS) and not GRID.fullmatch(name):
+            raise ValueError(f"it holds {name!r}")
+    if len(set(names)) < len(names):
+        raise ValueError("it holds a file twice")
+    size, there_is = sum(i.file_size for i in archive.infolist()), machine_memory()
+    if size > there_is:
+        raise ValueError(f"it unpacks to {bytes_text(size)}, more than {bytes_text(there_is)}")
+
+
+def _mapping(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ValueError("a file that should hold a mapping does not")
+    return data

@@ -1,0 +1,83 @@
+"""How two runs differ, and what a grid file may contain."""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.config.run import RunConfig
+from experiments.errors import LoopscopeError
+from experiments.grid.expansion import GridFile
+from experiments.runs.folder import RunFolder, find_run
+from experiments.runs.schema_version import read_current
+
+
+def flat(data: Any, path: str = "") -> dict[str, Any]:
+    """Dotted path -> value, for everything that is no mapping and no list (or an empty one)."""
+    if isinstance(data, dict) and data:
+        entries = [(str(k), v) for k, v in data.items()]
+    elif isinstance(data, list) and data:
+        entries = [(str(i), v) for i, v in enumerate(data)]
+    else:
+        return {path: data}
+    found: dict[str, Any] = {}
+    for key, value in entries:
+        found |= flat(value, f"{path}.{key}" if path else key)
+    return found
+
+
+def differences(first: Path, second: Path) -> list[tuple[str, str, str]]:
+    """(field, value in the first, value in the second) of two frozen configs.
+
+    Raises:
+        LoopscopeError: a folder without a readable config.
+    """
+    one, two = (flat(_config(folder)) for folder in (first, second))
+    return [
+        (name, str(one.get(name, "–")), str(two.get(name, "–")))
+        for name in dict.fromkeys([*one, *two])
+        if name not in one or name not in two or one[name] != two[name]
+    ]
+
+
+def run_folder(run: str, out: Path) -> RunFolder:
+    """A run by its folder, or by its id (or the start of it) in `out`."""
+    path = Path(run)
+    return RunFolder(path) if (path / "config.json").is_file() else find_run(out, run)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config = read_current(folder / "config.json")
+    if config is None:
+        raise LoopscopeError(f"{folder} has no readable config.json")
+    return config
+
+
+def run_schema() -> dict[str, Any]:
+    """JSON schema of one run."""
+    return RunConfig.model_json_schema()
+
+
+def grid_schema() -> dict[str, Any]:
+    """JSON schema of a grid file, whose baselines hold some of a run's fields."""
+    run = run_schema()
+    definitions = run.pop("$defs", {})
+    baseline = {
+        "type": "object",
+        "description": "fields of a run, dotted or nested",
+        "properties": _optional(run["properties"]),
+    }
+    schema = GridFile.model_json_schema()
+    for block in (schema, schema["$defs"]["Block"]):
+        block["properties"]["baseline"] = {"$ref": "#/$defs/Baseline"}
+    schema["$defs"] |= {"Baseline": baseline, **_optional(definitions)}
+    return schema
+
+
+def _optional(schema: Any) -> Any:
+    """Without `required`: a baseline need not be complete."""
+    if isinstance(schema, dict):
+        return {
+            key: _optional(value)
+            for key, value in schema.items()
+            if not (key == "required" and isinstance(value, list))
+        }
+    return [_optional(item) for item in schema] if isinstance(schema, list) else schema

@@ -1,0 +1,256 @@
+"""The index: all runs of a folder in two Parquet files, which is one read instead of thousands.
+
+    OUT/index.parquet     a row per run: columns to look at, and its config, result and status
+    OUT/metrics.parquet   a row per line of metrics.jsonl: run_id, step, loss, the line
+
+It is a copy and never the record: a row counts only while the files that it was made of have the
+sizes and times that its `stamp` says, so an index that is out of date costs time and nothing else.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from experiments.config.run import SCHEMA_VERSION
+from experiments.errors import LoopscopeError
+from experiments.results.records import Record, Run
+from experiments.runs.folder import RunFolder, run_folders
+from experiments.runs.json_files import replacing
+from experiments.runs.repair import lost_text
+from experiments.runs.schema_version import check_version
+from experiments.runs.status import is_line, is_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INDEX, METRICS = "index.parquet", "metrics.parquet"
+#: files of a run that results are read from
+STAMPED = ("config.json", "result.json", "status.json", "metrics.jsonl")
+#: columns of JSON text
+TEXTS = ("config", "result", "progress")
+#: columns to look at -> their type in Arrow
+PLAIN = {
+    **dict.fromkeys(("task", "arm", "objective", "status", "reason", "cell"), "string"),
+    **dict.fromkeys(("k", "n_loops", "layers", "width", "parameters", "seed", "step"), "int64"),
+    **dict.fromkeys(("lr", "exposures", "train_flops", "cpu_seconds"), "float64"),
+}
+VERSION, BUILD = b"loopscope.schema_version", b"loopscope.build"
+
+
+def stamp_of(folder: Path) -> str:
+    """Times and sizes of the files that a run's results are read from."""
+    found = []
+    for name in STAMPED:
+        try:
+            known = os.stat(folder / name)
+            found.append(f"{known.st_mtime_ns}:{known.st_size}")
+        except OSError:
+            found.append("-")
+    return " ".join(found)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What index.parquet and metrics.parquet hold."""
+
+    runs: "pa.Table"
+    lines: "pa.Table | None"
+
+    @cached_property
+    def stamps(self) -> dict[str, str]:
+        """run id -> stamp."""
+        return self._column("stamp")
+
+    @cached_property
+    def states(self) -> dict[str, str]:
+        """run id -> where the run stood."""
+        return self._column("status")
+
+    def _column(self, name: str) -> dict[str, str]:
+        columns = (self.runs[column].to_pylist() for column in ("run_id", name))
+        return dict(zip(*columns, strict=True))
+
+    def records(self, run_ids: Iterable[str]) -> dict[str, Record]:
+        """Those of the runs that are here.
+
+        Raises:
+            ValueError: a text is damaged.
+        """
+        wanted, found = set(run_ids), {}
+        for row in self.runs.select(["run_id", "status", *TEXTS]).to_pylist():
+            if row["run_id"] in wanted:
+                config, result, status = (_mapping(row[name]) for name in TEXTS)
+                if result and not is_whole(result):
+                    raise ValueError(f"the result of {row['run_id']} is damaged")
+                found[row["run_id"]] = Record(row["run_id"], row["status"], config, result, status)
+        return found
+
+    def metrics(self, run_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+        """run id -> lines of metrics.jsonl, as `RunFolder.metrics`.
+
+        Raises:
+            ValueError: a text is damaged.
+        """
+        found: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in run_ids}
+        if self.lines is not None:
+            names, texts = (self.lines[c].to_pylist() for c in ("run_id", "line"))
+            for name, text in zip(names, texts, strict=True):
+                if name in found:
+                    line = _mapping(text, "step")
+                    if not is_line(line):
+                        raise ValueError(f"a line of {name} is damaged")
+                    found[name].append(line)
+        return found
+
+
+def _mapping(text: str | None, *needs: str) -> dict[str, Any]:
+    data = json.loads(text or "null")
+    if not isinstance(data, dict) or not all(name in data for name in needs):
+        raise ValueError("a row is damaged")
+    return data
+
+
+@dataclass(frozen=True)
+class Built:
+    """An index and what was wrong with the files it was made of, a message each."""
+
+    index: Index
+    problems: tuple[str, ...]
+
+
+def build_index(out: Path) -> Built:
+    """Reads every run folder; changes nothing."""
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = []
+    lines: dict[str, list[Any]] = {"run_id": [], "step": [], "loss": [], "line": []}
+    problems: list[str] = []
+    for folder in run_folders(out):
+        stamp = stamp_of(folder.path)  # before the files are read, so that it is never too new
+        record = Record.read(folder)
+        rows.append(_row(record, stamp))
+        read, whole = folder.read_metrics()
+        for line, text in read:
+            lines["run_id"].append(folder.run_id)
+            lines["step"].append(_number(line["step"], int))
+            lines["loss"].append(_number(line.get("loss"), int | float))
+            lines["line"].append(text)
+        problems += _problems(folder, record, len(read), whole)
+    build = hashlib.sha256("\n".join(r["run_id"] + r["stamp"] for r in rows).encode()).hexdigest()
+    metadata = {VERSION: str(SCHEMA_VERSION).encode(), BUILD: build.encode()}
+    text_columns = ("run_id", *TEXTS, "stamp")
+    kinds = {"run_id": "string", **PLAIN, **dict.fromkeys(text_columns[1:], "string")}
+    runs = pa.Table.from_pylist(rows, schema=_schema(kinds, metadata))
+    kinds = {"run_id": "string", "step": "int64", "loss": "float64", "line": "string"}
+    return Built(Index(runs, pa.table(lines, schema=_schema(kinds, metadata))), tuple(problems))
+
+
+def _schema(kinds: dict[str, str], metadata: dict[bytes, bytes]) -> "pa.Schema":
+    import pyarrow as pa
+
+    fields = [(name, pa.type_for_alias(kind)) for name, kind in kinds.items()]
+    return pa.schema(fields, metadata=metadata)
+
+
+def _row(record: Record, stamp: str) -> dict[str, Any]:
+    columns = Run(record).columns
+    numeric = {"int64": int, "float64": int | float}
+    plain = {n: columns.get(n) for n in PLAIN}
+    plain |= {n: _number(plain[n], numeric[kind]) for n, kind in PLAIN.items() if kind in numeric}
+    texts = (record.config, record.result, record.status)
+    return {
+        "run_id": record.run_id,
+        **plain,
+        **{n: json.dumps(t) for n, t in zip(TEXTS, texts, strict=True)},
+        "stamp": stamp,
+    }
+
+
+def _number(value: Any, kind: Any) -> Any:
+    """None in place of what is none, or too large for a column."""
+    fits = isinstance(value, kind) and not isinstance(value, bool)
+    return value if fits and -(2**63) <= value < 2**63 or isinstance(value, float) else None
+
+
+def _problems(folder: RunFolder, record: Record, lines: int, whole: bool) -> Iterator[str]:
+    if not record.config:
+        yield f"{folder.run_id}/config.json could not be read"
+    if not record.result and (folder.path / "result.json").exists():
+        yield f"{folder.run_id}/result.json could not be read: the run counts as not done"
+    lost = record.result.get("lost_metrics")
+    if isinstance(lost, list) and lost:
+        yield lost_text(folder.run_id, lost)
+    if not whole:
+        yield (
+            f"{folder.run_id}/metrics.jsonl is torn after {lines} lines: what follows is left out"
+        )
+
+
+def write_index(out: Path) -> Built:
+    """Writes the two files, each as a whole.
+
+    Raises:
+        LoopscopeError: one that is there is of a newer version.
+        OSError: the folder is not writable, or full.
+    """
+    for name in (INDEX, METRICS):
+        with suppress(ValueError):  # what is missing or damaged is made
+            read_table(out / name, out / name, ())
+    built = build_index(out)
+    for name, table in ((METRICS, built.index.lines), (INDEX, built.index.runs)):
+        with replacing(out / name) as file:
+            write_table(table, file)
+    return built
+
+
+def write_table(table: "pa.Table", file: IO[bytes]) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, file, compression="zstd")
+
+
+def read_table(source: Path | IO[bytes], name: Path | str, columns: Iterable[str]) -> "pa.Table":
+    """A table with at least these columns, of text.
+
+    Raises:
+        LoopscopeError: a newer version.
+        ValueError: it is damaged, or holds something else.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(source).read()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{name} cannot be read ({error})".replace("\n", " ")) from error
+    known = table.schema.metadata or {}
+    try:
+        check_version(int(known.get(VERSION, b"0")), name)
+    except ValueError as error:
+        raise ValueError(f"{name} was not written by loopscope") from error
+    for column in columns:
+        if column not in table.column_names or table.schema.field(column).type != pa.string():
+            raise ValueError(f"{name} has no column {column} of text")
+    return table
+
+
+def read_index(out: Path) -> tuple[Index | None, str]:
+    """The index of a folder, if there is one that can be used, and why it cannot be used."""
+    if not (out / INDEX).is_file():
+        return None, ""
+    try:
+        runs = read_table(out / INDEX, out / INDEX, ("run_id", "status", *TEXTS, "stamp"))
+        lines = read_table(out / METRICS, out / METRICS, ("run_id", "line"))
+    except LoopscopeError as error:
+        return None, f"{error}; once it is removed, `loopscope index {out}` makes it for this one"
+    except ValueError as error:
+        return None, f"{error}; `loopscope index {out}` makes it again"
+    if runs.schema.metadata[BUILD] != lines.schema.metadata.get(BUILD):
+        return None, f"{INDEX} and {METRICS} differ; `loopscope index {out}` makes them again"
+    return Index(runs, lines), ""

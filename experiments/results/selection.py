@@ -1,0 +1,148 @@
+"""From the long table to what tables and figures show: rows chosen, seeds summarised, names."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.errors import LoopscopeError
+from experiments.text import number
+from probes.statistics import Summary, fraction_solved, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: what may tell two cells of the same arm apart, first choice first
+DESCRIPTIONS = ("task", "width", "objective", "exposures", "step", "lr", "parameters", "cell")
+
+
+def last_loop(runs: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows read from the last loop that the model was trained with, or from no loop."""
+    return runs[runs["loop"].isna() | (runs["loop"] == runs["n_loops"])]
+
+
+def where(runs: "pd.DataFrame", **wanted: Any) -> "pd.DataFrame":
+    """Rows whose columns have the wanted values; a list or tuple holds alternatives, None any.
+
+    Raises:
+        LoopscopeError: an unknown column.
+    """
+    for column, value in wanted.items():
+        if value is None:
+            continue
+        if column not in runs:
+            raise LoopscopeError(
+                f"the results have no column {column!r}; they have {', '.join(map(str, runs))}"
+            )
+        alternatives = value if isinstance(value, list | tuple) else [value]
+        if runs[column].dtype == "str":
+            alternatives = [str(v) for v in alternatives]
+        runs = runs[runs[column].isin(alternatives)]
+    return runs
+
+
+def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
+    """One row per group: mean, low, high (t interval), n seeds, solved, and the mean floor.
+
+    A run that has several places in grids counts once in a group.
+    """
+    import pandas as pd
+
+    rows = rows.dropna(subset=["value"]).drop_duplicates(["run_id", *by])
+    found = []
+    for key, group in rows.groupby(list(by), sort=False, dropna=False):
+        values = group["value"].tolist()
+        found.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                **summarise(values)._asdict(),
+                "solved": fraction_solved(values),
+                "floor": group["floor"].mean(),
+                "ceiling": group["ceiling"].mean(),
+            }
+        )
+    columns = [*by, "mean", "low", "high", "n", "solved", "floor", "ceiling"]
+    return pd.DataFrame(found, columns=list(dict.fromkeys(columns)))
+
+
+def summary_of(values: "pd.Series") -> Summary:
+    """Mean and t interval of the values that are there."""
+    return summarise(values.dropna().tolist())
+
+
+def joined(*columns: Iterable[str]) -> list[str]:
+    """The texts of several columns row by row, commas between them; empty ones are left out."""
+    return [", ".join(filter(None, texts)) for texts in zip(*columns, strict=True)]
+
+
+def panels_of(rows: "pd.DataFrame") -> list[str]:
+    """Where the numbers are from: the part of the grid or the task, then the component."""
+    return joined(rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
+
+
+def exposures_of(rows: "pd.DataFrame", place: Sequence[str]) -> list[str]:
+    """`100 exposures` where all rows of one `place` agree on it, else empty."""
+    texts = rows["exposures"].map(number)
+    one = texts.groupby([rows[c] for c in place], dropna=False).transform("nunique") == 1
+    known = one & rows["exposures"].notna()
+    return [
+        describe("exposures", n) if k else "" for n, k in zip(rows["exposures"], known, strict=True)
+    ]
+
+
+def axis_columns(runs: "pd.DataFrame") -> list[str]:
+    """The columns that hold labels of axes."""
+    from experiments.results.long_table import COLUMNS
+
+    return [str(c) for c in runs if c not in COLUMNS]
+
+
+def varying(rows: "pd.DataFrame", given: Sequence[str], among: Sequence[str]) -> list[str]:
+    """The fewest columns, taken in the order of `among`, that tell `cell`s apart beside `given`."""
+    chosen: list[str] = []
+    told_apart = len(rows[list(given)].drop_duplicates())
+    for column in among:
+        if len(rows[[*given, "cell"]].drop_duplicates()) <= told_apart:
+            break
+        finer = len(rows[[*given, *chosen, column]].drop_duplicates())
+        if finer > told_apart:
+            chosen.append(column)
+            told_apart = finer
+    return chosen
+
+
+def describe(column: str, value: Any) -> str:
+    """`100 exposures`, `lr 0.004`, `width 64`, or the value alone where it speaks for itself."""
+    if column in ("arm", "task", "objective", "part", "cell"):
+        return str(value)
+    if column in ("exposures", "parameters"):
+        return f"{number(value)} {column}"
+    if column == "step":
+        return f"{number(value)} steps"
+    if column in ("k", "n_loops"):
+        return f"{column[0]} = {value}"
+    return f"{column.rpartition('.')[2]} {number(value)}"
+
+
+def difficulty_name(task: str) -> str:
+    """What a task calls its difficulty, such as `hops`."""
+    from generators.plugins import choices
+    from generators.task import Task
+
+    cls: Any = choices(Task, "generators").get(task)
+    return Task.difficulty_name if cls is None else cls.difficulty_name
+
+
+def difficulties_of(rows: "pd.DataFrame") -> list[str]:
+    """The `difficulty_text` of every row."""
+    return list(map(difficulty_text, rows["task"], rows["difficulty"]))
+
+
+def difficulty_text(task: str, difficulty: Any) -> str:
+    """`2 hops`, `1 hop`; `difficulty 2` where a task has no word for it, `all` without one."""
+    import pandas as pd
+
+    if pd.isna(difficulty):
+        return "all"
+    name = difficulty_name(task)
+    if name == "difficulty":
+        return f"difficulty {difficulty}"
+    return f"{difficulty} {name.removesuffix('s') if difficulty == 1 else name}"

@@ -1,0 +1,144 @@
+"""A claim says which process works on a run, so that two runners never do the same one.
+
+The claim is a file made atomically; its modification time is the heartbeat. It is void, and taken
+over, as soon as its process is gone, or `STALE_AFTER` seconds after the last heartbeat where its
+process is on another machine. Nothing more is asked of a shared file system than that it creates
+a file for one of several who try.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from experiments.runs.json_files import named
+
+#: seconds without a heartbeat after which a claim is void
+STALE_AFTER = 60.0
+
+
+def this_machine() -> str:
+    """Host name with its process-id namespace: containers may share the one, never both."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()}{namespace}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _clock(folder: Path) -> float:
+    """The time by the clock of the file system, which is the one that stamps heartbeats.
+
+    Clocks of machines may differ by more than a heartbeat lasts.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether we alone may take over a void claim; a file, since not every file system has locks.
+
+    One left by a process that died in between is removed after `STALE_AFTER`.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        lock.open("x").close()
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            if _clock(path.parent) - lock.stat().st_mtime > STALE_AFTER:
+                lock.unlink()
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Held from `acquire` to `release`; `beat` keeps it alive."""
+
+    path: Path
+    text: str
+
+    @staticmethod
+    def is_held(path: Path, now: float | None = None) -> bool:
+        """Whether a living process holds the claim.
+
+        Args:
+            now: by the clock of the file system; None: by ours, which is good enough to look.
+        """
+        try:
+            age = (time.time() if now is None else now) - path.stat().st_mtime
+            text = path.read_text()
+        except FileNotFoundError:
+            return False
+        if age > STALE_AFTER:
+            return False
+        try:
+            owner = json.loads(text)
+            machine, pid = owner["machine"], int(owner["pid"])
+        except (ValueError, KeyError, TypeError):
+            return True  # being written just now
+        return machine != this_machine() or _is_alive(pid)
+
+    @classmethod
+    def acquire(cls, path: Path) -> Self | None:
+        """The claim, or None while another process holds it."""
+        owner = {"machine": this_machine(), "pid": os.getpid(), "since": time.time()}
+        claim = cls(path, json.dumps(owner))
+        if claim._create():
+            return claim
+        if cls.is_held(path, _clock(path.parent)):
+            return None
+        with _alone(path) as alone:
+            if not alone or cls.is_held(path, _clock(path.parent)):
+                return None
+            path.unlink(missing_ok=True)
+            return claim if claim._create() else None
+
+    def _create(self) -> bool:
+        try:
+            file = self.path.open("x")
+        except FileExistsError:
+            return False
+        try:
+            with named(self.path), file:
+                file.write(self.text)
+        except OSError:  # an empty claim would be respected
+            self.path.unlink(missing_ok=True)
+            raise
+        return True
+
+    def beat(self) -> bool:
+        """Renews the heartbeat; False if the claim was lost to another process."""
+        try:
+            if self.path.read_text() != self.text:
+                return False
+            os.utime(self.path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def release(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.read_text() == self.text:
+                self.path.unlink()

@@ -1,0 +1,117 @@
+"""Numbers, durations and tables as text, for a terminal or in Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: width that a column of text is left at least, however narrow the terminal
+LEAST = 30
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Text, ready to be drawn. `notes` stand below."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        head = [self.columns, ("---",) + ("---:",) * (len(self.columns) - 1)]
+        lines = [f"| {' | '.join(map(_one_line, row))} |" for row in [*head, *self.rows]]
+        notes = [" ".join(self.notes)] if self.notes else []
+        return "\n\n".join([f"**{self.title}**", "\n".join(lines), *notes])
+
+    def draw(self, console: "Console") -> None:
+        """Whole, whatever the width of the console: lines that are too long run over."""
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table as RichTable
+
+        table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for i, column in enumerate(self.columns):
+            # only text may wrap: a broken number cannot be read
+            wraps = i == 0 or column == "reason"
+            table.add_column(
+                column,
+                justify="right" if i and column != "reason" else "left",
+                no_wrap=not wraps,
+                overflow="fold",
+                min_width=min(self._width(i), LEAST) if wraps else self._width(i),
+            )
+        for row in self.rows:
+            table.add_row(*map(escape, row))  # a reason may say [Errno 28]
+        needed = console.measure(table, options=console.options.update(width=_ENDLESS)).minimum
+        if needed > console.width:  # rich would leave out columns and ends of numbers
+            table.width = needed
+        # neither title nor notes belong to the table, at whose width they would wrap
+        console.print(self.title, style="bold", markup=False, highlight=False)
+        console.print(table, crop=False)
+        if self.notes:
+            console.print(" ".join(self.notes), style="italic dim", end="\n\n")
+
+    def _width(self, i: int) -> int:
+        """Cells of a terminal that the longest line of column `i` takes."""
+        from rich.cells import cell_len
+
+        texts = (self.columns[i], *(row[i] for row in self.rows))
+        return max((cell_len(line) for text in texts for line in text.splitlines()), default=0)
+
+
+#: wider than any table
+_ENDLESS = 100_000
+
+
+def _one_line(text: str) -> str:
+    """As it may stand in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def number(value: Any) -> str:
+    """1234567 -> 1.23M, 55872 -> 55.9k, 0.004 -> 0.004; text stays."""
+    if not isinstance(value, int | float) and not hasattr(value, "dtype"):
+        return str(value)
+    size = float(value)
+    for unit, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if float(f"{abs(size):.3g}") >= unit:
+            return f"{float(f'{size:.3g}') / unit:g}{name}"
+    return f"{size:.4g}"
+
+
+def aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """Columns of text side by side; empty ones are left out."""
+    columns = [c for c in zip(*lines, strict=True) if any(c[1:])] if len(lines) > 1 else []
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True)
+    return "\n".join(
+        "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> duration(7.4), duration(75), duration(7322)
+    ('7 s', '1 min 15 s', '2 h 02 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def bytes_text(size: float) -> str:
+    """
+    >>> bytes_text(1536), bytes_text(24e9), bytes_text(3e18)
+    ('1.54 kB', '24 GB', '3e+06 TB')
+    """
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= 0.9995 * unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size:.0f} B"

@@ -1,0 +1,225 @@
+"""Training one run: a visible loop that can stop anywhere and go on bit for bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from experiments.config.run import RunConfig, Span
+from experiments.errors import LoopscopeError
+from experiments.measuring.measure import chosen_probes, record_probe, rows_of
+from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
+from experiments.runs.folder import RunFolder
+from experiments.runs.provenance import drift_message, drift_of, environment
+from experiments.runs.repair import lost_lines, lost_text
+from experiments.training.growth import enter, smaller
+from experiments.training.recorder import Clock, Journal, process_clock
+from experiments.training.trainer import Trainer
+from generators.task import Task
+from models.objectives.objective import Loss
+
+
+def train(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    device: str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
+    allow_drift: bool = False,
+    tell: Callable[[str], None] = lambda message: None,
+    step: Callable[[Trainer, Span], Loss] | None = None,
+    clock: Clock = process_clock,
+) -> bool:
+    """Trains a run to its end, from its checkpoint where there is one, and measures it.
+
+    Args:
+        stop: asked after every step and every probe; once true, a checkpoint is written.
+        allow_drift: go on although code or libraries changed since the run began.
+        tell: given a sentence for every file that was damaged.
+        step, clock: how a step is taken, and what its time is taken from, where several runs
+            share this process.
+
+    Returns:
+        Whether the run is done; False if it was stopped and can be resumed.
+
+    Raises:
+        Diverged: the loss or the weights are no longer finite; there is no result.
+        LoopscopeError: no such device, or the run began with other code or libraries.
+    """
+    configure(device)
+    damaged = folder.freeze(config)
+    trainer = Trainer(config, device)
+    damaged += begin(trainer, folder, allow_drift)
+    for message in damaged:
+        tell(message)
+    journal = Journal(trainer, folder, clock)
+    journal.report()
+    try:
+        return proceed(journal, stop, step or Trainer.step)
+    finally:
+        journal.saver.settle()
+
+
+def proceed(
+    journal: Journal, stop: Callable[[], bool], step: Callable[[Trainer, Span], Loss]
+) -> bool:
+    """From where the trainer is to the end; False if stopped in between."""
+    trainer = journal.trainer
+    for span in trainer.spans:
+        if trainer.counters.step == span.first_step:
+            journal.grown(enter(trainer, span))
+        while trainer.counters.step < span.last_step:
+            loss = step(trainer, span)
+            journal.observe(loss, span)
+            if stop():
+                journal.checkpoint()
+                journal.report(state="stopped")
+                return False
+    return finish(journal, stop)
+
+
+def configure(device: str) -> None:
+    """One thread, and the same numbers again on the same device.
+
+    Raises:
+        LoopscopeError: CUDA is asked for and there is none.
+    """
+    torch.set_num_threads(1)
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        raise LoopscopeError(f"device {device} was asked for, but torch finds no CUDA device")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
+    """Goes back to the checkpoint, or makes the folder that of a fresh run; what was damaged."""
+    state, damaged = load_checkpoint(folder)
+    now = environment(trainer.config, str(trainer.device))
+    if state is None:
+        folder.write_environment(now)
+        damaged += folder.cut_metrics(0)
+        start_weights(trainer, folder)
+        folder.log(f"starts on {trainer.device}")
+        return damaged
+    trainer.restore(state)
+    if state["step"] < trainer.last_step and (changes := drift_of(folder, now)):
+        if not allow_drift:
+            raise LoopscopeError(drift_message({folder.run_id: changes}))
+        folder.log("goes on although " + "; ".join(changes))
+        accepted = (folder.environment() or {}).get("accepted_drift", [])
+        folder.write_environment(now | {"accepted_drift": accepted + changes})
+    damaged += folder.cut_metrics(state["step"])
+    if lost := lost_of(trainer, folder):
+        damaged.append(lost_text(folder.run_id, lost))
+        folder.log(damaged[-1])
+    folder.log(f"resumes at step {state['step']} on {trainer.device}")
+    return damaged
+
+
+def lost_of(trainer: Trainer, folder: RunFolder) -> list[int]:
+    """Steps done whose line of metrics.jsonl is lost."""
+    return lost_lines(folder, trainer.config.observe, trainer.counters.step, trainer.last_step)
+
+
+def start_weights(trainer: Trainer, folder: RunFolder) -> None:
+    """Takes over the final weights of the run that the config starts from, if it names one.
+
+    Raises:
+        LoopscopeError: that run is not done, its weights are damaged, or its model has another
+            shape.
+    """
+    run_id = trainer.config.start
+    if run_id is None:
+        return
+    other = RunFolder(folder.path.parent / run_id)
+    if other.result() is None:
+        raise LoopscopeError(
+            f"start {run_id} {_lacking(other)} in {other.path.parent}; run its grid first, then "
+            "this one with --retry-failed"
+        )
+    state = read_checkpoint(other)
+    if trainer.spans[0].phase.growth is not None:
+        trainer.adopt(smaller(trainer, other.config()))
+    trainer.start_from(state["model"], run_id)
+    folder.log(f"takes over the weights of {run_id}")
+
+
+def _lacking(start: RunFolder) -> str:
+    """What a run lacks from which another cannot start."""
+    status = start.status() if start.state() == "failed" else None
+    return f"failed ({status.reason}) and has no result" if status else "has no result"
+
+
+def finish(journal: Journal, stop: Callable[[], bool]) -> bool:
+    """Probes the trained model and writes result.json last; False if stopped in between."""
+    trainer, folder = journal.trainer, journal.folder
+    journal.report(doing="measuring")
+    records = []
+    for probe in chosen_probes(trainer.config, trainer.task):
+        records.append(record_probe(folder, probe, trainer.subject, trainer.last_step))
+        if stop():
+            journal.report(state="stopped")
+            return False
+    folder.write_result(result_of(trainer, folder, records))
+    journal.report(state="done")
+    folder.previous_checkpoint_path.unlink(missing_ok=True)
+    folder.log("done")
+    return True
+
+
+def shown_of(task: Task, documents: int) -> dict[str, dict[str, float | None]]:
+    """Part -> how many of the first training documents are of it, and how often it came in them."""
+    found = {}
+    for name, n in task.documents_by_part(documents).items():
+        per_exposure = task.parts[name].items_per_exposure
+        exposures = n / per_exposure if per_exposure else None
+        found[name] = {"documents": n, "exposures": exposures}
+    return found
+
+
+def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The content of result.json: what was trained, what it cost, what was measured."""
+    config, counters = trainer.config, trainer.counters
+    shown = shown_of(trainer.task, counters.documents)
+    counted = trainer.task.counted
+    lost = lost_of(trainer, folder)
+    active = config.model.count_parameters(
+        trainer.vocabulary_size, gate=config.objective.uses_gate, active=True
+    )
+    probe_seconds = sum(r["seconds"] for r in records)
+    return {
+        "run_id": folder.run_id,
+        "status": "done",
+        "task": config.task.kind,
+        "k": config.model.core,
+        "n_loops": config.model.loops,
+        "layers": config.model.layers,
+        "width": config.model.width,
+        "label": config.model.label,
+        "objective": config.objective.kind,
+        "parameters": trainer.subject.parameters,
+        "active_parameters": active["total"],
+        "vocabulary": trainer.vocabulary_size,
+        "train_flops": counters.train_flops,
+        "tokens": counters.tokens,
+        "documents": counters.documents,
+        "exposures": None if counted is None else shown[counted]["exposures"],
+        **({} if "" in shown else {"components": shown, "counted": counted}),
+        "steps": counters.step,
+        "seed": config.seed,
+        "lr": config.training.lr,
+        "precision": config.training.precision,
+        **({"growth": trainer.growths} if trainer.growths else {}),
+        **({"lost_metrics": lost} if lost else {}),
+        "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
+        "timings": {
+            "wall_seconds": counters.train_seconds + counters.evaluate_seconds + probe_seconds,
+            "cpu_seconds": counters.cpu_seconds + sum(r["cpu_seconds"] for r in records),
+            "train_seconds": counters.train_seconds,
+            "evaluate_seconds": counters.evaluate_seconds,
+            "probe_seconds": probe_seconds,
+            "tokens_per_second": counters.tokens / max(counters.train_seconds, 1e-9),
+        },
+        "measurements": [row for record in records for row in rows_of(record)],
+    }

@@ -1,0 +1,247 @@
+"""The state of a training run and one optimiser step.
+
+What happens at a step depends on the config and the step number alone: documents come from
+`generator(seed, Stream.TRAIN, step)`, so a checkpoint needs weights, optimiser and counters.
+
+Legend: B documents, T tokens of the longest one, M predicted positions.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.config.loop_sampling import loops_of_step
+from experiments.config.run import Phase, RunConfig, Span, spans
+from experiments.errors import LoopscopeError
+from experiments.measuring.measure import subject_of
+from experiments.training.optimiser import build_optimiser, learning_rate
+from experiments.training.prefetch import Ahead
+from generators.streams import Stream, generator
+from generators.task import Batch
+from models.compiling import compile_blocks
+from models.config import LoopedConfig
+from models.fast.sparse_queries import send
+from models.interface import LoopedModel
+from models.objectives.objective import Loss
+from models.outputs import LoopOutputs, Positions
+
+
+@dataclass
+class Counters:
+    """What a run has used up; times leave out work that was lost in a crash.
+
+    Attributes:
+        step: optimiser steps done.
+        tokens: without padding.
+        train_flops: forward and backward, heads included.
+        train_seconds, evaluate_seconds: wall time.
+        cpu_seconds: process time of both; with one thread what an idle machine would take.
+    """
+
+    step: int = 0
+    documents: int = 0
+    tokens: int = 0
+    train_flops: int = 0
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions, Tensor]:
+    """What the model reads and what it is to predict.
+
+    Returns:
+        inputs int64[B, T-1], positions that predict (two int64[M], on the host), targets
+        int64[M].
+
+    Raises:
+        ValueError: not a mask of these tokens.
+    """
+    if batch.tokens.shape != batch.loss_mask.shape:
+        shapes = f"{batch.tokens.shape} and {batch.loss_mask.shape}"
+        raise ValueError(f"tokens and loss_mask of a batch need one shape, got {shapes}")
+    if batch.tokens.dtype.kind not in "iu" or batch.loss_mask.dtype.kind not in "biu":
+        kinds = f"{batch.tokens.dtype} and {batch.loss_mask.dtype}"
+        raise ValueError(f"tokens of a batch need to be int32 and its loss_mask bool, got {kinds}")
+    longest = int((batch.tokens != 0).any(axis=0).nonzero()[0].max()) + 1
+    tokens = torch.from_numpy(batch.tokens[:, :longest].astype("int64"))
+    predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))
+    row, column = predicted.nonzero(as_tuple=True)
+    targets = tokens[row, column + 1]
+    return send(tokens[:, :-1], device), (row, column), send(targets, device)
+
+
+class Trainer:
+    """The state of one training run and its steps."""
+
+    def __init__(self, config: RunConfig, device: str) -> None:
+        self.config = config.canonical()
+        self.device = torch.device(device)
+        self.objective = self.config.objective
+        self.task = self.config.bound_task()
+        self.vocabulary_size = len(self.task.vocabulary)
+        self.spans = spans(config.training, self.task)
+        self.last_step = self.spans[-1].last_step
+        self.adopt(self.config.build_model(self.task, step=0))
+        self.counters = Counters()
+        #: what each growth of the core did to the loss
+        self.growths: list[dict[str, Any]] = []
+        #: losses since the last look: they stay on the device, looking waits for it
+        self.window: list[Tensor] = []
+        self.ahead = Ahead[Batch](self.device.type == "cuda")
+
+    def adopt(self, model: LoopedModel) -> None:
+        """Goes on with this model, and with an optimiser that has seen nothing yet."""
+        self.model = model.to(self.device)
+        self._compile()
+        if self.objective.trains_gate_alone:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name.startswith("gate."))
+        self.optimiser = build_optimiser(self.model, self.config.training)
+        self.subject = subject_of(self.config, self.model, self.task, self.device)
+
+    def _compile(self) -> None:
+        """Raises LoopscopeError where blocks are to be compiled for a GPU and there is none."""
+        wanted = self.config.observe.compile_blocks
+        if wanted == "never":
+            return
+        if wanted == "gpu" and self.device.type == "cpu":
+            raise LoopscopeError(
+                "observe.compile_blocks gpu on device cpu: compiling takes longer there than it "
+                "saves; `anywhere` compiles all the same, `never` does not"
+            )
+        compile_blocks(self.model)
+
+    def start_from(self, weights: dict[str, Tensor], run_id: str) -> None:
+        """Takes over the weights of another run; a gate that it lacks stays as it is.
+
+        Raises:
+            LoopscopeError: they are of another shape.
+        """
+        own = self.model.state_dict()
+        missing = [name for name in own.keys() - weights.keys() if not name.startswith("gate.")]
+        strange = [name for name in weights.keys() - own.keys() if not name.startswith("gate.")]
+        other = [k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape]
+        if wrong := sorted(missing + strange + other):
+            raise LoopscopeError(
+                f"the model of start {run_id} has another shape: {', '.join(wrong)} differ; "
+                "task and model have to be those of that run"
+            )
+        self.model.load_state_dict(own | {k: weights[k] for k in own.keys() & weights.keys()})
+
+    def restore(self, state: dict) -> None:
+        """Goes back to a checkpoint."""
+        if self.config.model_at(state["step"]) != self.model.config:
+            self.adopt(self.config.build_model(self.task, state["step"]))
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.counters = Counters(**state["counters"])
+        self.growths = state.get("growths", [])
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs: tensors and plain types."""
+        return {
+            "step": self.counters.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "counters": asdict(self.counters),
+            "growths": self.growths,
+        }
+
+    def documents(self, step: int) -> Batch:
+        """The batch of a step, the same whenever it is asked for."""
+        batch = self.config.training.batch
+        span = next(span for span in reversed(self.spans) if span.first_step <= step)
+        first = span.first_document + (step - span.first_step) * batch
+        n = min(batch, span.last_document - first)
+        rng = generator(self.config.seed, Stream.TRAIN, step)
+        found = self.task.sample(rng, n, index=first)
+        if len(found) != n:
+            kind = self.config.task.kind
+            raise ValueError(f"task {kind} gave {len(found)} documents where {n} were asked for")
+        return found
+
+    def step(self, span: Span, mark: Callable[[str], None] = lambda part: None) -> Loss:
+        """One optimiser step.
+
+        Args:
+            mark: is told of each part of a step, `data`, `forward`, `backward` and `optimiser`,
+                when it is done; of `data` again at the end, where the next batch may be waited
+                for.
+        """
+        with self.ahead.taken(self.documents, self.counters.step, self.last_step) as batch:
+            loss = self._step_on(batch, span, mark)
+        mark("data")
+        return loss
+
+    def _step_on(self, batch: Batch, span: Span, mark: Callable[[str], None]) -> Loss:
+        training, step = self.config.training, self.counters.step
+        inputs, at, targets = model_inputs(batch, self.device)
+        mark("data")
+        phase = span.phase
+        wanted = phase.loops or self.config.model.loops
+        loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(span, training, step)
+        with self.precision():
+            outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
+            loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
+            self._balance(outputs, loss)
+        mark("forward")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        mark("backward")
+        if training.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
+        self.optimiser.step()
+        mark("optimiser")
+        self.window.append(loss.total.detach())
+        self.count(batch, inputs.shape[1], len(targets), loops, phase.backprop_loops)
+        return loss
+
+    def backward_options(self, phase: Phase) -> dict[str, Any]:
+        """What is asked of a forward pass for the sake of the backward pass."""
+        options: dict[str, Any] = {}
+        if phase.backprop_loops is not None:
+            options["backprop_loops"] = phase.backprop_loops
+        if self.config.training.recompute:
+            options["recompute"] = True
+        return options
+
+    def _balance(self, outputs: LoopOutputs, loss: Loss) -> None:
+        """Adds a mixture of experts' load-balancing loss."""
+        imbalance, config = outputs.read_imbalance(), self.model.config
+        if imbalance is None or not isinstance(config, LoopedConfig):
+            return
+        if not self.objective.trains_gate_alone:
+            loss.total = loss.total + config.balance * imbalance
+            loss.logged["imbalance"] = imbalance.detach()
+
+    def precision(self) -> AbstractContextManager:
+        """In which a forward pass is computed."""
+        half = self.config.training.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+
+    def count(
+        self, batch: Batch, context: int, predicted: int, loops: int, differentiated: int | None
+    ) -> None:
+        """Books a step on this batch, of which so many columns were read."""
+        counters = self.counters
+        counters.step += 1
+        counters.documents += len(batch)
+        counters.tokens += int((batch.tokens != 0).sum())
+        counters.train_flops += self.model.config.training_flops(
+            self.vocabulary_size,
+            documents=len(batch),
+            context=context,
+            predicted=predicted,
+            n_loops=loops,
+            losses=self.objective.losses_computed(loops),
+            gate=self.objective.uses_gate,
+            backprop_loops=differentiated,
+            frozen=self.objective.trains_gate_alone,
+        )

@@ -1,0 +1,159 @@
+"""What tables must never lose, mix or leave unsaid."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from synthetic_results import accuracies, bits, config, write_run, write_toy
+
+from experiments.analysis.tables.abilities import BELOW_NOTHING, accuracy_table, emergence_table
+from experiments.analysis.tables.exits import NOTE
+from experiments.analysis.tables.tables import print_table, tables
+from experiments.results.long_table import load_curves, load_runs
+from experiments.results.selection import last_loop
+from experiments.runs.folder import prepare_output, record_grid
+from experiments.text import LEAST, TextTable
+
+
+def drawn(table: TextTable, width: int) -> str:
+    file = io.StringIO()
+    table.draw(Console(file=file, width=width, color_system=None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 100, 300])
+def test_no_width_costs_a_column_or_a_digit(width: int) -> None:
+    cells = tuple(f"0.{i}00 ±0.{i}55 {i}/2" for i in range(8))
+    name = "1⊗4, four times the exposures of the others"
+    reason = "no space left on [device] number 7 of the machine"
+    head = ("arm", *(f"{i} hops, seen" for i in range(8)), "reason")
+    lines = drawn(TextTable("A title of several words", head, ((name, *cells, reason),)), width)
+    assert lines.split()[:5] == ["A", "title", "of", "several", "words"]
+    text = " ".join(lines.split())
+    for whole in (*head, *cells):
+        assert whole in text
+    widths = [len(part) for part in lines.splitlines() if "no space" in part]
+    assert widths and all(w > LEAST for w in widths), "text has room for several words"
+    if width < 100:
+        assert name[:LEAST].rsplit(" ", 1)[0] in text
+
+
+def test_four_difficulties_of_two_seeds_fit_no_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_output(tmp_path)
+    for seed in range(2):
+        hops = {h: 0.1 * h + 0.01 * seed for h in (2, 3, 4, 5)}
+        write_run(tmp_path, f"r{seed}", config("multihop", 1, seed), accuracies(1, hops, 0.1))
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table(tmp_path)
+    shown = capsys.readouterr().out
+    assert "arm" in shown and "steps" in shown and shown.count("0/2") == 4
+
+
+def test_parts_of_one_name_go_by_their_grids(tmp_path: Path) -> None:
+    out = write_toy(tmp_path / "runs", seeds=1)
+    alone = [t.title for t in tables(load_runs(out, "toy"), load_curves(out, "toy"))]
+    assert not any("toy" in title for title in alone)
+    twin = [{"run_id": "functions-1x1-0", "part": "functions", "labels": {}}]
+    record_grid(out, "twin", title="", figures=[], points=twin)
+    titles = [t.title for t in tables(load_runs(out), load_curves(out))]
+    assert len(set(titles)) == len(titles)
+    assert {"toy, functions: accuracy on held-out questions"} < set(titles)
+    assert {"twin, functions: accuracy on held-out questions"} < set(titles)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize(("n", "told"), [(99, True), (100, False)])
+def test_few_questions_are_owned_up_to(tmp_path: Path, seeds: int, n: int, told: bool) -> None:
+    prepare_output(tmp_path)
+    for seed in range(seeds):
+        rows = accuracies(1, {1: 1.0, 2: 0.5, 3: 0.5}, 0.1)
+        sizes = {1: 7, 2: n + seed, 3: 2048}
+        rows = [{**r, "n_items": sizes[r["difficulty"]]} for r in rows]
+        lines = [{"step": 500, "measurements": rows}]
+        run = config("multihop", 1, seed)
+        write_run(tmp_path, f"r{seed}", run, rows, metrics=lines)
+    for table in tables(load_runs(tmp_path), load_curves(tmp_path)):
+        assert any(f"{n} of 2 hops." in note for note in table.notes) == told
+        assert not any("of 1 hop" in note or "of 3 hops" in note for note in table.notes)
+    by = accuracy_table("", load_runs(tmp_path), ["width"])
+    assert by is not None and any("Few questions" in note for note in by.notes) == told
+
+
+def test_emergence_says_whose_median_it_is(tmp_path: Path) -> None:
+    out = write_toy(tmp_path / "runs", seeds=2)
+    table = emergence_table("t", last_loop(load_curves(out, "toy")))
+    assert table is not None and "median of seeds that do" in table.title
+    assert "k/n" in " ".join(table.notes)
+
+
+def of_people(value: float, exposures: float) -> list[dict[str, Any]]:
+    rows = bits(1, value, ceiling=40.0)
+    return [{**r, "component": "junk", "exposures": exposures} for r in rows]
+
+
+def test_people_never_shown_have_no_bits(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    measured = {"unseen": (-68.3, 0.0), "hardly": (-0.9, 7.0), "known": (0.5, 0.0)}
+    for i, (name, (value, exposures)) in enumerate(measured.items()):
+        run = config("bios", 1, 0, lr=1e-3 * (i + 1))
+        write_run(tmp_path, name, run, of_people(value, exposures))
+    labels = [{"run_id": name, "part": "", "labels": {"arm": name}} for name in measured]
+    record_grid(tmp_path, "g", title="", figures=[], points=labels)
+    (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
+    at = [table.columns.index(c) for c in ("bits/param", "names", "values", "R/R_max")]
+    cells = {row[0]: [row[i] for i in at] for row in table.rows}
+    assert cells["unseen"] == ["not shown", "–", "–", "–"]
+    assert cells["hardly"] == ["-0.90", "-0.27", "-0.63", "-2%"], "never clipped"
+    assert cells["known"][0] == "0.50", "known from the run it started from"
+    assert BELOW_NOTHING in table.notes
+
+
+#: rule -> (accuracy, mean loops) at two hops; at three hops a loop more
+RULES = {
+    "all": (1.0, 4.0),
+    "static loop=2": (0.6, 2.0),
+    "static loop=3": (0.995, 3.0),
+    "static loop=4": (1.0, 4.0),
+    "quantile q=0.5": (0.98, 1.5),
+    "quantile q=0.9": (0.7, 1.9),
+    "entropy nats=1": (0.992, 2.2),
+    "entropy nats=0.1": (1.0, 2.9),
+}
+
+
+def exits(loops: int, seed: int) -> list[dict[str, Any]]:
+    rows = []
+    for hops in (2, 3):
+        shared = {"split": "test", "difficulty": hops, "n_items": 500}
+        rows.append({"metric": "exit_loops", "item": "gate", "value": 2.5 + seed, **shared})
+        for item, (accuracy, mean) in RULES.items():
+            right = {"metric": "exit_accuracy", "value": accuracy, "item": item}
+            used = {"metric": "exit_loops", "value": mean + (hops == 3), "item": item}
+            rows += [{**right, **shared}, {**used, **shared}]
+    return rows
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_exits_are_shown_at_the_cheapest_harmless_threshold(tmp_path: Path, seeds: int) -> None:
+    prepare_output(tmp_path)
+    for seed in range(seeds):
+        for loops in (1, 4):
+            run = config("multihop", loops, seed)
+            write_run(tmp_path, f"r{loops}-{seed}", run, exits(loops, seed))
+    (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
+    assert table.columns == ("arm", "seeds", "2 hops", "loops, 2 hops", "3 hops", "loops, 3 hops")
+    cells = {row[0]: [cell.split()[0] for cell in row[1:]] for row in table.rows}
+    assert cells == {
+        "1⊗4, gate": [str(seeds), "–", f"{2 + seeds / 2:.2f}", "–", f"{2 + seeds / 2:.2f}"],
+        "1⊗4, all loops": [str(seeds), "1.000", "4.00", "1.000", "5.00"],
+        "1⊗4, static loop=3": [str(seeds), "0.995", "3.00", "0.995", "4.00"],
+        "1⊗4, quantile q=0.5": [str(seeds), "0.980", "1.50", "0.980", "2.50"],
+        "1⊗4, entropy nats=1": [str(seeds), "0.992", "2.20", "0.992", "3.20"],
+    }, "the loopless has nowhere to leave; no quantile is harmless: its most accurate"
+    assert NOTE in table.notes
+    (by,) = tables(load_runs(tmp_path), load_curves(tmp_path), ["width"])
+    assert by.columns[:2] == ("width", "rule") and len(by.rows) == 5

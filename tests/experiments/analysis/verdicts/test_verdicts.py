@@ -1,0 +1,266 @@
+"""Claims about results of known truth: pairs, cells, verdicts, and what is said of them."""
+
+import json
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic_results import accuracies, bits, config, write_run
+from typer.testing import CliRunner
+
+from experiments.analysis.verdicts.cells import Cell, cells
+from experiments.analysis.verdicts.text import as_data, report
+from experiments.analysis.verdicts.verdicts import CLAIMS, judge
+from experiments.cli.main import app
+from experiments.errors import LoopscopeError
+from experiments.results.row_filter import arm_label
+from experiments.runs.folder import prepare_output, record_grid
+
+SEEDS = range(6)
+NOISE = (0.02, -0.01, 0.015, -0.02, 0.0, -0.005)
+
+
+def cell(a: list[float], b: list[float], **fields) -> Cell:
+    return Cell("cell", "1⊗1", "1⊗4", tuple(range(len(a))), tuple(a), tuple(b), **fields)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two and four loops store the same; four loops answer three hops and two do not."""
+    folder = tmp_path_factory.mktemp("verdicts") / "runs"
+    prepare_output(folder)
+    points = []
+    for loops in (2, 4):
+        for seed in SEEDS:
+            world = 0.1 * seed  # what a seed's world adds to both arms: pairing removes it
+            stored = 1.5 + world + (NOISE[seed] if loops == 4 else 0.0)
+            hops = {2: 0.97 + NOISE[seed], 3: 0.96 if loops == 4 else 0.15 + NOISE[seed]}
+            lines = [
+                {"step": step, "measurements": accuracies(loops, {3: value}, 0.2)}
+                for step, value in ((500, 0.1), (1000 if loops == 4 else 2000, 0.95))
+            ]
+            for part, task, rows in (
+                ("stored", "bios", bits(loops, stored, 3.0)),
+                ("asked", "multihop", accuracies(loops, hops, 0.2)),
+            ):
+                run_id = f"{part}-{loops}-{seed}"
+                points.append({"run_id": run_id, "part": part, "labels": {"seed": str(seed)}})
+                lr = 1e-3 * loops
+                metrics = lines if part == "asked" else None
+                write_run(folder, run_id, config(task, loops, seed, lr=lr), rows, metrics=metrics)
+    record_grid(folder, "g", title="", figures=[], points=points)
+    return folder
+
+
+def test_cells_pair_by_seed_whatever_the_learning_rate(out: Path) -> None:
+    (found,) = cells(out, "capacity", between=("1⊗4", "1⊗2"))
+    assert (found.name, found.a, found.b) == ("stored", "1⊗4", "1⊗2")
+    assert found.seeds == tuple(SEEDS) and found.alone == ()
+    assert found.b_values == pytest.approx([1.5 + 0.1 * s for s in SEEDS])
+    assert found.a_values == pytest.approx([1.5 + 0.1 * s + NOISE[s] for s in SEEDS])
+    assert found.ceilings == (3.0, 3.0)
+    two, three = cells(out, "manipulation")
+    assert (two.name, three.name) == ("asked, 2 hops", "asked, 3 hops")
+    assert three.floor == pytest.approx(0.2)
+
+
+def test_equal_capacity_is_found_because_worlds_pair(out: Path) -> None:
+    claim = CLAIMS["capacity-equal"]
+    paired = cells(out, claim.ability)
+    (found,) = judge(paired, claim)
+    assert found.outcome == "supported"
+    d = np.subtract(paired[0].b_values, paired[0].a_values)
+    want = stats.ttest_rel(paired[0].b_values, paired[0].a_values).confidence_interval(0.9)
+    assert (found.difference, found.low, found.high) == pytest.approx(
+        (d.mean(), want.low, want.high), abs=1e-12
+    )
+    # the same numbers out of step, and the worlds' scatter hides that they are equal
+    shuffled = replace(paired[0], b_values=paired[0].b_values[::-1])
+    assert judge([shuffled], claim)[0].outcome == "undecided"
+    assert judge(paired, CLAIMS["capacity-different"])[0].outcome == "undecided"
+
+
+def test_a_table_is_corrected_together(out: Path) -> None:
+    claim = CLAIMS["manipulation-better"]
+    two, three = judge(cells(out, claim.ability), claim)
+    assert (two.outcome, three.outcome) == ("undecided", "supported")
+    assert three.p_holm == pytest.approx(2 * three.p)
+    assert [s.count for s in three.solved] == [0, 6]
+    # each of five cells is significant alone, and none after Holm
+    weak = cell([0.5] * 3, [0.60, 0.65, 0.72])
+    alone = judge([weak], claim)[0]
+    assert alone.outcome == "supported" and 0.01 < alone.p < 0.05
+    assert {v.outcome for v in judge([weak] * 5, claim)} == {"undecided"}
+
+
+def test_a_contradiction_of_equality_has_its_own_corrected_p() -> None:
+    claim = CLAIMS["capacity-equal"]
+    apart = cell([1.0] * 5, [1.21, 1.11, 1.25, 1.30, 1.12])
+    alone = judge([apart], claim)[0]
+    d = np.subtract(apart.b_values, apart.a_values)
+    ends = [stats.ttest_1samp(d, m, alternative="greater").pvalue for m in (0.1, -0.1)]
+    assert alone.outcome == "contradicted" and 0.025 < alone.p_apart < 0.05
+    assert (alone.p, alone.p_apart) == pytest.approx((1 - ends[0], sum(ends)))
+    wide = cell([1.0] * 5, [0.6, 1.4, 0.8, 1.3, 0.9])
+    two = judge([apart, wide], claim)
+    assert [v.outcome for v in two] == ["undecided", "undecided"], "Holm over two"
+    assert two[0].p_apart_holm == pytest.approx(2 * alone.p_apart)
+    assert two[0].p_holm == pytest.approx(alone.p), "the larger of two p of equality"
+    clear = cell([1.0] * 5, [2.0, 2.01, 1.99, 2.0, 2.02])
+    same = cell([1.0] * 5, [1.0, 1.01, 0.99, 1.0, 1.02])
+    assert [v.outcome for v in judge([clear, same], claim)] == ["contradicted", "supported"]
+    text = report("capacity-equal", claim, two)
+    told = f"t test of more than ±0.1: p {alone.p_apart:.2g}, {2 * alone.p_apart:.2g} after Holm"
+    assert told in text and text.count("t test of more than") == 1
+    assert as_data(two[0], claim)["p_apart_holm"] == two[0].p_apart_holm
+
+
+def test_better_has_a_direction() -> None:
+    worse = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], CLAIMS["manipulation-better"])[0]
+    assert worse.outcome == "contradicted"
+    either = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], CLAIMS["manipulation-different"])
+    assert either[0].outcome == "supported"
+
+
+def test_below_the_floor_nothing_is_an_ability() -> None:
+    below = cell([0.10, 0.11, 0.09], [0.15, 0.16, 0.15], floor=0.2)
+    verdict = judge([below], CLAIMS["manipulation-better"])[0]
+    assert (verdict.outcome, verdict.p_holm) == ("no verdict", None)
+    assert "floor of 0.200" in verdict.reason and verdict.p < 0.05
+    above = judge([replace(below, floor=0.12)], CLAIMS["manipulation-better"])[0]
+    assert above.outcome == "supported"
+
+
+def test_no_verdict_for_few_seeds_and_saturated_arms() -> None:
+    claim = CLAIMS["capacity-equal"]
+    few = cell([1.0, 1.01, 0.99], [1.0, 1.0, 1.0])
+    five = [1.0, 1.01, 0.99, 1.0, 1.0]
+    full = cell(five, five[::-1], ceilings=(2.0, 1.05))
+    free = replace(full, ceilings=(2.0, 2.0))
+    verdicts = judge([few, full, free], claim)
+    assert [v.outcome for v in verdicts] == ["no verdict", "no verdict", "supported"]
+    assert verdicts[2].p_holm == pytest.approx(verdicts[2].p), "only one cell was tested"
+    assert verdicts[0].seeds_needed == 5
+    text = report("capacity-equal", claim, verdicts)
+    assert "no verdict in 2, supported in 1 of 3 cells" in text
+    assert "3 pairs of seeds, and equivalence needs 5" in text and "saturated" in text
+    assert judge([cell([1.0], [1.1])], CLAIMS["capacity-different"])[0].outcome == "no verdict"
+
+
+def test_fewer_steps_by_t_where_all_emerge_and_by_signs_where_not() -> None:
+    claim = CLAIMS["needs-fewer-steps"]
+    half = cell([800, 1000, 900], [400, 520, 440])
+    found = judge([half], claim)[0]
+    logs = np.log2(half.b_values), np.log2(half.a_values)
+    assert found.outcome == "supported"
+    assert found.p == pytest.approx(stats.ttest_rel(*logs).pvalue)
+    assert "0.50 times the steps" in report("x", claim, [found])
+    assert judge([cell([400, 520, 440], [800, 1000, 900])], claim)[0].outcome == "contradicted"
+    never = judge([cell([inf] * 6, [400] * 6), cell([inf] * 3, [400] * 3)], claim)
+    assert [v.outcome for v in never] == ["undecided", "undecided"], "Holm over two"
+    assert judge([cell([inf] * 6, [400] * 6)], claim)[0].outcome == "supported"
+    assert judge([cell([400] * 6, [inf] * 6)], claim)[0].outcome == "contradicted"
+    none = judge([cell([inf] * 6, [inf] * 6)], claim)[0]
+    assert (none.outcome, none.reason) == ("no verdict", "the skill emerges in no run")
+    json.dumps(as_data(none, claim), allow_nan=False)
+
+
+def test_steps_of_curves(out: Path) -> None:
+    (found,) = cells(out, "steps")
+    assert set(found.a_values) == {2000.0} and set(found.b_values) == {1000.0}
+    assert judge([found], CLAIMS["needs-fewer-steps"])[0].outcome == "supported"
+
+
+def test_a_skill_after_the_other_arm_has_ended_says_nothing(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    for loops, last in ((1, 1000), (2, 3000)):
+        for seed in range(2):
+            value = 0.95 if loops == 2 else 0.1
+            lines = [{"step": last, "measurements": accuracies(loops, {2: value}, 0.1)}]
+            rows = accuracies(loops, {2: value}, 0.1)
+            write_run(
+                tmp_path, f"{loops}-{seed}", config("multihop", loops, seed), rows, metrics=lines
+            )
+    (found,) = cells(tmp_path, "steps")
+    assert set(found.b_values) == {inf}
+
+
+def test_seeds_without_partner_are_named_and_twins_refused(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    for loops, seed in ((1, 0), (1, 1), (1, 5), (2, 0), (2, 1)):
+        write_run(tmp_path, f"{loops}-{seed}", config("bios", loops, seed), bits(loops, 1.0))
+    (found,) = cells(tmp_path, "capacity")
+    assert (found.seeds, found.alone) == ((0, 1), (5,))
+    assert "(1 without a partner left out)" in report(
+        "x", CLAIMS["capacity-different"], judge([found], CLAIMS["capacity-different"])
+    )
+    write_run(tmp_path, "twin", config("bios", 2, 0, lr=5e-3), bits(2, 1.2))
+    with pytest.raises(LoopscopeError, match=r"several runs of 1⊗2 share a seed.*lr"):
+        cells(tmp_path, "capacity")
+    assert cells(tmp_path, "capacity", filters={"lr": 1e-3})
+
+
+def test_more_than_arms_can_be_compared(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    for kind, shift in (("last_loop", 0.0), ("entropy", 0.2)):
+        for loops in (1, 2):
+            for seed in range(3):
+                run = config("bios", loops, seed)
+                run["objective"] = {"kind": kind}
+                value = 1.0 + shift + NOISE[seed]
+                write_run(tmp_path, f"{kind}-{loops}-{seed}", run, bits(loops, value))
+    found = cells(tmp_path, "capacity", by="objective", between=("last_loop", "entropy"))
+    assert [c.name for c in found] == ["bios, 1⊗1", "bios, 1⊗2"]
+    assert {
+        round(b - a, 9) for c in found for a, b in zip(c.a_values, c.b_values, strict=True)
+    } == {0.2}
+
+
+def test_the_command_says_and_writes(out: Path) -> None:
+    def invoke(*arguments: str):
+        return CliRunner().invoke(app, ["compare", str(out), *arguments])
+
+    said = invoke("--claim", "capacity-equal", "--between", "2x1", "1x4")
+    assert isinstance(said.exception, LoopscopeError) and "2⊗1" in str(said.exception)
+    said = invoke("--claim", "capacity-equal", "--between", "1x2", "1x4")
+    assert said.exit_code == 0
+    assert "1⊗4 stores as much as 1⊗2, within ±0.1 bits per parameter" in said.output
+    narrow = invoke("--claim", "capacity-equal", "--margin", "0.001")
+    assert "undecided in 1 of 1 cell" in narrow.output.replace("cells", "cell")
+    asked = ["--claim", "manipulation-better", "--where", "difficulty=3", "--json"]
+    data = json.loads(invoke(*asked).output)
+    (verdict,) = data["verdicts"]
+    assert (verdict["outcome"], verdict["solved"][1]["count"]) == ("supported", 6)
+    assert verdict["level"] == 0.95 and verdict["margin"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--claim", "capacity-equl"], "did you mean 'capacity-equal'"),
+        (["--claim", "capacity-equal", "--where", "width"], "needs a column and one of"),
+        (["--claim", "capacity-equal", "--where", "widht=3"], "no column 'widht'"),
+        (["--claim", "capacity-equal", "--where", "width=7"], "it measured bits_per_parameter"),
+        (["--claim", "capacity-equal", "--by", "objektive"], "did you mean 'objective'"),
+        (["--claim", "capacity-equal", "--between", "1x2", "1x2"], "two different values"),
+        (["--claim", "capacity-equal", "--where", "n_loops=2"], "no two values of arm"),
+        (["--claim", "capacity-different", "--margin", "0.2"], "for a claim of equality"),
+        (["--claim", "capacity-equal", "--grid", "h"], "no results of a grid 'h'"),
+    ],
+)
+def test_bad_requests_are_messages(arguments: list[str], message: str, out: Path) -> None:
+    found = CliRunner().invoke(app, ["compare", str(out), *arguments])
+    assert isinstance(found.exception, LoopscopeError)
+    assert message in str(found.exception)
+
+
+def test_labels_as_typed() -> None:
+    assert [arm_label(t) for t in ("1x4", "1⊗4", "2x1, 2 × the steps", "box")] == [
+        "1⊗4",
+        "1⊗4",
+        "2⊗1, 2 × the steps",
+        "box",
+    ]

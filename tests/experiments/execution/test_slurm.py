@@ -1,0 +1,179 @@
+"""The Slurm back end: submitit's local executor, a queue that is faked, and Slurm where it is."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from background_runs import Background, assert_same_run, config, toy, wait_for_process
+
+from experiments.config.run import Phase, Training
+from experiments.errors import LoopscopeError
+from experiments.execution.backends import SlurmOptions
+from experiments.execution.runner import describe_grid, run_grid
+from experiments.runs.folder import RunFolder
+from experiments.training.train import train
+
+pytest.importorskip("submitit", reason="needs the slurm extra")
+
+
+def cluster_answers() -> bool:
+    try:
+        return subprocess.run(["sinfo", "--noheader"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def test_the_sbatch_file_is_shown_and_nothing_is_written(tmp_path: Path) -> None:
+    options = SlurmOptions(
+        partition="long", minutes=90, gpus=1, memory_gb=1.5, workers=2, sbatch={"nice": 100}
+    )
+    text = describe_grid(toy(config(0), config(1), config(2)), tmp_path / "out", options)
+    for line in ("array=0-2%2", "partition=long", "time=90", "gpus-per-node=1", "mem=1500M"):
+        assert f"#SBATCH --{line}\n" in text
+    assert "#SBATCH --requeue\n" in text and "#SBATCH --signal=USR2@120\n" in text
+    assert "#SBATCH --nice=100\n" in text and config(2).run_id in text
+    shared = describe_grid(toy(config(0), config(1)), tmp_path / "out", SlurmOptions(stack=4))
+    assert "# fewer where runs of one shape share a job, up to 4" in shared
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LoopscopeError, match="there is no Slurm here"):
+        run_grid(toy(config()), tmp_path / "out", backend=SlurmOptions(), progress=False)
+
+
+@pytest.mark.faults
+def test_slurm_runs_are_the_runs_of_the_local_back_end(tmp_path: Path) -> None:
+    good, bad = (
+        [config(0), config(1)],
+        config(2, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),))),
+    )
+    options = SlurmOptions(cluster="local", pack=3)
+    outcome = run_grid(toy(*good, bad), tmp_path / "slurm", backend=options, progress=False)
+    here = run_grid(toy(*good, bad), tmp_path / "local", workers=1, progress=False)
+    assert outcome.done == here.done and outcome.failed == here.failed
+    for run in good:
+        assert_same_run(*(RunFolder(tmp_path / name / run.run_id) for name in ("slurm", "local")))
+    assert not list((tmp_path / "slurm" / "slurm").glob("*.pkl")), "pickles are not kept"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
+def test_a_slurm_job_that_is_preempted_or_killed_goes_on(tmp_path: Path, number: int) -> None:
+    run = config(steps=1500)
+    folder = RunFolder(tmp_path / "slurm" / run.run_id)
+    grid = Background(toy(run), tmp_path / "slurm", backend=SlurmOptions(cluster="local"))
+    pid = wait_for_process(folder)
+    os.kill(pid, number)
+    assert grid.outcome().done == (run.run_id,)
+    log = (folder.path / "log.txt").read_text()
+    assert log.count("resumes at step") == 1 and log.count("starts on") == 1
+    assert ("its worker died" in log) == (number == signal.SIGKILL)
+    straight = RunFolder(tmp_path / "straight" / run.run_id)
+    train(run, straight)
+    assert_same_run(folder, straight)
+
+
+def stacked_with(folder: RunFolder) -> set[str]:
+    return set((folder.environment() or {})["stacked_with"])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
+def test_a_stack_in_a_slurm_job_goes_on_together_or_after_a_death_apart(
+    tmp_path: Path, number: int
+) -> None:
+    runs = [config(seed, steps=1000) for seed in range(3)]
+    options = SlurmOptions(cluster="local", stack=3)
+    grid = Background(toy(*runs), tmp_path, backend=options)
+    folders = [RunFolder(tmp_path / run.run_id) for run in runs]
+    (pid,) = {wait_for_process(folder) for folder in folders}
+    ids = {folder.run_id for folder in folders}
+    assert all(stacked_with(folder) == ids - {folder.run_id} for folder in folders)
+    os.kill(pid, number)
+    assert set(grid.outcome().done) == ids
+    for folder in folders:
+        log = (folder.path / "log.txt").read_text()
+        assert log.count("resumes at step") == 1 and log.count("starts on") == 1
+        assert log.count("stacked with") == (2 if number == signal.SIGUSR2 else 1)
+
+
+def fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    script = folder / "squeue"
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_the_queue_is_read_and_silence_is_no_empty_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.execution.backends.slurm import queued_jobs
+
+    fake_squeue(tmp_path, monkeypatch, "echo 7_0; echo 7_12; echo 9")
+    assert queued_jobs() == {"7_0", "7_12", "9"}
+    fake_squeue(tmp_path, monkeypatch, "exit 0")
+    assert queued_jobs() == set()
+    fake_squeue(tmp_path, monkeypatch, "echo 7_0; exit 1")
+    assert queued_jobs() is None
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert queued_jobs() is None
+
+
+def test_a_job_that_two_looks_miss_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.execution.backends import slurm
+
+    class Job:
+        def __init__(self, number: str) -> None:
+            self.job_id = number
+
+    class Sent:
+        def __init__(self, number: str, has_result: bool = False) -> None:
+            self.job, self.has_result = Job(number), has_result
+
+    there, done, gone = Sent("1"), Sent("2", has_result=True), Sent("3")
+    backend = object.__new__(slurm.SlurmBackend)
+    backend.sent, backend._asked, backend._missed = [there, done, gone], 0.0, set()  # pyrefly: ignore
+    answers = iter([{"1"}, None, {"1", "3"}, {"1"}, {"1"}])
+    monkeypatch.setattr(slurm, "ASK", 0.0)
+    monkeypatch.setattr(slurm, "queued_jobs", lambda: next(answers))
+    # missed, no answer, there again, missed, missed twice
+    assert [backend._vanished() for _ in range(5)] == [[], [], [], [], [gone]]
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.skipif(not cluster_answers(), reason="needs a Slurm cluster: sinfo does not answer")
+@pytest.mark.parametrize("how", ["requeued", "killed"])
+def test_on_a_cluster_a_job_that_is_requeued_or_killed_goes_on(tmp_path: Path, how: str) -> None:
+    run = config(steps=6000)
+    folder = RunFolder(tmp_path / "slurm" / run.run_id)
+    options = SlurmOptions(minutes=10, signal_seconds=60)
+    grid = Background(toy(run), tmp_path / "slurm", backend=options)
+    pid = wait_for_process(folder)
+    if how == "killed":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        job = queued()
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        while folder.state() == "running":
+            time.sleep(0.5)
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
+    assert grid.outcome(600).done == (run.run_id,)
+    log = (folder.path / "log.txt").read_text()
+    assert log.count("resumes at step") == 1 and log.count("starts on") == 1
+    assert ("left Slurm's queue without a result" in log) == (how == "killed")
+    straight = RunFolder(tmp_path / "straight" / run.run_id)
+    train(run, straight)
+    assert_same_run(folder, straight)
+
+
+def queued() -> str:
+    from experiments.execution.backends.slurm import queued_jobs
+
+    (job,) = queued_jobs() or ()
+    return job
