@@ -43,17 +43,15 @@ def defaults(cls: type[BaseModel]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", classes())
 def test_a_changed_default_is_a_new_version(name: str) -> None:
     """If this fails because a field is new: its default must keep what older runs did; then
-    `python tests/experiments/config/test_defaults.py` writes it down. If a default changed: raise `version` first.
+    `python test_defaults.py` writes it down. If a default changed: raise `version` first.
     """
     golden = json.loads(GOLDEN.read_text())
-    assert name in golden, f"{name} is new: run python tests/experiments/config/test_defaults.py"
+    assert name in golden, f"{name} is new: run python test_defaults.py"
     now, before = defaults(classes()[name]), golden[name]
     if now["version"] == before["version"]:
         changed = {f for f, v in before["fields"].items() if now["fields"].get(f, "gone") != v}
         assert not changed, f"{changed} changed without a new version of {name}"
-    assert now == before, (
-        f"{name} differs from {GOLDEN.name}: run python tests/experiments/config/test_defaults.py"
-    )
+    assert now == before, f"{name} differs from {GOLDEN.name}: run python test_defaults.py"
 
 
 if __name__ == "__main__":
