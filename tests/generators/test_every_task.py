@@ -1,5 +1,6 @@
-"""What holds of every kind of task: the same bytes in any process, nothing held out in training."""
+"""What holds of every kind of task: its bytes, its example, nothing held out in training."""
 
+import doctest
 import os
 import subprocess
 import sys
@@ -7,26 +8,48 @@ from pathlib import Path
 
 import every_task
 import pytest
-from every_task import KINDS, fingerprint, task_of
+from every_task import KINDS, fingerprint, golden_digests, task_of
 
+from generators.plugins import choices
 from generators.streams import Stream, generator
+from generators.task import Task
 
-FINGERPRINTS = """
-from every_task import KINDS, fingerprint
-print("\\n".join(fingerprint(kind) for kind in KINDS))
+DIGESTS = """
+from every_task import KINDS, fingerprint, golden_digests
+print(*map(fingerprint, KINDS), *golden_digests())
 """
+GOLDEN = [
+    *(golden for *_, golden in every_task.GOLDEN),
+    *(golden for *_, golden in every_task.GOLDEN_WITH_WORDS),
+    every_task.EXTRACTION_GOLDEN,
+]
 
 
-def test_another_process_writes_the_same_bytes() -> None:
+def test_golden() -> None:
+    """The bytes are those of earlier versions of this code."""
+    assert golden_digests() == GOLDEN
+    assert {cls.version for cls in choices(Task, "generators").values()} == {1}
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_another_process_writes_the_same_bytes(hash_seed: str) -> None:
     """Also one that orders its sets otherwise."""
     helpers = Path(every_task.__file__).parent
     found = subprocess.check_output(
-        [sys.executable, "-c", FINGERPRINTS],
+        [sys.executable, "-c", DIGESTS],
         cwd=helpers.parents[1],
-        env=os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": f"{helpers}{os.pathsep}."},
+        env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{helpers}{os.pathsep}."},
         text=True,
     ).split()
-    assert dict(zip(KINDS, found, strict=True)) == {kind: fingerprint(kind) for kind in KINDS}
+    assert found == [*map(fingerprint, KINDS), *GOLDEN]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_docstring_shows_a_document(kind: str) -> None:
+    """As an example that runs, which it does with all others (`--doctest-modules`)."""
+    cls = choices(Task, "generators")[kind]
+    examples = doctest.DocTestParser().get_examples(cls.__doc__ or "")
+    assert any("vocabulary.decode(" in example.source for example in examples)
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if "test" in task_of(k).splits])

@@ -1,19 +1,13 @@
 """Questions about biographies: answers from the world, people held out, both kinds counted."""
 
-import doctest
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
-import generators.extraction
 from generators.biographies import Biographies
 from generators.extraction import Extraction
 from generators.streams import Stream, generator
@@ -50,7 +44,6 @@ def fact(task: Extraction, attribute: str, person: int) -> str:
 
 
 @given(tasks, st.integers(0, 30), st.sampled_from(Extraction.splits))
-@settings(max_examples=25, deadline=None)
 def test_answers_follow_the_world(task, seed, split):
     task = task.bind(seed)
     for difficulty in task.difficulties:
@@ -74,7 +67,6 @@ def test_answers_follow_the_world(task, seed, split):
 
 
 @given(tasks, st.integers(0, 30), st.integers(1, 30))
-@settings(max_examples=25, deadline=None)
 def test_training_counts_both_kinds(task, seed, size):
     """Whatever the batches: the asked-for ratio, everything equally often, no one held out."""
     task = task.bind(seed)
@@ -174,37 +166,3 @@ def test_accuracy_of_a_model_that_has_learnt_the_answers():
     assert right["test"] > 0.9 and right["validation"] < 0.6
     dates = {r.split: r.value for r in rows if r.difficulty == 1}
     assert dates["test"] == 1 > dates["validation"]
-
-
-DIGEST = """
-import hashlib
-from generators.extraction import Extraction
-from generators.streams import Stream, generator
-task = Extraction(qa_ratio=0.6).bind(11)
-digest = hashlib.sha256("|".join(task.vocabulary.tokens).encode())
-for split, index in (("train", 700), ("test", None)):
-    batch = task.sample(generator(11, Stream.TRAIN, 2), 64, split=split, index=index)
-    digest.update(batch.tokens.tobytes() + batch.loss_mask.tobytes())
-    for span in batch.spans.values():
-        digest.update(span.tobytes())
-print(digest.hexdigest()[:16])
-"""
-
-
-@pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_other_processes_make_the_same_bytes(hash_seed):
-    done = subprocess.run(
-        [sys.executable, "-c", DIGEST],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
-    assert done.stdout.strip() == "afc0825e3d0862ce"
-    assert Extraction.version == Biographies.version == 1
-
-
-def test_the_example_in_the_docstring():
-    result = doctest.testmod(generators.extraction)
-    assert result == doctest.TestResults(failed=0, attempted=3)

@@ -1,16 +1,13 @@
 """Questions about a layered graph against enumeration."""
 
-import doctest
-import hashlib
 import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-import generators.layered
 from generators.layered import RELATIONS, Layered
 from generators.streams import Stream, generator
 
@@ -47,7 +44,6 @@ def asked(task: Layered, row: np.ndarray) -> tuple[int, tuple[int, ...], list[in
     ),
     st.integers(0, 9),
 )
-@settings(max_examples=25, deadline=None)
 def test_answers_follow_the_graph(task: Layered, seed: int) -> None:
     task = task.bind(seed)
     batch = task.sample(generator(seed, Stream.TRAIN), 40)
@@ -163,14 +159,3 @@ def test_information() -> None:
 def test_what_cannot_be_is_refused(fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Layered(**fields)
-
-
-def test_golden() -> None:
-    """A change of these bytes needs a new `version` of the task (numpy 2.x)."""
-    batch = Layered().bind(4).sample(generator(4, Stream.TRAIN, 9), 512)
-    digest = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert digest[:16] == "6cf2dde2bb87f386"
-
-
-def test_picture() -> None:
-    assert doctest.testmod(generators.layered) == doctest.TestResults(failed=0, attempted=3)

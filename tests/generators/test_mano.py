@@ -1,16 +1,12 @@
 """Mano against an independent parser, enumeration and a plain recursive sampler."""
 
-import doctest
-import hashlib
 import itertools
-import subprocess
-import sys
 from collections import Counter
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -47,7 +43,6 @@ tasks = st.builds(
 
 
 @given(tasks, st.integers(0, 30), st.sampled_from(["train", "validation", "test"]))
-@settings(max_examples=30, deadline=None)
 def test_documents_say_what_they_should(task, seed, split):
     batch = task.bind(seed).sample(generator(seed, Stream.TRAIN), 24, split=split)
     for i, row in enumerate(batch.tokens):
@@ -163,21 +158,6 @@ def test_only_the_result_of_a_chain_of_thought_counts():
     assert task.is_correct(batch, detour).all() and not task.is_correct(batch, wrong).any()
 
 
-def test_another_process_makes_the_same_bytes():
-    code = (
-        "import hashlib; from generators.mano import Mano;"
-        "from generators.streams import generator, Stream;"
-        "b = Mano().bind(4).sample(generator(4, Stream.TRAIN, 9), 256);"
-        "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    batch = Mano().bind(4).sample(generator(4, Stream.TRAIN, 9), 256)
-    here = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert run.stdout.strip() == here
-    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
-    assert here[:16] == "e57dda9480870a94"
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -201,7 +181,3 @@ def test_the_way_out_fits(length, cot):
     Mano(length=length, cot=cot)
     with pytest.raises(ValidationError):
         Mano(length=length + 1, cot=cot)
-
-
-def test_docstring():
-    assert doctest.testmod(generators.mano).failed == 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.config.run import PhaseError, RunConfig, spans
@@ -61,6 +61,7 @@ def documents(batch: Batch, rows: np.ndarray | None = None) -> list[list[int]]:
     return [[int(t) for t in row if t] for row in tokens]
 
 
+@settings(max_examples=100)
 @given(SHARES, st.integers(0, 500), st.integers(0, 60))
 def test_counts_are_exact_in_every_window(shares: list[int], first: int, periods: int) -> None:
     before, after = dealt(first, shares), dealt(first + periods * sum(shares), shares)
@@ -73,6 +74,7 @@ def test_counts_are_exact_in_every_window(shares: list[int], first: int, periods
         assert abs(count - Fraction(first * share, sum(shares))) < len(shares)
 
 
+@settings(max_examples=100)
 @given(SHARES, st.integers(1, 50))
 def test_the_fewest_documents_with_a_count(shares: list[int], count: int) -> None:
     part = max(range(len(shares)), key=lambda i: shares[i])

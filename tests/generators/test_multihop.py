@@ -1,16 +1,12 @@
 """Multi-hop facts against enumeration."""
 
-import doctest
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-import generators.multihop
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 
@@ -43,7 +39,6 @@ tasks = st.builds(
 
 
 @given(tasks, st.integers(0, 50))
-@settings(max_examples=25, deadline=None)
 def test_answers_and_bridges_follow_the_world(task, seed):
     task = task.bind(seed)
     batch = task.sample(generator(seed, Stream.TRAIN), 64)
@@ -57,7 +52,6 @@ def test_answers_and_bridges_follow_the_world(task, seed):
 
 
 @given(tasks, st.integers(0, 50))
-@settings(max_examples=25, deadline=None)
 def test_splits_are_disjoint_and_complete(task, seed):
     task = task.bind(seed)
     for hops in task.difficulties[1:]:
@@ -148,22 +142,6 @@ def test_worlds_differ_by_seed_unless_pinned():
     assert (pinned.bind(0).table == pinned.bind(1).table).all()
 
 
-def test_another_process_makes_the_same_bytes():
-    code = (
-        "import hashlib; from generators.multihop import MultiHop;"
-        "from generators.streams import generator, Stream;"
-        "b = MultiHop().bind(4).sample(generator(4, Stream.TRAIN, 9), 512);"
-        "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
-    )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert runs[0].stdout == runs[1].stdout
-    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
-    assert runs[0].stdout.strip()[:16] == "6c7222942c59c7fa"
-
-
 def test_too_little_to_hold_out_is_refused():
     with pytest.raises(ValueError, match="18 two-hop combinations"):
         MultiHop(entities=2, relations=3, hops=2, held_out=0.1)
@@ -200,10 +178,6 @@ def test_hop_weights():
     assert set(task.sample(generator(0, Stream.EVALUATION), 99, split="test").difficulty) == {2, 3}
     with pytest.raises(ValueError, match="needs one number for each of"):
         MultiHop(hops=3, hop_weights=(1, 2))
-
-
-def test_picture():
-    assert doctest.testmod(generators.multihop) == doctest.TestResults(failed=0, attempted=3)
 
 
 def test_more_questions_than_can_be_numbered_are_refused() -> None:

@@ -1,7 +1,5 @@
 """Operations on biographies against the facts, worked out from the text of the questions."""
 
-import doctest
-import hashlib
 import itertools
 import math
 from collections import Counter
@@ -9,7 +7,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-import generators.operations
 from generators.biographies import Biographies
 from generators.extraction import Extraction
 from generators.mixture import Mixture
@@ -266,17 +263,6 @@ def test_what_cannot_be_is_refused() -> None:
         task("modulo", modulus=13)
     with pytest.raises(ValueError, match="modulus 17 is more than the 16 values of luck"):
         task("modulo", quantity="luck", modulus=17)
-
-
-def test_golden() -> None:
-    """A change of these bytes needs a new `version` of the task (numpy 2.x)."""
-    batch = task("subtraction").sample(generator(3, Stream.TRAIN, 9), 64, index=5)
-    digest = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert digest[:16] == "196f874e18f375fd"
-
-
-def test_picture() -> None:
-    assert doctest.testmod(generators.operations) == doctest.TestResults(failed=0, attempted=3)
 
 
 def test_settings_of_the_biographies_enter_ids_only_where_they_differ() -> None:

@@ -1,17 +1,11 @@
 """p-hop induction against its definition, followed step by step."""
 
-import doctest
-import hashlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-import generators.phop
 from generators.phop import PHop
 from generators.streams import Stream, generator
 
@@ -32,7 +26,6 @@ tasks = st.builds(
 
 
 @given(tasks, st.integers(0, 20), st.sampled_from(["train", "validation", "test"]))
-@settings(max_examples=30, deadline=None)
 def test_answers_follow_the_definition(task, seed, split):
     task = task.bind(seed)
     batch = task.sample(generator(seed, Stream.TRAIN), 32, split=split)
@@ -78,21 +71,6 @@ def test_splits_are_told_by_the_sequence():
     assert share == pytest.approx(0.2, abs=0.03)
 
 
-def test_another_process_makes_the_same_bytes():
-    code = (
-        "import hashlib; from generators.phop import PHop;"
-        "from generators.streams import generator, Stream;"
-        "b = PHop().bind(4).sample(generator(4, Stream.TRAIN, 9), 64);"
-        "print(hashlib.sha256(b.tokens.tobytes() + b.loss_mask.tobytes()).hexdigest())"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    batch = PHop().bind(4).sample(generator(4, Stream.TRAIN, 9), 64)
-    here = hashlib.sha256(batch.tokens.tobytes() + batch.loss_mask.tobytes()).hexdigest()
-    assert run.stdout.strip() == here
-    # golden: a change of these bytes needs a new `version` of the task (numpy 2.x)
-    assert here[:16] == "71097c836f5f1632"
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -104,7 +82,3 @@ def test_another_process_makes_the_same_bytes():
 def test_what_does_not_fit_is_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         PHop(**fields)
-
-
-def test_docstring():
-    assert doctest.testmod(generators.phop).failed == 0

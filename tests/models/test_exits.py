@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.exits import exit_log_probabilities, quantile_exit
@@ -22,6 +22,7 @@ def brute_force(values):
     return [*found, survived]
 
 
+@settings(max_examples=100)
 @given(logits)
 def test_probabilities_by_brute_force(values):
     p = exit_log_probabilities(torch.tensor(values, dtype=torch.float64)[:, None]).exp()[:, 0]
@@ -39,6 +40,7 @@ def test_extreme_gates_stay_finite():
     assert log_p.isfinite().all() and float(log_p.exp().sum()) == pytest.approx(1)
 
 
+@settings(max_examples=100)
 @given(logits, st.floats(0, 0.999))
 def test_quantile_exit_is_the_first_loop_that_reaches_q(values, q):
     log_p = exit_log_probabilities(torch.tensor(values, dtype=torch.float64))

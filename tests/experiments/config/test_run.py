@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -249,6 +249,7 @@ def configured(s: dict[str, Any]) -> RunConfig:
     )
 
 
+@settings(max_examples=100)
 @given(SETTINGS, SETTINGS)
 def test_two_runs_share_an_id_only_if_they_are_the_same(one: dict, two: dict) -> None:
     first, second = configured(one), configured(two)

@@ -68,7 +68,7 @@ def asked_of_pandas(column: str, sign: str, values: list[str]) -> set[int]:
     return set(ROWS.index) - found if sign == "!=" else found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     conditions=st.lists(st.one_of(NUMERIC, SEVERAL_OF, TEXT), min_size=1, max_size=4),
     spaces=st.sampled_from(["", " "]),
@@ -146,7 +146,7 @@ def test_what_is_no_condition_is_a_message(text: str, message: str) -> None:
         select(ROWS, parse([text]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet="ktaslor=!<>,|'\" 1.e⊗`@()\n", max_size=25))
 def test_any_text_is_rows_or_a_message(text: str) -> None:
     try:
