@@ -86,7 +86,7 @@ def schema(
     """Print the JSON schema of a grid file or of a run."""
     import json
 
-    from experiments.results.diff import grid_schema, run_schema
+    from experiments.grid.json_schema import grid_schema, run_schema
 
     found = grid_schema() if of == "grid" else run_schema()
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))

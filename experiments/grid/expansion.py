@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, field_validator
 
-from experiments.analysis.figures import AnyFigure
+from experiments.analysis.figures.figure import AnyFigure
 from experiments.config.run import Frozen, RunConfig
 from experiments.grid.changes import Change, changes_in
 from experiments.grid.located_yaml import ConfigError, Location, Marks, Problem

@@ -109,6 +109,38 @@ def varying(rows: "pd.DataFrame", given: Sequence[str], among: Sequence[str]) ->
     return chosen
 
 
+def series(
+    rows: "pd.DataFrame", given: Sequence[str], first: Sequence[str], always: Sequence[str] = ()
+) -> list[str]:
+    """Text that tells apart runs which share `given` and are more than repeats over seeds.
+
+    Empty text where nothing is to be told apart. Learning rates are left out: each arm has its
+    own, so they would cut every line into points. `always` is told even so.
+    """
+    given = [*given, *always]
+    labels = [c for c in axis_columns(rows) if c != "seed" and not c.endswith("lr")]
+    among = [*first, "width", "objective", "exposures", "step", *labels, "arm"]
+    chosen = varying(rows, given, [c for c in dict.fromkeys(among) if c not in given])
+    chosen = [*always, *chosen]
+    told = zip(*(rows[c] for c in chosen), strict=True) if chosen else ((),) * len(rows)
+    return [", ".join(map(describe, chosen, values)) for values in told]
+
+
+def series_over_loops(
+    rows: "pd.DataFrame", panel: Sequence[str], loops: Sequence[str] = ("n_loops",)
+) -> list[str]:
+    """`series` of lines over loops, each of which holds cores of one depth and width.
+
+    1⊗2 and 2⊗1 differ in their loops, but no line from one to the other is about loops.
+
+    Args:
+        panel, loops: the columns that tell panels and numbers of loops apart.
+    """
+    within = rows.groupby(list(panel), dropna=False)
+    always = [c for c in ("k", "width") if (within[c].nunique() > 1).any()]
+    return series(rows, [*panel, *loops], [], always)
+
+
 def describe(column: str, value: Any) -> str:
     """`100 exposures`, `lr 0.004`, `width 64`, or the value alone where it speaks for itself."""
     if column in ("arm", "task", "objective", "part", "cell"):

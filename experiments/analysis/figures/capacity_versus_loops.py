@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from experiments.analysis.figures.figure import Figure, series_over_loops
+from experiments.analysis.figures.figure import Figure
+from experiments.results.selection import series_over_loops
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,16 +1,16 @@
 """The contract of a figure: rows of the results in, the data behind it and the picture out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
 from experiments.errors import LoopscopeError
 from experiments.results.row_filter import parse
 from experiments.results.row_filter import select as chosen
-from experiments.results.selection import axis_columns, describe, varying, where
+from experiments.results.selection import where
+from generators.plugins import OpenUnion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,33 +93,4 @@ class Figure(BaseModel, ABC):
         return rows
 
 
-def series(
-    rows: "pd.DataFrame", given: Sequence[str], first: Sequence[str], always: Sequence[str] = ()
-) -> list[str]:
-    """Text that tells apart runs which share `given` and are more than repeats over seeds.
-
-    Empty text where nothing is to be told apart. Learning rates are left out: each arm has its
-    own, so they would cut every line into points. `always` is told even so.
-    """
-    given = [*given, *always]
-    labels = [c for c in axis_columns(rows) if c != "seed" and not c.endswith("lr")]
-    among = [*first, "width", "objective", "exposures", "step", *labels, "arm"]
-    chosen = varying(rows, given, [c for c in dict.fromkeys(among) if c not in given])
-    chosen = [*always, *chosen]
-    told = zip(*(rows[c] for c in chosen), strict=True) if chosen else ((),) * len(rows)
-    return [", ".join(map(describe, chosen, values)) for values in told]
-
-
-def series_over_loops(
-    rows: "pd.DataFrame", panel: Sequence[str], loops: Sequence[str] = ("n_loops",)
-) -> list[str]:
-    """`series` of lines over loops, each of which holds cores of one depth and width.
-
-    1⊗2 and 2⊗1 differ in their loops, but no line from one to the other is about loops.
-
-    Args:
-        panel, loops: the columns that tell panels and numbers of loops apart.
-    """
-    within = rows.groupby(list(panel), dropna=False)
-    always = [c for c in ("k", "width") if (within[c].nunique() > 1).any()]
-    return series(rows, [*panel, *loops], [], always)
+AnyFigure = Annotated[SerializeAsAny[Figure], OpenUnion(Figure, "experiments.analysis.figures")]

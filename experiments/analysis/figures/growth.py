@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.analysis.figures.figure import Figure, series
+from experiments.analysis.figures.figure import Figure
+from experiments.results.selection import series
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure, series
+from experiments.analysis.figures.figure import Figure
+from experiments.results.selection import series
 
 if TYPE_CHECKING:
     import pandas as pd

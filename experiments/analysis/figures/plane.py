@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure, Parts, series
+from experiments.analysis.figures.figure import Figure, Parts
 from experiments.errors import LoopscopeError
+from experiments.results.selection import series
 
 if TYPE_CHECKING:
     import pandas as pd

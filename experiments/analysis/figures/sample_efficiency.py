@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure, series
+from experiments.analysis.figures.figure import Figure
 from experiments.errors import LoopscopeError
+from experiments.results.selection import series
 
 if TYPE_CHECKING:
     import pandas as pd

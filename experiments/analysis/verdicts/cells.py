@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from experiments.analysis.figures.figure import series
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import emergence_step, load_curves, load_runs
 from experiments.results.row_filter import Condition, select
-from experiments.results.selection import difficulty_text, last_loop, where
+from experiments.results.selection import difficulty_text, last_loop, series, where
 from generators.plugins import nearest
 
 if TYPE_CHECKING:
