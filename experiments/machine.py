@@ -17,6 +17,8 @@ LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+#: share of a GPU's memory that runs may fill
+GPU_SHARE = 0.9
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -79,6 +81,26 @@ def largest_memory() -> int:
     if os.environ.get(MEMORY_VARIABLE):
         return machine_memory()
     return max([machine_memory(), *(size for _, size in gpus())])
+
+
+def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that runs on a device (`cpu`, `cuda:1`) may fill.
+
+    The CPU's is what is free now, or what LOOPSCOPE_MEMORY says; a GPU's is most of what it has.
+    """
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        found = gpus()
+        return round(GPU_SHARE * found[index][1]) if index < len(found) else machine_memory()
+    if os.environ.get(MEMORY_VARIABLE):
+        return machine_memory()
+    try:
+        lines = meminfo.read_text().splitlines()
+        rows = dict(line.split(":", 1) for line in lines if ":" in line)
+        available = int(rows["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        available = machine_memory()
+    return min(available, machine_memory())
 
 
 def parse_bytes(text: str) -> int:

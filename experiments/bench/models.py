@@ -17,7 +17,7 @@ from models.config import LoopedConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from experiments.config.run import Training
+    from experiments.config.phases import Training
 
 
 class PlainNorm(nn.RMSNorm):

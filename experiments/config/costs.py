@@ -17,7 +17,8 @@ from functools import cache
 
 from experiments.config.loop_sampling import expected_loops
 from experiments.config.memory import PER_HIDDEN, PER_LOGIT, PER_WIDTH
-from experiments.config.run import RunConfig, Span, spans
+from experiments.config.phases import Span, spans
+from experiments.config.run import RunConfig
 from experiments.errors import wrap_plugin_error
 from generators.streams import Stream, generator
 from generators.task import Task

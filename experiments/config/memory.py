@@ -1,17 +1,14 @@
-"""How much memory a run needs and how much there is, so that not too many run at once.
+"""How much memory a run needs, and whether this machine has it.
 
 Estimates, from above rather than from below: documents count as long as the longest one.
 """
 
 import operator
-import os
 from functools import cache
-from pathlib import Path
 
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError, wrap_plugin_error
-from experiments.grid.size_limits import SMALLER_WORLD
-from experiments.machine import MEMORY_VARIABLE, gpus, largest_memory, machine_memory
+from experiments.machine import MEMORY_VARIABLE, largest_memory
 from experiments.text import bytes_text
 from generators.task import Task
 from models.config import LoopedConfig
@@ -29,8 +26,8 @@ PER_WIDTH = 12
 PER_HIDDEN = 4
 #: logits, their softmax and gradients
 PER_LOGIT = 4
-#: share of a GPU's memory that runs may fill
-GPU_SHARE = 0.9
+#: what to do about a world that does not fit
+SMALLER_WORLD = "ask for a smaller world (fewer people, entities, sequences or symbols)"
 
 
 def run_memory(config: RunConfig) -> int:
@@ -106,23 +103,3 @@ def _whole(task: Task, name: str) -> int:
         raise LoopscopeError(
             f"task {task.kind}: its {name} is {value!r}, and a whole number is needed"
         ) from error
-
-
-def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Bytes that runs on a device (`cpu`, `cuda:1`) may fill.
-
-    The CPU's is what is free now, or what LOOPSCOPE_MEMORY says; a GPU's is most of what it has.
-    """
-    if device.startswith("cuda"):
-        index = int(device.partition(":")[2] or 0)
-        found = gpus()
-        return round(GPU_SHARE * found[index][1]) if index < len(found) else machine_memory()
-    if os.environ.get(MEMORY_VARIABLE):
-        return machine_memory()
-    try:
-        lines = meminfo.read_text().splitlines()
-        rows = dict(line.split(":", 1) for line in lines if ":" in line)
-        available = int(rows["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        available = machine_memory()
-    return min(available, machine_memory())

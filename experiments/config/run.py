@@ -9,9 +9,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from experiments.config.loop_sampling import LoopDraw
+from experiments.config.phases import Frozen, Phase, Span, Training, bound_to_phases
 from generators.plugins import IDENTITY, OpenUnion
 from generators.streams import Stream, generator
 from generators.task import Task
@@ -31,66 +31,6 @@ AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
 AnyModel = Annotated[ModelConfig, OpenUnion(ModelConfig, "models", default="looped")]
 AnyObjective = Annotated[Objective, OpenUnion(Objective, "models.objectives")]
 AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
-
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Phase(Frozen):
-    """A stretch of training. Phases follow each other; each has its own learning-rate schedule."""
-
-    until_step: int | None = Field(None, ge=1, description="last step of the phase, counted from 0")
-    until_exposure: int | None = Field(
-        None, ge=1, description="times each person has been shown when the phase ends"
-    )
-    lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    decay: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
-    final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
-    loops: int | None = Field(None, ge=1, description="None: those of the model")
-    draw: LoopDraw | None = Field(None, description="None: as many loops in every step")
-    backprop_loops: int | None = Field(
-        None, ge=1, description="only the last so many loops are differentiated; None: all"
-    )
-    beta: float | None = Field(None, ge=0, description="None: that of the objective")
-    weights: dict[str, float] | None = Field(
-        None,
-        description="of a mixture's components, or of numbers of hops, 0 for those left out; "
-        "None: those of the task",
-    )
-    core: int | None = Field(
-        None, ge=1, description="layers of the core before it has grown; None: those of the model"
-    )
-    growth: Literal["stack", "interleave"] | None = Field(
-        None,
-        description="how the core grows as the phase begins: from AB to ABAB, or to AABB",
-    )
-
-    @model_validator(mode="after")
-    def _one_end(self) -> Self:
-        if (self.until_step is None) == (self.until_exposure is None):
-            raise ValueError("a phase needs exactly one of until_step and until_exposure")
-        return self
-
-
-class Training(Frozen):
-    """Optimiser (AdamW), batch, precision and phases."""
-
-    batch: int = Field(1024, ge=1, description="documents per step")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    betas: tuple[Beta, Beta] = (0.9, 0.98)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
-    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    recompute: bool = Field(
-        False, description="loops are computed again in the backward pass, to save memory"
-    )
-    phases: tuple[Phase, ...] = Field(min_length=1)
 
 
 class Observe(Frozen):
@@ -191,12 +131,16 @@ class RunConfig(Frozen):
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
 
+    def bind(self) -> tuple[Task, tuple[Span, ...]]:
+        """The task with this run's seed and the weights of its phases, and the phases' spans.
+
+        Whoever works on a run calls this once and hands the results on.
+        """
+        return bound_to_phases(self.training, self.task.bind(self.seed))
+
     def bound_task(self) -> Task:
         """The task with this run's seed and the weights of its phases."""
-        task = self.task.bind(self.seed)
-        for span in spans(self.training, task):
-            task = task.weighted(span.first_document, span.phase.weights)
-        return task
+        return self.bind()[0]
 
     def model_of(self, phase: Phase) -> ModelConfig:
         """The model as it is in a phase: `model`, or what is yet to grow to it."""
@@ -205,16 +149,15 @@ class RunConfig(Frozen):
         shape = {"core": phase.core, "loops": phase.loops or self.model.loops}
         return self.model.model_copy(update=shape | {"loop_rows": self.model.embedded_loops})
 
-    def model_at(self, step: int) -> ModelConfig:
+    def model_at(self, spans: tuple[Span, ...], step: int) -> ModelConfig:
         """The model as a checkpoint after so many steps holds it; it grows after its checkpoint."""
-        found = spans(self.training, self.task)
-        return self.model_of(next((s for s in found if step <= s.last_step), found[-1]).phase)
+        return self.model_of(next((s for s in spans if step <= s.last_step), spans[-1]).phase)
 
-    def build_model(self, task: Task, step: int | None = None) -> "LoopedModel":
+    def build_model(self, task: Task, shape: ModelConfig | None = None) -> "LoopedModel":
         """The untrained model for a bound task: weights from the run's own INIT stream.
 
         Args:
-            step: with the shape that it has then; None: that of the end.
+            shape: as `model_at` says for the steps before the end; None: that of the end.
 
         Raises:
             ValueError: the objective needs a gate and a model from elsewhere has none.
@@ -223,7 +166,7 @@ class RunConfig(Frozen):
 
         weights_seed = int(generator(self.seed, Stream.INIT).integers(2**63))
         objective = self.canonical().objective
-        shape = self.model if step is None else self.model_at(step)
+        shape = shape or self.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights_seed)  # for a model from elsewhere that draws from there
             model = shape.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
@@ -234,67 +177,3 @@ class RunConfig(Frozen):
         if objective.halting is not None:
             model.halting = objective.halting
         return model
-
-
-class Span(Frozen):
-    """Steps and documents of one phase: steps first … last-1, documents start … stop-1."""
-
-    phase: Phase
-    first_step: int
-    last_step: int
-    first_document: int
-    last_document: int
-
-
-class PhaseError(ValueError):
-    """A phase that cannot be; `location` is where in a config."""
-
-    def __init__(self, location: tuple[str, ...], message: str) -> None:
-        super().__init__(f"{'.'.join(location)}: {message}")
-        self.location = location
-        self.message = message
-
-
-def spans(training: Training, task: Task) -> tuple[Span, ...]:
-    """The phases in steps and documents.
-
-    A phase that ends at an exposure shows every person exactly that often: its last batch is
-    smaller where the documents do not divide.
-
-    Raises:
-        PhaseError: exposures for a task that has none, weights of what it does not have, or
-            phases that do not follow each other.
-    """
-    found: list[Span] = []
-    step = document = 0
-    for i, phase in enumerate(training.phases):
-        at = "weights"
-        try:
-            task = task.weighted(document, phase.weights)
-            at = "until_exposure"
-            exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
-        except ValueError as error:
-            raise PhaseError(("training", "phases", str(i), at), str(error)) from error
-        if exposed is not None:
-            last_document = exposed
-            last_step = step + -(-(last_document - document) // training.batch)
-        else:
-            assert phase.until_step is not None
-            last_step = phase.until_step
-            last_document = document + (last_step - step) * training.batch
-        if last_step <= step:
-            raise PhaseError(
-                ("training", "phases", str(i)),
-                f"ends at step {last_step}, not after the one before it, which ends at {step}",
-            )
-        found.append(
-            Span(
-                phase=phase,
-                first_step=step,
-                last_step=last_step,
-                first_document=document,
-                last_document=last_document,
-            )
-        )
-        step, document = last_step, last_document
-    return tuple(found)

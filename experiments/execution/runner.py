@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.config.memory import run_memory
-from experiments.config.run import RunConfig, spans
+from experiments.config.phases import spans
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution.backends import BackendOptions, backend_options, make_backend
 from experiments.execution.backends.backend import Orders

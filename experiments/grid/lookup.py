@@ -3,7 +3,8 @@
 import textwrap
 from collections.abc import Iterable
 
-from experiments.config.run import AnyProbe, AnyTask, Frozen
+from experiments.config.phases import Frozen
+from experiments.config.run import AnyProbe, AnyTask
 from experiments.errors import LoopscopeError, wrap_plugin_error
 from experiments.grid.changes import Change, command_line_changes, find_mark, with_value
 from experiments.grid.grid import Grid, find_grid, load_grid

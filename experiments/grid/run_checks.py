@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from functools import cache
 
-from experiments.config.run import PhaseError, RunConfig, spans
+from experiments.config.chosen_probes import evaluation_probes, parts_for
+from experiments.config.phases import PhaseError, spans
+from experiments.config.run import RunConfig
 from experiments.grid.located_yaml import Location
 from experiments.grid.size_limits import impossible_sizes
-from experiments.measuring.measure import evaluation_probes, parts_for
 from generators.task import Task
 from models.config import LoopedConfig
 from probes.probe import Misfit, Probe

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from experiments.config.memory import SMALLER_WORLD
 from experiments.grid.located_yaml import Location
 from experiments.machine import MEMORY_VARIABLE, largest_memory, machine_memory
 from experiments.text import bytes_text
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 #: bytes of weight, gradient and two moments of a parameter
 PER_PARAMETER = 16
-SMALLER_WORLD = "ask for a smaller world (fewer people, entities, sequences or symbols)"
 
 
 def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:

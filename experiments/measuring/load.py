@@ -57,7 +57,7 @@ def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, i
     config = folder.config()
     folder.check_unedited(config)
     state = read_checkpoint(folder)
-    task = config.bound_task()
-    model = config.build_model(task, state["step"])
+    task, spans = config.bind()
+    model = config.build_model(task, config.model_at(spans, state["step"]))
     model.load_state_dict(state["model"])
     return model.to(device).eval(), task, state["step"]

@@ -3,9 +3,9 @@
 A simple estimate, for runs that train little and look often: every probe reads its documents once.
 """
 
+from experiments.config.chosen_probes import evaluation_probes
 from experiments.config.costs import Cost, Work
 from experiments.config.run import RunConfig
-from experiments.measuring.measure import evaluation_probes
 from generators.task import Task
 from probes.accuracy import Accuracy
 from probes.probe import Probe

@@ -16,7 +16,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.run import RunConfig, Span
+from experiments.config.phases import Span
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
 from models.config import LoopedConfig

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from experiments.config.run import RunConfig, Span
+from experiments.config.phases import Span
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.trainer import Trainer, model_inputs
 from models.config import LoopedConfig

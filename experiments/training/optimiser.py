@@ -3,7 +3,7 @@
 from math import cos, pi, sqrt
 from typing import TYPE_CHECKING
 
-from experiments.config.run import Span, Training
+from experiments.config.phases import Span, Training
 
 if TYPE_CHECKING:
     import torch

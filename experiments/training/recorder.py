@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from experiments.config.run import Span
+from experiments.config.chosen_probes import evaluation_probes
+from experiments.config.phases import Span
 from experiments.errors import LoopscopeError
-from experiments.measuring.measure import evaluation_probes, measure
+from experiments.measuring.measure import measure
 from experiments.runs.folder import RunFolder, Status
 from experiments.runs.json_files import sync
 from experiments.training.background_save import Saver

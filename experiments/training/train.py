@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
-from experiments.config.run import RunConfig, Span
+from experiments.config.chosen_probes import chosen_probes
+from experiments.config.phases import Span
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.measuring.measure import chosen_probes, record_probe, rows_of
+from experiments.measuring.measure import record_probe, rows_of
 from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.provenance import drift_message, drift_of, environment

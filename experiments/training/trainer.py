@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from experiments.config.loop_sampling import loops_of_step
-from experiments.config.run import Phase, RunConfig, Span, spans
+from experiments.config.phases import Phase, Span
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.measuring.measure import subject_of
 from experiments.training.optimiser import build_optimiser, learning_rate
@@ -82,11 +83,10 @@ class Trainer:
         self.config = config.canonical()
         self.device = torch.device(device)
         self.objective = self.config.objective
-        self.task = self.config.bound_task()
+        self.task, self.spans = self.config.bind()
         self.vocabulary_size = len(self.task.vocabulary)
-        self.spans = spans(config.training, self.task)
         self.last_step = self.spans[-1].last_step
-        self.adopt(self.config.build_model(self.task, step=0))
+        self.adopt(self.config.build_model(self.task, self.config.model_at(self.spans, 0)))
         self.counters = Counters()
         #: what each growth of the core did to the loss
         self.growths: list[dict[str, Any]] = []
@@ -135,8 +135,9 @@ class Trainer:
 
     def restore(self, state: dict) -> None:
         """Goes back to a checkpoint."""
-        if self.config.model_at(state["step"]) != self.model.config:
-            self.adopt(self.config.build_model(self.task, state["step"]))
+        shape = self.config.model_at(self.spans, state["step"])
+        if shape != self.model.config:
+            self.adopt(self.config.build_model(self.task, shape))
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.counters = Counters(**state["counters"])

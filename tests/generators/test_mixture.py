@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.config.run import PhaseError, RunConfig, spans
+from experiments.config.phases import PhaseError, spans
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.export.dataset import export_data
 from experiments.grid.grid import load_grid

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from generators.brevo import Brevo

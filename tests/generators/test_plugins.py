@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from experiments.config.memory import run_memory
-from experiments.config.run import AnyTask, Frozen, RunConfig
+from experiments.config.phases import Frozen
+from experiments.config.run import AnyTask, RunConfig
 from experiments.errors import LoopscopeError
 from generators.multihop import MultiHop
 from generators.plugins import choices, kind_of, nearest, path_of

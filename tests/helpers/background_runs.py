@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.execution.runner import GridOutcome, run_grid
 from experiments.grid.grid import Grid, GridPoint
 from experiments.runs.folder import RunFolder

@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.grid.grid import Grid, GridPoint
 from experiments.runs.folder import RunFolder
 from generators.multihop import MultiHop

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from generators.multihop import MultiHop

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from experiments.config.chosen_probes import chosen_probes
 from experiments.config.run import Observe
 from experiments.grid.grid import load_grid
-from experiments.measuring.measure import chosen_probes
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from generators.multihop import MultiHop

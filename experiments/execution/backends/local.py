@@ -16,11 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.config.memory import free_memory
 from experiments.execution.backends.backend import Ended, Orders
 from experiments.execution.backends.options import LocalOptions
 from experiments.execution.worker import CLAIM_LOST, Job, Outcome
-from experiments.machine import worker_devices
+from experiments.machine import free_memory, worker_devices
 from experiments.runs.folder import RunFolder
 from experiments.text import bytes_text
 from experiments.training.ensemble import Stacker

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from experiments.bench.decoding import _questions, measure_cache, measure_exits, rules_of
 from experiments.cli.main import app
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.measuring.load import load_subject
 from experiments.runs.folder import RunFolder

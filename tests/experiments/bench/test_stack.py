@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from experiments.bench import stack as bench_stack
 from experiments.bench.stack import HEAD, endless, measure, standard_shapes
 from experiments.cli.main import app
-from experiments.config.run import Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import RunConfig
 from experiments.training.ensemble import kin_of, why_alone
 from generators.biographies import Biographies
 from generators.multihop import MultiHop

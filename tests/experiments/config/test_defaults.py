@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from experiments.config.run import Phase, Training
+from experiments.config.phases import Phase, Training
 from generators.mixture import Component
 from generators.plugins import choices
 from generators.task import Task

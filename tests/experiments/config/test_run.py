@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from experiments.config.run import PhaseError, RunConfig, spans
+from experiments.config.chosen_probes import evaluation_probes
+from experiments.config.phases import PhaseError, spans
+from experiments.config.run import RunConfig
 from experiments.grid.changes import with_value
 from experiments.grid.run_checks import problems
-from experiments.measuring.measure import evaluation_probes
 from experiments.results.diff import flat
 from generators.biographies import Biographies
 from generators.multihop import MultiHop

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from experiments.cli.main import app
 from experiments.cli.options import parse_shard
 from experiments.config.memory import run_memory
-from experiments.config.run import Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution import runner
 from experiments.execution.backends import (

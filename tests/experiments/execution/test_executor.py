@@ -13,7 +13,8 @@ import torch
 from rich.console import Console
 from toys import toy
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution import executor
 from experiments.execution.backends import LocalOptions, local

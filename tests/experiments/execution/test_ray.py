@@ -13,7 +13,7 @@ import pytest
 from background_runs import assert_same_run, config, toy
 from processes import held_task
 
-from experiments.config.run import Phase, Training
+from experiments.config.phases import Phase, Training
 from experiments.execution.backends import RayOptions
 from experiments.execution.runner import run_grid
 from experiments.runs.folder import RunFolder

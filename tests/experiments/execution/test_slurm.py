@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from background_runs import Background, assert_same_run, config, toy, wait_for_process
 
-from experiments.config.run import Phase, Training
+from experiments.config.phases import Phase, Training
 from experiments.errors import LoopscopeError
 from experiments.execution.backends import SlurmOptions
 from experiments.execution.runner import describe_grid, run_grid

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from experiments.cli import main as cli
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.measuring.load import load_model
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train

@@ -14,7 +14,8 @@ import pytest
 
 from experiments.config.costs import Work, cost, cost_and_work
 from experiments.config.memory import run_memory
-from experiments.config.run import RunConfig, spans
+from experiments.config.phases import spans
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution.runner import run_grid
 from experiments.grid.grid import load_grid

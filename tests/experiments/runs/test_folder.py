@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import (
     RunFolder,

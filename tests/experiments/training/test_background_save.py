@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.runs.checkpoint import load_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.training import background_save as saving

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from experiments.config.loop_sampling import LoopDraw
-from experiments.config.run import Observe, Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import Observe, RunConfig
 from experiments.execution.backends import backend_options
 from experiments.execution.runner import run_grid
 from experiments.execution.worker import Job, Outcome, StopFlag, perform_all

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config.run import Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import RunConfig
 from experiments.training.joint_step import Stack, stacked_inputs
 from experiments.training.trainer import Trainer, model_inputs
 from generators.biographies import Biographies

@@ -13,7 +13,8 @@ import torch
 from toys import assert_same_run, config
 
 from experiments.bench.train import PARTS, Clock, _contenders
-from experiments.config.run import Phase, RunConfig, Training
+from experiments.config.phases import Phase, Training
+from experiments.config.run import RunConfig
 from experiments.execution.worker import Job, StopFlag, perform_all
 from experiments.runs.folder import RunFolder
 from experiments.training import joint_step as stacks

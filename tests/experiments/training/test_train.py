@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from training import STEPS, TRAINING, config, trained, weights
 
-from experiments.config.run import Observe, Phase, Span, Training, spans
+from experiments.config.phases import Phase, Span, Training, spans
+from experiments.config.run import Observe
 from experiments.runs.folder import RunFolder
 from experiments.training.optimiser import build_optimiser, learning_rate, parameter_groups
 from experiments.training.recorder import Diverged

@@ -1,0 +1,136 @@
+"""The stretches of a training run, in steps and documents."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from experiments.config.loop_sampling import LoopDraw
+from generators.task import Task
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Phase(Frozen):
+    """A stretch of training. Phases follow each other; each has its own learning-rate schedule."""
+
+    until_step: int | None = Field(None, ge=1, description="last step of the phase, counted from 0")
+    until_exposure: int | None = Field(
+        None, ge=1, description="times each person has been shown when the phase ends"
+    )
+    lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    decay: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
+    final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
+    loops: int | None = Field(None, ge=1, description="None: those of the model")
+    draw: LoopDraw | None = Field(None, description="None: as many loops in every step")
+    backprop_loops: int | None = Field(
+        None, ge=1, description="only the last so many loops are differentiated; None: all"
+    )
+    beta: float | None = Field(None, ge=0, description="None: that of the objective")
+    weights: dict[str, float] | None = Field(
+        None,
+        description="of a mixture's components, or of numbers of hops, 0 for those left out; "
+        "None: those of the task",
+    )
+    core: int | None = Field(
+        None, ge=1, description="layers of the core before it has grown; None: those of the model"
+    )
+    growth: Literal["stack", "interleave"] | None = Field(
+        None,
+        description="how the core grows as the phase begins: from AB to ABAB, or to AABB",
+    )
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.until_step is None) == (self.until_exposure is None):
+            raise ValueError("a phase needs exactly one of until_step and until_exposure")
+        return self
+
+
+class Training(Frozen):
+    """Optimiser (AdamW), batch, precision and phases."""
+
+    batch: int = Field(1024, ge=1, description="documents per step")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    eps: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    recompute: bool = Field(
+        False, description="loops are computed again in the backward pass, to save memory"
+    )
+    phases: tuple[Phase, ...] = Field(min_length=1)
+
+
+class Span(Frozen):
+    """Steps and documents of one phase: steps first … last-1, documents start … stop-1."""
+
+    phase: Phase
+    first_step: int
+    last_step: int
+    first_document: int
+    last_document: int
+
+
+class PhaseError(ValueError):
+    """A phase that cannot be; `location` is where in a config."""
+
+    def __init__(self, location: tuple[str, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(location)}: {message}")
+        self.location = location
+        self.message = message
+
+
+def spans(training: Training, task: Task) -> tuple[Span, ...]:
+    """The phases in steps and documents, as `bound_to_phases` counts them."""
+    return bound_to_phases(training, task)[1]
+
+
+def bound_to_phases(training: Training, task: Task) -> tuple[Task, tuple[Span, ...]]:
+    """The task with the weights of the phases, and the phases in steps and documents.
+
+    A phase that ends at an exposure shows every person exactly that often: its last batch is
+    smaller where the documents do not divide.
+
+    Raises:
+        PhaseError: exposures for a task that has none, weights of what it does not have, or
+            phases that do not follow each other.
+    """
+    found: list[Span] = []
+    step = document = 0
+    for i, phase in enumerate(training.phases):
+        at = "weights"
+        try:
+            task = task.weighted(document, phase.weights)
+            at = "until_exposure"
+            exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
+        except ValueError as error:
+            raise PhaseError(("training", "phases", str(i), at), str(error)) from error
+        if exposed is not None:
+            last_document = exposed
+            last_step = step + -(-(last_document - document) // training.batch)
+        else:
+            assert phase.until_step is not None
+            last_step = phase.until_step
+            last_document = document + (last_step - step) * training.batch
+        if last_step <= step:
+            raise PhaseError(
+                ("training", "phases", str(i)),
+                f"ends at step {last_step}, not after the one before it, which ends at {step}",
+            )
+        found.append(
+            Span(
+                phase=phase,
+                first_step=step,
+                last_step=last_step,
+                first_document=document,
+                last_document=last_document,
+            )
+        )
+        step, document = last_step, last_document
+    return task, tuple(found)
