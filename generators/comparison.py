@@ -242,7 +242,9 @@ class Comparison(Task):
         """Best guesses over the pairs of entities that a split may compare.
 
         `majority`: the commonest sign of each attribute; `one_entity`: from the attribute and the
-        value of one of the two. For facts (difficulty 1): the commonest value of the attribute.
+        value of one of the two; `record`, of two entities: which of them came out greater more
+        often in training, the majority where neither did, without any of their values. For facts
+        (difficulty 1): the commonest value of the attribute.
         Without a difficulty: the mean, weighted as the split's documents are.
         """
         self.check_arguments(split, difficulty)
@@ -258,7 +260,8 @@ class Comparison(Task):
         value = self.world["value"]
         if entities == 1:
             most = [np.bincount(row).max() for row in value]
-            return dict.fromkeys(("majority", "one_entity"), float(np.mean(most)) / self.entities)
+            names = ("majority", "one_entity", "record")
+            return dict.fromkeys(names, float(np.mean(most)) / self.entities)
         found = []
         for row, pool in zip(value, self.pool(split), strict=True):
             counts = np.bincount(row[pool], minlength=self.values)
@@ -269,7 +272,34 @@ class Comparison(Task):
             ordered = len(pool) * (len(pool) - 1)
             found.append((signs.sum(1).max() / ordered, signs.max(0).sum() / ordered))
         majority, one_entity = np.mean(found, axis=0)
-        return {"majority": float(majority), "one_entity": float(one_entity)}
+        return {
+            "majority": float(majority),
+            "one_entity": float(one_entity),
+            "record": self._record_floor(split),
+        }
+
+    def _record_floor(self, split: str) -> float:
+        """Accuracy of the guess that the entity with the better training record is greater.
+
+        The record of an entity is its mean sign over its training comparisons by the attribute.
+        """
+        value = self.world["value"]
+
+        def pairs(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+            attribute, e1, e2 = self._compared(name, np.arange(len(self.listed(name))))
+            return attribute, e1, e2, np.sign(value[attribute, e1] - value[attribute, e2])
+
+        attribute, e1, e2, sign = pairs("train")
+        total, times = np.zeros(value.shape), np.zeros(value.shape)
+        for entity, points in ((e1, sign), (e2, -sign)):
+            np.add.at(total, (attribute, entity), points)
+            np.add.at(times, (attribute, entity), 1)
+        record = total / np.maximum(times, 1)
+        attribute, e1, e2, sign = pairs(split)
+        guess = np.sign(record[attribute, e1] - record[attribute, e2])
+        # equal records say nothing; < and > are equally common over both orders
+        greater = max((sign != 0).mean() / 2, (sign == 0).mean())
+        return float(np.where(guess == 0, greater, guess == sign).mean())
 
     def information_bits(self) -> float:
         """A·E·log2 V."""

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
+from generators.memoriser import commonest_guess
 from generators.question_layout import Piece, result_is_right, write_question
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
@@ -220,7 +221,28 @@ class Composition(Task):
         return result_is_right(batch, generated)
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """Best guesses that do not use the head entity, over all facts or compositions.
+        """What a model reaches that memorised the training questions and composes nothing.
+
+        `relations` and `last_relation`: the commonest training answer to the same two relations,
+        or to the same last one; `chance`: 1/E. In training: as `oracle_floors`.
+        """
+        self.check_arguments(split, difficulty)
+        if split == "train":
+            return self.oracle_floors(difficulty, split)
+        train, asked = self.listed("train", 2), self.listed(split, 2)
+        if not len(asked):
+            return {"chance": 1 / self.entities}
+        both, last, answer = self._compositions
+        found = {
+            name: commonest_guess(
+                key[train], answer[train], key[asked], answer[asked], self.entities
+            )
+            for name, key in (("relations", both), ("last_relation", last))
+        }
+        return {**found, "chance": 1 / self.entities}
+
+    def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
+        """Best guesses that do not use the head entity but know how all answers are distributed.
 
         `relations`: from both relations; `last_relation`: from the last one; `chance`: 1/E.
         Splits do not matter: the guess knows the whole world. Without a difficulty: the mean,
@@ -230,23 +252,29 @@ class Composition(Task):
         known = self.difficulties_of(split) if difficulty is None else (difficulty,)
         counts = np.array([max(self.count(split, k), 1) for k in known])
         weights = (counts / counts.sum()).tolist()
-        every = [self._floors[k] for k in known]
+        every = [self._oracle[k] for k in known]
         return {
             name: sum(w * f[name] for w, f in zip(weights, every, strict=True)) for name in every[0]
         }
 
     @cached_property
-    def _floors(self) -> dict[int, dict[str, float]]:
+    def _compositions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Both relations as one number, the last one and the answer, int64[E·D·D] each."""
         relation, tail = self.world["relation"], self.world["tail"]
         pairs = np.arange(self.facts * self.out_degree)
         second = self.second_fact(pairs)
         both = relation[pairs // self.out_degree] * self.relations + relation[second]
-        single = self._best_guess(relation, tail)
+        return both, relation[second], tail[second]
+
+    @cached_property
+    def _oracle(self) -> dict[int, dict[str, float]]:
+        single = self._best_guess(self.world["relation"], self.world["tail"])
+        both, last, answer = self._compositions
         return {
             1: {"relations": single, "last_relation": single, "chance": 1 / self.entities},
             2: {
-                "relations": self._best_guess(both, tail[second]),
-                "last_relation": self._best_guess(relation[second], tail[second]),
+                "relations": self._best_guess(both, answer),
+                "last_relation": self._best_guess(last, answer),
                 "chance": 1 / self.entities,
             },
         }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generators.hashing import mix
+
 OPERATORS = {"+": np.add, "-": np.subtract, "*": np.multiply}
 
 
@@ -70,6 +72,30 @@ def evaluate(shapes: Shapes, symbols: np.ndarray, table: np.ndarray) -> np.ndarr
         index = values[at].astype(np.int64)  # still the number of the operator
         values[at] = results[(index * modulus + values[left]) * modulus + values[right]]
     return values.reshape(symbols.shape)
+
+
+def fingerprints(
+    shapes: Shapes, symbols: np.ndarray, commutes: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """uint64[n], equal for expressions that differ only in the order of commuting operands.
+
+    Args:
+        symbols: as in `evaluate`.
+        commutes: bool[O], whether the operands of an operator may change places.
+        rows: int[n], the expressions that are wanted.
+    """
+    wanted = np.zeros(symbols.shape[1], bool)
+    wanted[rows] = True
+    flat = symbols.ravel()
+    found = mix(np.arange(int(flat.max()) + 1), 1)[flat]
+    with np.errstate(over="ignore"):
+        for level in reversed(shapes.levels):
+            here = wanted[level[0] % symbols.shape[1]]
+            at, left, right = (place[here] for place in level)
+            first, second = found[left], found[right]
+            second = np.where(commutes[flat[at]], second, mix(second, 3))
+            found[at] = mix(found[at] + first + second, 2)
+    return found[rows]
 
 
 def answer_law(most: int, modulus: int, operators: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
+from generators.memoriser import commonest_guess
 from generators.pools import load_pools
 from generators.question_layout import (
     Piece,
@@ -232,27 +233,58 @@ class Layered(Curriculum):
         return result_is_right(batch, generated)
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """Best guesses that do not use the person, over all questions from the first layer.
+        """What a model reaches that memorised the training questions and composes nothing.
 
-        `relations`: from all relations in order; `last_two` and `last_relation`: from the end of
-        the chain alone; `chance`: 1/W. Without a difficulty: the mean over the hop counts.
+        The commonest training answer to the same relations in order (`relations`), or to the
+        same end of the chain (`last_two`, `last_relation`); `chance`: 1/W. Without a difficulty:
+        the mean over the hop counts. In training: as `oracle_floors`.
+        """
+        self.check_arguments(split, difficulty)
+        if split == "train":
+            return self.oracle_floors(difficulty, split)
+        hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
+        return _mean_of_shared([self._memorised(split, k) for k in hops])
+
+    def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
+        """Best guesses that do not use the person but know how all answers are distributed.
+
+        Over all questions from the first layer, those held out included; names as in `floors`.
         """
         self.check_arguments(split, difficulty)
         hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
-        every = [self._floors(k) for k in hops]
-        names = [name for name in every[-1] if all(name in f for f in every)]
-        return {name: float(np.mean([f[name] for f in every])) for name in names}
+        return _mean_of_shared([self._oracle(k) for k in hops])
 
-    def _floors(self, hops: int) -> dict[str, float]:
+    def _answers(self, hops: int) -> np.ndarray:
+        """int32[W·R^k], the answer to each question from the first layer, by number."""
         answers = np.arange(self.width, dtype=np.int32)
         for layer in range(hops):
             flat = answers.reshape(-1, self.width)
             answers = self.table[layer][:, flat]  # the last relation first
-        known = {"relations": hops, "last_two": 2, "last_relation": 1}
+        return answers.ravel()
+
+    def _known(self, hops: int) -> dict[str, int]:
+        """Name -> how many relations, from the end of the chain, a guess knows."""
+        return {
+            name: m
+            for name, m in {"relations": hops, "last_two": 2, "last_relation": 1}.items()
+            if m <= hops
+        }
+
+    def _memorised(self, split: str, hops: int) -> dict[str, float]:
+        train, asked = self.listed("train", hops), self.listed(split, hops)
+        answers, found = self._answers(hops), {}
+        for name, m in self._known(hops).items():
+            unknown = self.width * self.relations ** (hops - m)
+            found[name] = commonest_guess(
+                train // unknown, answers[train], asked // unknown, answers[asked], self.width
+            )
+        return {**found, "chance": 1 / self.width}
+
+    def _oracle(self, hops: int) -> dict[str, float]:
+        answers = self._answers(hops)
         found = {
             name: share_of_most_frequent(answers.reshape(self.relations**m, -1), self.width)
-            for name, m in known.items()
-            if m <= hops
+            for name, m in self._known(hops).items()
         }
         return {**found, "chance": 1 / self.width}
 
@@ -272,3 +304,9 @@ class Layered(Curriculum):
 def _names() -> tuple[str, ...]:
     pools = load_pools("full")
     return tuple(dict.fromkeys((*pools.first, *pools.middle, *pools.last)))
+
+
+def _mean_of_shared(floors: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each floor that all have."""
+    names = [name for name in floors[-1] if all(name in f for f in floors)]
+    return {name: float(np.mean([f[name] for f in floors])) for name in names}

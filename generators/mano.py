@@ -16,9 +16,9 @@ from generators.expressions import (
     answer_law,
     draw_shapes,
     evaluate,
+    fingerprints,
     operator_table,
 )
-from generators.hashing import mix
 from generators.online import OnlineTask
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
@@ -33,8 +33,9 @@ class Mano(OnlineTask):
     ℓ is uniform in 1 … L, operators and operands are uniform, and of an operator's ℓ - 1
     operators below it a uniform number is on its left. What has to be known by heart are the
     tables of the operators; so expressions of one operator, which are these tables, are all in
-    training, and of the others a share `held_out` never is (as written: a + b may be held out
-    where b + a is not).
+    training, and of the others a share `held_out` never is. Expressions that differ only in the
+    order of the operands of + and * share a split, so that no held-out one is a mirror image of
+    one in training.
 
     >>> task = Mano(length=3, modulus=7).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, difficulty=2)
@@ -50,7 +51,7 @@ class Mano(OnlineTask):
     The published code also has division, switched off; it is left out here.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1 held out expressions whose mirror images were in training
     difficulty_name: ClassVar[str] = "operators"
 
     kind: Literal["mano"] = "mano"
@@ -128,11 +129,10 @@ class Mano(OnlineTask):
         order = np.argsort(-operators, kind="stable")
         shapes = draw_shapes(rng, operators[order])
         symbols = self._symbols(rng, shapes.sizes)
-        weight = _weight(len(symbols))
-        kinds = (_KINDS[shapes.sizes.clip(max=1)] * weight).sum(axis=0)
+        commutes = np.array([operator in "+*" for operator in self.operators])
 
         def fingerprint(rows: np.ndarray) -> np.ndarray:
-            return mix(kinds[rows] + (symbols[:, rows] * weight).sum(axis=0), 2)
+            return fingerprints(shapes, symbols, commutes, rows)
 
         def redraw(rows: np.ndarray) -> None:
             symbols[:, rows] = self._symbols(rng, shapes.sizes[:, rows])
@@ -222,12 +222,3 @@ class Mano(OnlineTask):
             "majority": float(self._law[list(known)].max(axis=1).mean()),
             "chance": 1 / self.modulus,
         }
-
-
-#: in fingerprints, above all symbols: a leaf, an operator, beyond the end
-_KINDS = np.array([1 << 17, 1 << 16, 0], np.uint64)
-
-
-def _weight(length: int) -> np.ndarray:
-    """uint64[P, 1], by which the symbols of a fingerprint are multiplied before they are added."""
-    return (mix(np.arange(length), 1) | np.uint64(1))[:, None]

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
 from generators.hashing import unit_hash
+from generators.memoriser import commonest_guess, exclusion_guess
 from generators.question_layout import result_is_right, share_of_most_frequent
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
@@ -28,7 +29,8 @@ class MultiHop(Curriculum):
     The world is one table of R relations over E entities, each a random function or a
     permutation. A document is `<k> e r1 … rk answer`; only the answer is scored. Every one-hop
     fact is in training. Of the combinations (e, r1 … rk) with k ≥ 2, a share `held_out` never
-    is: half of it is the validation split, half the test split, chosen by a hash.
+    is: half of it is the validation split, half the test split, chosen by a hash. `hold_out`
+    says what is chosen: single `questions`, or whole `strings` r1 … rk with all their entities.
 
     >>> task = MultiHop(entities=8, relations=4, hops=2).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, difficulty=2)
@@ -37,7 +39,10 @@ class MultiHop(Curriculum):
     [0 0 0 0 1]
 
     Permutations have the cleaner floor: without the entity every answer is equally likely,
-    while random functions have a shrinking image that can be guessed from the relations.
+    while random functions have a shrinking image that can be guessed from the relations. But the
+    entities of one string of permutations have different answers, so that whoever memorised those
+    in training can guess the others by exclusion. With whole strings held out there is nothing
+    to exclude, and the floor of permutations is exactly 1/E.
     Follows 2405.15071 and 2505.17923 in spirit, at a size for minutes of training.
     """
 
@@ -51,6 +56,10 @@ class MultiHop(Curriculum):
     hops: int = Field(3, ge=1, description="most hops in a question")
     held_out: float = Field(
         0.1, gt=0, lt=1, description="share of the combinations of 2 and more hops"
+    )
+    hold_out: Literal["questions", "strings"] = Field(
+        "questions",
+        description="what is held out: single questions, or strings of relations with all entities",
     )
     cot: bool = Field(False, description="the entities on the way are written before the answer")
 
@@ -70,7 +79,13 @@ class MultiHop(Curriculum):
     @model_validator(mode="after")
     def _something_is_held_out(self) -> Self:
         smallest = self.entities * self.relations**2
-        if self.hops >= 2 and smallest * self.held_out < 4:
+        if self.hops >= 2 and self.hold_out == "strings":
+            if 2 * self._strings_held_out(2) > self.relations**2 - 1:
+                raise ValueError(
+                    f"held_out {self.held_out} of the {self.relations**2} strings of two relations "
+                    "leaves none to train on; raise relations, lower held_out or hold out questions"
+                )
+        elif self.hops >= 2 and smallest * self.held_out < 4:
             raise ValueError(
                 f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
                 "fewer than 4 to test on; raise held_out, entities or relations"
@@ -141,10 +156,35 @@ class MultiHop(Curriculum):
         """Questions of so many hops, over all splits: E·R^k."""
         return self.entities * self.relations**hops
 
+    def _strings_held_out(self, hops: int) -> int:
+        """Strings of relations in test, and as many in validation: one at least."""
+        return max(1, round(self.held_out / 2 * self.relations**hops))
+
+    @cached_property
+    def _listed_strings(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _split_of_strings(self, hops: int) -> np.ndarray:
+        """int8[R^k], the split of every string: those of the lowest hashes are held out.
+
+        So their number is exact, and few strings never leave a split empty.
+        """
+        if hops not in self._listed_strings:
+            order = unit_hash(np.arange(self.relations**hops), self._salt + hops).argsort()
+            n = self._strings_held_out(hops)
+            split = np.zeros(len(order), np.int8)
+            split[order[:n]], split[order[n : 2 * n]] = 2, 1
+            self._listed_strings[hops] = split
+        return self._listed_strings[hops]
+
     def split_of(self, hops: int, combination: np.ndarray) -> np.ndarray:
         """0 train, 1 validation, 2 test, for combination numbers int64[n] of one hop count."""
         if hops == 1:
             return np.zeros(len(combination), np.int8)
+        if self.hold_out == "strings":
+            combination = combination // self.entities
+            if self.relations**hops <= LISTED_COMBINATIONS:
+                return self._split_of_strings(hops)[combination]
         u = unit_hash(combination, self._salt + hops)
         return np.where(u < self.held_out / 2, 2, np.where(u < self.held_out, 1, 0)).astype(np.int8)
 
@@ -249,37 +289,85 @@ class MultiHop(Curriculum):
         )
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """Best guesses that do not use the entity, for questions of `difficulty` hops.
+        """What a model reaches that memorised the training questions and composes nothing.
+
+        `relations` and `last_relation`: the commonest training answer to the same string or last
+        relation; `exclusion`, of permutations: one of the answers that the string's training
+        questions have not taken; `chance`: 1/E. Without a difficulty: the mean over the split's
+        hop counts. In training, where the answers are known: as `oracle_floors`.
+        """
+        self.check_arguments(split, difficulty)
+        if split == "train":
+            return self.oracle_floors(difficulty, split)
+        hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
+        return _mean([self._memorised(split, k) for k in hops])
+
+    def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
+        """Best guesses that do not use the entity but know how all answers are distributed.
 
         `relations`: from all relations in order; `last_relation`: from the last one alone;
-        `chance`: 1/E. Over the whole world, in which permutations give exactly 1/E. Without a
-        difficulty: their mean over the split's hop counts.
+        `chance`: 1/E. Over the whole world, in which permutations give exactly 1/E. Training
+        alone allows less for held-out questions, see `floors`.
         """
         self.check_arguments(split, difficulty)
         hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
-        every = [self._floors[k] for k in hops]
-        return {name: float(np.mean([f[name] for f in every])) for name in every[0]}
+        return _mean([self._oracle[k] for k in hops])
 
     @cached_property
-    def _floors(self) -> dict[int, dict[str, float]]:
+    def _memorised_floors(self) -> dict[tuple[str, int], dict[str, float]]:
+        return {}
+
+    def _memorised(self, split: str, hops: int) -> dict[str, float]:
+        if (split, hops) not in self._memorised_floors:
+            string, answer = self._answers[hops]  # [S], [S, E]
+            combination = string[:, None] * self.entities + np.arange(self.entities)
+            which = self.split_of(hops, combination.ravel()).reshape(answer.shape)
+            train, asked = which == 0, which == self.splits.index(split)
+            row = np.broadcast_to(np.arange(len(string))[:, None], answer.shape)
+            last = np.broadcast_to(string[:, None] // self.relations ** (hops - 1), answer.shape)
+            found = {
+                name: commonest_guess(
+                    key[train], answer[train], key[asked], answer[asked], self.entities
+                )
+                for name, key in (("relations", row), ("last_relation", last))
+            }
+            if self.world == "permutation":
+                found["exclusion"] = exclusion_guess(
+                    row[train], answer[train], row[asked], self.entities
+                )
+            self._memorised_floors[split, hops] = {**found, "chance": 1 / self.entities}
+        return self._memorised_floors[split, hops]
+
+    @cached_property
+    def _answers(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Hops -> strings int64[S], answers int32[S, E]: all strings, or a sample of many."""
         found = {}
-        images = np.arange(self.entities, dtype=np.int32)[None]  # [R^k, E], in blocks of last r
+        string = np.zeros(1, np.int64)
+        images = np.arange(self.entities, dtype=np.int32)[None]
         for k in self.difficulties:
-            if images.size * self.relations > FLOOR_CELLS:  # estimated from a sample of sequences
+            if images.size * self.relations > FLOOR_CELLS:  # estimated from a sample of strings
                 most = FLOOR_CELLS // (self.relations * self.entities)
                 n = max(1, min(20_000, len(images), most))
-                keep = self.world_generator().choice(len(images), n, replace=False)
-                images = images[np.sort(keep)]
-            images = self.table[:, images]  # [R, R^(k-1), E]: the last relation first
-            answers = images.reshape(self.relations, -1)
-            per_last = share_of_most_frequent(answers, self.entities)
-            images = images.reshape(-1, self.entities)
-            found[k] = {
+                keep = np.sort(self.world_generator().choice(len(images), n, replace=False))
+                string, images = string[keep], images[keep]
+            last = np.arange(self.relations)[:, None] * self.relations ** (k - 1)
+            string = (last + string).ravel()
+            images = self.table[:, images].reshape(-1, self.entities)  # the last relation first
+            found[k] = (string, images)
+        return found
+
+    @cached_property
+    def _oracle(self) -> dict[int, dict[str, float]]:
+        return {
+            k: {
                 "relations": share_of_most_frequent(images, self.entities),
-                "last_relation": per_last,
+                "last_relation": share_of_most_frequent(
+                    images.reshape(self.relations, -1), self.entities
+                ),
                 "chance": 1 / self.entities,
             }
-        return found
+            for k, (_, images) in self._answers.items()
+        }
 
     def information_bits(self) -> float:
         """Bits in the table: R·E·log2 E for functions, R·log2 E! for permutations."""
@@ -292,3 +380,7 @@ def _span(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     span = np.empty((len(start), 2), np.int32)
     span[:, 0], span[:, 1] = start, stop
     return span
+
+
+def _mean(floors: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([f[name] for f in floors])) for name in floors[0]}

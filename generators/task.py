@@ -239,7 +239,18 @@ class Task(BaseModel, ABC):
         """
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """Accuracies reached without the ability, by name, from the actual world."""
+        """Accuracies reached without the ability, by name, from the actual world.
+
+        The floor of a held-out split is what its training questions allow to a model that
+        memorised them all and knows their symmetries.
+        """
+        return {}
+
+    def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
+        """Guesses that need the held-out answers too: no model can learn them, none need pass them.
+
+        Empty where `floors` has all there is to say.
+        """
         return {}
 
     def information_bits(self) -> float | None:

@@ -131,10 +131,12 @@ def _floors(task: Task, split: str, difficulty: int | None) -> list[str]:
     known = task.difficulties_of(split) if difficulty is None else (difficulty,)
     lines = []
     for d in known or (None,):
-        values = ", ".join(f"{k} {v:.4f}" for k, v in task.floors(d, split).items())
         name = "" if d is None else f" at {task.difficulty_name} {d}"
-        if values:
-            lines.append(f"floors{name}: {values}")
+        floors, oracle = task.floors(d, split), task.oracle_floors(d, split)
+        for title, found in (("floors", floors), ("with the held-out answers known", oracle)):
+            if found and (found is floors or found != floors):
+                values = ", ".join(f"{k} {v:.4f}" for k, v in found.items())
+                lines.append(f"{title}{name}: {values}")
     return lines
 
 

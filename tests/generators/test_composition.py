@@ -79,7 +79,7 @@ def test_floors_by_enumeration() -> None:
                 both.setdefault((first, second), Counter())[tail] += 1
                 last.setdefault(second, Counter())[tail] += 1
                 total += 1
-    floors = task.floors(2)
+    floors = task.oracle_floors(2)
     for name, groups in (("relations", both), ("last_relation", last)):
         best = sum(group.most_common(1)[0][1] for group in groups.values())
         assert floors[name] == pytest.approx(best / total)

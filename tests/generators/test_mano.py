@@ -181,3 +181,39 @@ def test_the_way_out_fits(length, cot):
     Mano(length=length, cot=cot)
     with pytest.raises(ValidationError):
         Mano(length=length + 1, cot=cot)
+
+
+def tree(words):
+    """A nested tuple of an expression in prefix notation, and the words after it."""
+    if words[0] not in "+-*":
+        return words[0], words[1:]
+    left, rest = tree(words[1:])
+    right, rest = tree(rest)
+    return (words[0], left, right), rest
+
+
+def up_to_order(node):
+    """The same for expressions that differ in the order of the operands of + and *."""
+    if isinstance(node, str):
+        return node
+    operands = [up_to_order(node[1]), up_to_order(node[2])]
+    return (node[0], *(operands if node[0] == "-" else sorted(operands, key=repr)))
+
+
+def test_no_mirror_image_of_a_held_out_expression_is_in_training():
+    task = Mano(length=2, modulus=5, held_out=0.5).bind(0)
+
+    def found(split, seed):
+        batch = task.sample(generator(seed, Stream.TRAIN), 4000, split=split, difficulty=2)
+        words = [task.vocabulary.decode(row).split()[2:7] for row in batch.tokens]
+        return {" ".join(w) for w in words}, {up_to_order(tree(w)[0]) for w in words}
+
+    train, train_classes = found("train", 0)
+    for split in ("validation", "test"):
+        written, classes = found(split, 1)
+        assert not written & train and not classes & train_classes
+        assert len(classes) < 0.6 * len(written)  # the mirror images are there, in one split
+    # + and * alone have mirror images: with - every expression is its own
+    plain = Mano(length=2, modulus=11, operators="-").bind(0)
+    batch = plain.sample(generator(0, Stream.TRAIN), 2000, difficulty=2)
+    assert plain.version == 2 and len({row.tobytes() for row in batch.tokens}) > 400

@@ -44,6 +44,7 @@ OTHER: dict[str, Any] = {
     "task.relations": 17,
     "task.hops": 4,
     "task.held_out": 0.2,
+    "task.hold_out": "strings",
     "task.people": 101,
     "task.pools": "full",
     "task.templates": 5,
