@@ -3,6 +3,7 @@
 Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positions.
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from models.interface import LoopedModel
 from models.model import ModelConfig
 from models.outputs import LoopOutputs, Positions
+
+CALL = "forward(tokens, n_loops) and gives a list of one tensor [B, T, …] for each of the n_loops"
 
 
 class Recurrent(Protocol):
@@ -43,6 +46,12 @@ class ForeignModel(LoopedModel):
         super().__init__()
         if gate is not None and head is None:
             raise ValueError("a gate reads states, but without a head the module gives logits")
+        try:
+            inspect.signature(module.forward).bind(None, 1)
+        except TypeError as error:
+            raise TypeError(
+                f"{type(module).__name__}.forward is called as {CALL}: {error}"
+            ) from error
         self.module, self.head, self.gate = module, head, gate
         self.config = config
 
@@ -57,9 +66,19 @@ class ForeignModel(LoopedModel):
         loops = self.config.loops if n_loops is None else n_loops
         if loops < 1:
             raise ValueError(f"n_loops must be 1 or more, got {loops}")
-        states = list(self.module(tokens, loops))
+        given = self.module(tokens, loops)
+        if isinstance(given, Tensor) and given.dim() < 4:
+            raise ValueError(
+                f"the module gave one tensor of shape {list(given.shape)}; it is called as {CALL}"
+            )
+        states = list(given)
         if len(states) != loops:
             raise ValueError(f"the module gave {len(states)} tensors for {loops} loops")
+        if states[0].shape[:2] != tokens.shape:
+            raise ValueError(
+                f"the module gave tensors of shape {list(states[0].shape)} for tokens of shape "
+                f"{list(tokens.shape)}; it is called as {CALL}"
+            )
         if read is not None:
             states = [state[read] for state in states]
 

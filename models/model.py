@@ -136,9 +136,27 @@ class Flops(NamedTuple):
     gate: int
 
 
+def built(config: ModelConfig, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedModel":
+    """What `config.build` makes, checked to be a model.
+
+    Raises:
+        TypeError: it makes something else.
+    """
+    from models.interface import LoopedModel
+
+    model = config.build(vocabulary_size, gate=gate, seed=seed)
+    if not isinstance(model, LoopedModel):
+        raise TypeError(
+            f"{type(config).__name__}.build made a {type(model).__name__} and has to make a "
+            "LoopedModel; `models.adapter.ForeignModel(module, self, head=…, gate=…)` makes one "
+            "of any module whose forward(tokens, n_loops) gives a tensor a loop"
+        )
+    return model
+
+
 @cache
 def _counted(config: ModelConfig, vocabulary_size: int, gate: bool) -> dict[str, int]:
-    return config.build(vocabulary_size, gate=gate, seed=0).count_parameters()
+    return built(config, vocabulary_size, gate=gate, seed=0).count_parameters()
 
 
 @cache
@@ -153,7 +171,7 @@ def _measured(
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = config.build(vocabulary_size, gate=gate, seed=0)
+    model = built(config, vocabulary_size, gate=gate, seed=0)
     first = (torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
     counted = []
     with torch.no_grad():

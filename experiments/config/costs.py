@@ -19,7 +19,7 @@ from experiments.config.loop_sampling import expected_loops
 from experiments.config.memory import PER_HIDDEN, PER_LOGIT, PER_WIDTH
 from experiments.config.phases import Span, spans
 from experiments.config.run import RunConfig
-from experiments.errors import wrap_plugin_error
+from experiments.errors import LoopscopeError, wrap_plugin_error
 from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
@@ -87,9 +87,20 @@ def cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
     """What a run costs, and the counts behind its time.
 
     Raises:
-        LoopscopeError: the task cannot make a batch.
+        LoopscopeError: the task cannot make a batch, or a model from elsewhere cannot be counted.
     """
     config = config.canonical()
+    try:
+        return _cost_and_work(config)
+    except LoopscopeError:
+        raise
+    except Exception as error:
+        if isinstance(config.model, LoopedConfig):
+            raise
+        raise wrap_plugin_error(f"model {config.model.kind}: what it costs", error) from error
+
+
+def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
     task, model, objective = config.task, config.model, config.objective
     found = spans(config.training, task)
     text, batch = task.model_dump_json(), config.training.batch

@@ -16,7 +16,7 @@ from generators.plugins import IDENTITY, OpenUnion
 from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
-from models.model import ModelConfig
+from models.model import ModelConfig, built
 from models.objectives.last_loop import LastLoop
 from models.objectives.objective import Objective
 from probes.probe import Probe
@@ -169,7 +169,8 @@ class RunConfig(Frozen):
         shape = shape or self.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights_seed)  # for a model from elsewhere that draws from there
-            model = shape.build(len(task.vocabulary), gate=objective.uses_gate, seed=weights_seed)
+            size = len(task.vocabulary)
+            model = built(shape, size, gate=objective.uses_gate, seed=weights_seed)
         if objective.uses_gate and model.read_exit is None:
             raise ValueError(
                 f"objective {objective.kind} needs an exit gate, and model {shape.kind} builds none"

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.config.costs import cost
 from experiments.config.memory import run_memory
-from experiments.config.phases import spans
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution.backends import BackendOptions, backend_options, make_backend
@@ -246,11 +246,11 @@ def _record(grid: "Grid", out: Path) -> None:
 
 
 def _estimated_flops(config: RunConfig) -> float:
-    """Rough cost, to start with the longest run: the context is left out."""
-    documents = spans(config.training, config.task)[-1].last_document
-    return config.model.forward_flops(
-        1, documents=documents, context=1, predicted=0, n_loops=config.max_loops
-    )
+    """FLOPs to start the longest run first; 0 where its own code fails, as its worker will say."""
+    try:
+        return cost(config).train_flops
+    except Exception:
+        return 0
 
 
 def _outcome(folders: list[RunFolder], interrupted: bool) -> GridOutcome:

@@ -1,5 +1,6 @@
 """What can be known to be wrong with a run before it starts, beyond the types of its fields."""
 
+import inspect
 from collections.abc import Iterator
 from functools import cache
 
@@ -89,8 +90,16 @@ def _impossible_compiling(config: RunConfig) -> Iterator[tuple[Location, str]]:
 
 
 def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
-    """What is asked of a model from elsewhere that only ours can do."""
+    """What a model from elsewhere lacks, and what is asked of it that only ours can do."""
     kind = config.model.kind
+    try:
+        inspect.signature(config.model.build).bind(2, gate=True, seed=0)
+    except TypeError as error:
+        name = type(config.model).__name__
+        yield (
+            ("model",),
+            f"{name}.build is called as build(vocabulary_size, *, gate, seed): {error}",
+        )
     for i, phase in enumerate(config.training.phases):
         for name in ("backprop_loops", "core", "growth"):
             if getattr(phase, name) is not None:

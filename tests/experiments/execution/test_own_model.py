@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from command import command
 
 from experiments.errors import LoopscopeError
+from experiments.execution.runner import run_grid
 from experiments.grid.grid import load_grid
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
 from experiments.measuring.measure import measure, subject_of
-from experiments.planning.plan import cost
+from experiments.planning.plan import cost, plan
 from experiments.results.long_table import load_runs
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
@@ -94,6 +96,49 @@ def test_a_grid_of_them_is_planned_trained_probed_and_tabled(grid: Path, tmp_pat
     found = table[table["metric"] == "accuracy"]
     assert set(found["arm"]) == {"1⊗1", "1⊗2"} and set(found["k"]) == {1}
     assert found["floor"].notna().all()
+
+
+def test_the_command_plans_runs_and_probes_them(
+    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs"
+    loaded = load_grid(grid)
+    assert command(monkeypatch, "plan", grid, "--out", out) == 0
+    assert "gate 9" in capsys.readouterr().out
+    outcome = run_grid(loaded, out, workers=1)
+    assert sorted(outcome.done) == sorted(loaded.runs)
+    assert command(monkeypatch, "probe", out, "--probe", "{kind: lens, items: 16}") == 0
+    assert all(list((out / run_id / "probes").glob("lens-*.json")) for run_id in loaded.runs)
+    assert command(monkeypatch, "report", out) == 0
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        ("vocabulary_size, *, gate, seed", "vocabulary_size", "LoopedGRU.build is called as"),
+        (
+            "(self, tokens, n_loops)",
+            "(self, tokens)",
+            "Module.forward is called as forward",
+        ),
+        ("return states", "return x", r"the module gave one tensor of shape \[1, \d, 8\]"),
+        ("return states", "return states[:1]", "the module gave 1 tensors for 2 loops"),
+        ("append(x)", "append(x[:, -1])", r"gave tensors of shape \[1, 8\] for tokens of shape"),
+        ("return ForeignModel(", "return (", "LoopedGRU.build made a tuple and has to make a Loop"),
+    ],
+)
+def test_a_wrong_signature_is_told_with_the_right_one_before_training(
+    grid: Path, tmp_path: Path, ours: str, theirs: str, says: str
+) -> None:
+    assert ours in FILE
+    text = FILE.replace(ours, theirs)
+    if "return (" in theirs:
+        text = text.replace(", head=head, gate=exits", ", head, exits")
+    (tmp_path / "mine.py").unlink()
+    (tmp_path / "wrong.py").write_text(text)
+    grid.write_text(GRID.replace("mine.py", "wrong.py"))
+    with pytest.raises(LoopscopeError, match=says):
+        plan(load_grid(grid, ("model.loops=2",)), tmp_path / "runs")
 
 
 def test_the_same_seed_is_the_same_run(grid: Path, tmp_path: Path) -> None:
