@@ -8,6 +8,10 @@ attributes, p3 that of a value's first chunk. R_max puts p1 = ln N and p2 = p3 =
 
 A model that knows every attribute's strings and nothing about people has p2 = C·ln D and
 p3 = ln D: no bits for values, and K·D·log2(T^L/D²) for the strings. Nothing is clipped.
+
+The third term is about which strings an attribute has. The definition means D far below T^L and
+N ≥ D·log N. Where D = T^L every string is one of the attribute's: there is nothing to know, and the
+term would be -K·D·p3/ln 2, a second charge for values that are not known. It is left out there.
 """
 
 from math import log, log2
@@ -27,7 +31,9 @@ class World(Scored):
     def __init__(self, task: BioD) -> None:
         self.task, self.count = task, task.people
         N, K, C, D = task.people, task.attributes, task.chunks, task.diversity
-        self.times = np.array([N, N * K, K * D])
+        certain = task.alphabet**task.length == D
+        strings = 0 if certain else K * D
+        self.times = np.array([N, N * K, strings])
         self.known = np.array([N * log2(task.names), N * K * C * log2(D), task.set_bits])
         self.nll_floors = {"name": log(task.names), "value": C * log(D), "strings": None}
         best = {
@@ -67,7 +73,7 @@ class CapacityBioD(StoredBits):
     `nll_nats` of `strings` is p3.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # version 1 charged for strings where there is nothing to know
 
     needs: ClassVar[str] = "facts of kind biod"
 

@@ -122,6 +122,21 @@ def test_the_formula_of_biod() -> None:
         assert p2 == pytest.approx(3 * p3, rel=0.05)  # all chunks are as unknown as the first
 
 
+def test_strings_that_cannot_be_otherwise_are_not_charged_for() -> None:
+    """Where D = T^L an attribute has every string, and p3 says nothing about which."""
+    task = BioD(people=40, attributes=2, diversity=16, length=2, alphabet=4).bind(3)
+    model = LoopedConfig(width=16).build(len(task.vocabulary), gate=False, seed=1)
+    bits = by_item(CapacityBioD().measure(subject(model, task)), "bits")
+    assert bits["strings"].value == 0 and bits["strings"].ceiling == 0
+    p2 = by_item(CapacityBioD().measure(subject(model, task)), "nll_nats")["value"].value
+    assert bits["value"].value == pytest.approx(80 * log2(16 / e**p2))
+    assert bits["total"].value == pytest.approx(bits["name"].value + bits["value"].value)
+    # one string fewer, and the term is there
+    task = BioD(people=40, attributes=2, diversity=15, length=2, alphabet=4).bind(3)
+    bits = by_item(CapacityBioD().measure(subject(model, task)), "bits")
+    assert bits["strings"].value < 0 < bits["strings"].ceiling
+
+
 @pytest.mark.parametrize("length", [4, 12])
 def test_two_definitions_on_random_sequences(length: int) -> None:
     task = RandomSequences(sequences=40, length=length, alphabet=16).bind(0)
