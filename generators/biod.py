@@ -65,7 +65,7 @@ class BioD(Exposures):
 
     @property
     def names(self) -> int:
-        """Possible names, N0."""
+        """N0, the number of possible names."""
         return self.name_alphabet**self.name_length
 
     @cached_property
@@ -79,7 +79,7 @@ class BioD(Exposures):
 
     @property
     def value_length(self) -> int:
-        """Tokens of a value, C·L."""
+        """C·L, the number of tokens of a value."""
         return self.chunks * self.length
 
     @property
@@ -108,7 +108,7 @@ class BioD(Exposures):
 
     @property
     def items_per_exposure(self) -> int:
-        """N."""
+        """N, the number of people."""
         return self.people
 
     @cached_property
@@ -174,7 +174,7 @@ class BioD(Exposures):
 
     @cached_property
     def _tokens(self) -> dict[str, np.ndarray]:
-        """Of each person: `name` int32[N, name_length], `body` int32[N, K, 1 + C·L]."""
+        """Token ids by person: `name` int32[N, name_length], `body` int32[N, K, 1 + C·L]."""
         names, sets, values = (self.world[key] for key in ("names", "sets", "values"))
         first_name, first_attribute, first_letter = (
             self.vocabulary.id(token) for token in ("name:n0", "attribute:a0", "letter:0")

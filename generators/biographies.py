@@ -121,7 +121,7 @@ class Biographies(Exposures):
         return self._draw_people()[0]
 
     def _draw_people(self) -> tuple[People, np.random.Generator]:
-        """The people, and the generator after them: the texts are drawn after the facts."""
+        """The people, and the generator as it stands once the facts are drawn: texts come next."""
         rng, taken = self.world_generator(), None
         if self.apart_from:
             taken = draw_names(rng, self.apart_from, self.values)
@@ -170,7 +170,7 @@ class Biographies(Exposures):
 
     @property
     def items_per_exposure(self) -> int:
-        """N."""
+        """N, the number of people."""
         return self.people
 
     @property
@@ -230,7 +230,7 @@ class Biographies(Exposures):
         )
 
     def _texts(self, rng: np.random.Generator, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Row of ORDERS, int[B], and template of each attribute, int[B, A]."""
+        """Row of ORDERS, int[B], and the template number of each attribute, int[B, A]."""
         if self.versions is None:
             return self._draw_texts(rng, len(people))
         texts = people * self.versions + rng.integers(0, self.versions, len(people))
@@ -244,7 +244,7 @@ class Biographies(Exposures):
 
     @cached_property
     def _fixed_texts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The versions of every person, one person after another."""
+        """Order and templates of every fixed text: all versions of person 0, then of person 1, …"""
         assert self.versions is not None
         _, rng = self._draw_people()
         which, template = self._draw_texts(rng, self.people * self.versions)
@@ -272,7 +272,7 @@ class Biographies(Exposures):
         )
 
     def _fill(self, layout: Layout, people: np.ndarray, date_order: np.ndarray) -> None:
-        """Puts the beginning, mentions and values into their blanks."""
+        """Writes the first tokens, the mentions and the values into their blanks, in place."""
         tokens, rows = layout.tokens, np.arange(len(people))[:, None]
         three = np.arange(NAME_TOKENS)
         tokens[:, 0] = self.vocabulary.id(BOS)
@@ -289,7 +289,7 @@ class Biographies(Exposures):
         tokens[rows, layout.value[:, 1:]] = self._tokens["values"][people]
 
     def _spans(self, layout: Layout) -> dict[str, np.ndarray]:
-        """Of every value, the name and the first pronoun that stands for it."""
+        """Spans int32[B, 2] of every value, of the name and of the first pronoun (`gender`)."""
         starts = np.empty((len(layout.start), len(SPANS)), np.int32)
         starts[:, : len(ATTRIBUTES)] = layout.value
         starts[:, -2] = layout.name

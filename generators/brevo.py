@@ -81,7 +81,7 @@ class Brevo(OnlineTask):
 
     @cached_property
     def words(self) -> Words:
-        """What nodes are called."""
+        """The words that name the nodes."""
         return Words(self.symbols or self.nodes, self.shortest, self.longest)
 
     @cached_property
@@ -100,7 +100,7 @@ class Brevo(OnlineTask):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Nodes: N and its half and quarter as far as they are 8 or more."""
+        """A difficulty is a number of nodes: N, N/2 and N/4 as far as they are 8 or more."""
         parts = {self.nodes // 4, self.nodes // 2, self.nodes}
         return tuple(sorted(n for n in parts if n >= FEWEST_NODES))
 
@@ -203,7 +203,7 @@ class Brevo(OnlineTask):
         )
 
     def accepts(self, prompt: np.ndarray, answer: np.ndarray) -> bool:
-        """Whether int[A] is an answer to int[T], a document up to and with its `<ans>`."""
+        """Whether int[A] answers a document int[T] that ends with its `<ans>`."""
         _, *edges, _, query, _ = self.writing.read(prompt)
         parents: dict[Word, set[Word]] = {query: set()}
         for parent, child in zip(edges[::2], edges[1::2], strict=True):
@@ -253,12 +253,12 @@ class Brevo(OnlineTask):
 
 
 def _named(names: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """int64[B, C], words of the nodes, -1 where there is no node."""
+    """The words of the nodes, int64[B, C], -1 where there is no node."""
     return np.where(nodes < 0, -1, np.take_along_axis(names, np.maximum(nodes, 0), axis=1))
 
 
 def _named_edges(parents: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """int64[B, 4 W, 2], words of parent and child of every edge, -1 where there is none."""
+    """The words of parent and child of every edge, int64[B, 4 W, 2], -1 for no edge."""
     n, width, degree = parents.shape
     parent = np.where(parents < width, parents, -1).reshape(n, width * degree)
     child = np.repeat(names, degree, axis=1)
@@ -268,7 +268,7 @@ def _named_edges(parents: np.ndarray, names: np.ndarray) -> np.ndarray:
 
 
 def _needed(parents: dict[Word, set[Word]], query: Word) -> set[Word]:
-    """The query and all that it depends on."""
+    """The words of the query and of everything that it depends on."""
     found, waiting = {query}, [query]
     while waiting:
         new = parents[waiting.pop()] - found

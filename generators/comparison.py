@@ -74,17 +74,17 @@ class Comparison(Task):
 
     @property
     def ood_entities(self) -> int:
-        """For each attribute."""
+        """Held-out entities of each attribute."""
         return round(self.ood * self.entities)
 
     @property
     def id_entities(self) -> int:
-        """For each attribute."""
+        """Entities of each attribute that training compares."""
         return self.entities - self.ood_entities
 
     @property
     def id_pairs(self) -> int:
-        """Unordered, for each attribute."""
+        """Unordered pairs of in-distribution entities for each attribute."""
         return self.id_entities * (self.id_entities - 1) // 2
 
     @property
@@ -100,7 +100,7 @@ class Comparison(Task):
         return {"value": value, "order": rng.permuted(every, axis=1)}
 
     def pool(self, split: str) -> np.ndarray:
-        """int64[A, n], the entities that are compared in a split, by attribute."""
+        """The entities that a split compares by each attribute, int64[A, n]."""
         order, n = self.world["order"], self.id_entities
         return order[:, n:] if split == "ood" else order[:, :n]
 
@@ -132,11 +132,11 @@ class Comparison(Task):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Values that are needed: 1 for a fact, 2 for a comparison."""
+        """A difficulty counts the values that are needed: 1 for a fact, 2 for a comparison."""
         return (1, 2)
 
     def difficulties_of(self, split: str) -> tuple[int, ...]:
-        """Every fact is in training: there are none to hold out."""
+        """Only training has difficulty 1, since every fact is trained on."""
         return (1, 2) if split == "train" else (2,)
 
     def count(self, split: str, difficulty: int) -> int:
@@ -181,7 +181,7 @@ class Comparison(Task):
         difficulty: int | None = None,
         index: int | None = None,
     ) -> Batch:
-        """In training every fact and comparison is equally likely."""
+        """Documents of a split; every fact and comparison is equally likely in training."""
         self.check_arguments(split, difficulty)
         known = self.difficulties_of(split) if difficulty is None else (difficulty,)
         facts = self.count(split, 1) if 1 in known else 0
@@ -209,7 +209,7 @@ class Comparison(Task):
         return attribute, first, second
 
     def documents(self, attribute: np.ndarray, e1: np.ndarray, e2: np.ndarray) -> Batch:
-        """A comparison by an attribute; where `e2` is -1 the fact about `e1`."""
+        """Comparisons of `e1` with `e2` by an attribute; a fact about `e1` where `e2` is -1."""
         value, compared = self.world["value"], e2 >= 0
         v1, v2 = value[attribute, e1], np.where(compared, value[attribute, e2], -1)
         first_e = 1 + len(SIGNS)
@@ -302,5 +302,5 @@ class Comparison(Task):
         return float(np.where(guess == 0, greater, guess == sign).mean())
 
     def information_bits(self) -> float:
-        """A·E·log2 V."""
+        """A·E·log2 V bits, those of all values."""
         return self.attributes * self.entities * log2(self.values)

@@ -1,6 +1,6 @@
-"""Documents dealt out to parts in fixed shares, so that a document's number says whose it is.
+"""A schedule of mixture components: the number of a document says which component it is of.
 
-Part after part takes its share of what the parts before it have left: after d documents the first
+Each part takes its share of what the parts before it have left: after d documents the first
 part has floor(d·w1/W), the second floor((d - that)·w2/(W - w1)), and so on. All of it is exact
 arithmetic: the counts add up to d, none ever falls as d grows, and each W documents have exactly
 w_i of part i.
@@ -28,7 +28,7 @@ def whole_shares(weights: tuple[float, ...]) -> tuple[int, ...]:
 
 
 def dealt(documents: int, shares: Sequence[int]) -> list[int]:
-    """How many of the first so many documents each part has.
+    """Documents of each part among the first `documents`.
 
     >>> [dealt(d, [1, 2]) for d in range(4)]
     [[0, 0], [0, 1], [0, 2], [1, 2]]
@@ -42,6 +42,6 @@ def dealt(documents: int, shares: Sequence[int]) -> list[int]:
 
 
 def documents_until(count: int, part: int, shares: Sequence[int]) -> int:
-    """The fewest documents among which a part has `count`; its share is not 0."""
+    """The fewest documents of which a part has `count`; its share must not be 0."""
     most = range(count * sum(shares) + 1)
     return bisect_left(most, count, key=lambda documents: dealt(documents, shares)[part])

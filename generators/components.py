@@ -1,4 +1,4 @@
-"""What a mixture is made of: tasks, each with its share."""
+"""The components of a mixture: tasks, each with its share."""
 
 from typing import Annotated
 
@@ -25,12 +25,12 @@ class Component(BaseModel):
 
     @property
     def begins(self) -> bool:
-        """Whether there is a `<bos>` that a domain token can take the place of."""
+        """Whether documents begin with a `<bos>`, which a domain token would replace."""
         return BOS in self.task.vocabulary.index
 
 
 def useful_and_junk() -> dict[str, Component]:
-    """One part about people who come again and again, seven about people hardly seen twice."""
+    """The default mixture: one part about a few people, shown often, and seven about many."""
     return {
         "junk": Component(task=Biographies(people=30_000, apart_from=1000), weight=7.0),
         "useful": Component(task=Biographies(people=1000)),

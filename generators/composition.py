@@ -71,7 +71,7 @@ class Composition(Task):
 
     @property
     def facts(self) -> int:
-        """E·D."""
+        """E·D, the number of facts."""
         return self.entities * self.out_degree
 
     @property
@@ -161,11 +161,11 @@ class Composition(Task):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Hops: 1 for a fact, 2 for a composition."""
+        """A difficulty counts hops: 1 for a fact, 2 for a composition."""
         return (1, 2)
 
     def difficulties_of(self, split: str) -> tuple[int, ...]:
-        """Every fact is in training: there are none to hold out."""
+        """Only training has difficulty 1, since every fact is trained on."""
         return (1, 2) if split == "train" else (2,)
 
     def sample(
@@ -177,7 +177,7 @@ class Composition(Task):
         difficulty: int | None = None,
         index: int | None = None,
     ) -> Batch:
-        """In training every fact and composition is equally likely."""
+        """Documents of a split; every fact and composition is equally likely in training."""
         self.check_arguments(split, difficulty)
         known = self.difficulties_of(split) if difficulty is None else (difficulty,)
         stops = np.cumsum([self.count(split, k) for k in known])

@@ -64,7 +64,7 @@ class Copying(OnlineTask):
 
     @property
     def fewest(self) -> int:
-        """Fewest symbols to copy."""
+        """The fewest symbols of a document."""
         return self.length if self.shortest is None else self.shortest
 
     def _log2_sequences(self, length: int) -> float:
@@ -93,7 +93,7 @@ class Copying(OnlineTask):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Symbols: L and its half and quarter, as far as they are trained on."""
+        """A difficulty is a number of symbols: L, L/2 and L/4 as far as they are trained on."""
         parts = {self.length // 4, self.length // 2, self.length}
         return tuple(sorted(n for n in parts if n >= self.fewest))
 
@@ -124,7 +124,7 @@ class Copying(OnlineTask):
         return self._documents(lengths, sequence)
 
     def _draw(self, rng: np.random.Generator, lengths: np.ndarray) -> np.ndarray:
-        """int64[B, L], symbol numbers, -1 beyond the end."""
+        """Symbol numbers int64[B, L], -1 beyond the end."""
         n = len(lengths)
         if self.distinct:
             drawn = np.empty((n, self.length), np.int64)

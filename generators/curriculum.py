@@ -1,4 +1,4 @@
-"""How often each number of hops occurs in training, all the way through or phase by phase."""
+"""Weights of the numbers of hops in training, for the whole run or for each of its phases."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class Curriculum(Task):
 
     @property
     def weighable(self) -> tuple[str, ...]:
-        """Numbers of hops, as text."""
+        """The numbers of hops, as text."""
         return tuple(map(str, self.difficulties))
 
     def draw_hops(
@@ -33,7 +33,7 @@ class Curriculum(Task):
         difficulty: int | None,
         index: int | None,
     ) -> np.ndarray:
-        """int[n], the hops of the documents of a sample; a batch belongs to one phase."""
+        """Hops of the n documents of a sample, int[n]; a batch belongs to one phase."""
         if difficulty is not None:
             return np.full(n, difficulty)
         shares = None
@@ -46,7 +46,7 @@ class Curriculum(Task):
 
 
 def hop_shares(weights: Sequence[float] | None, hops: Sequence[int]) -> np.ndarray | None:
-    """float64[len(hops)], the share of each number of hops; None, equal parts, without weights.
+    """The share of each number of hops, float64[len(hops)]; None (equal shares) without weights.
 
     Raises:
         ValueError: not one weight for each number of hops, a negative one, or nothing but 0.

@@ -77,7 +77,7 @@ class Depo(OnlineTask):
 
     @cached_property
     def words(self) -> Words:
-        """What nodes are called."""
+        """The words that name the nodes."""
         return Words(self.symbols, self.shortest, self.longest)
 
     @cached_property
@@ -99,7 +99,7 @@ class Depo(OnlineTask):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Hops: powers of two up to K and K, 24 for K = 32, as in the published code."""
+        """A difficulty counts hops: powers of two, K, and 24 if K = 32 as in the published code."""
         powers = {2**i for i in range(self.hops.bit_length())}
         return tuple(sorted(powers | {self.hops} | ({24} if self.hops == 32 else set())))
 
@@ -198,7 +198,7 @@ class Depo(OnlineTask):
 
 
 def _shuffled(rng: np.random.Generator, nodes: np.ndarray, width: int) -> np.ndarray:
-    """int64[B, width], 0 … n-1 in random order, then the rest."""
+    """The numbers 0 … n-1 in random order, then those from n on, int64[B, width]."""
     keys = rng.random((len(nodes), width))
     keys[np.arange(width) >= nodes[:, None]] = 2.0
     return np.argsort(keys, axis=1)

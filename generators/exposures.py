@@ -21,16 +21,16 @@ class Exposures(Task):
     @property
     @abstractmethod
     def items_per_exposure(self) -> int:
-        """N."""
+        """N, the number of items."""
 
     def items(self, rng: np.random.Generator, n: int, index: int | None) -> np.ndarray:
-        """int64[n], the items of n documents: drawn uniformly where there is no index."""
+        """Items of n documents, int64[n]; they are drawn uniformly where there is no index."""
         if index is None:
             return rng.integers(0, self.items_per_exposure, n)
         return self.shown(index, n)
 
     def shown(self, index: int, n: int) -> np.ndarray:
-        """int64[n], the items in documents index … index+n-1; each epoch shows every one once."""
+        """Items of documents index … index+n-1, int64[n]; each epoch shows every item once."""
         N = self.items_per_exposure
         first, last = index // N, (index + n - 1) // N
         order = [self._permutation(epoch) for epoch in range(first, last + 1)]

@@ -63,7 +63,7 @@ class Extraction(PeopleQuestions):
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """As the biographies have them where they are all in one order."""
+        """Parts of a birth date, in the order of the biographies where they all have the same."""
         return ("day", "month", "year") if self.biographies.reversed_date else DATE
 
     @property
@@ -72,11 +72,11 @@ class Extraction(PeopleQuestions):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Attributes, in the order of `ATTRIBUTES` from 1."""
+        """A difficulty is the number of an attribute in `ATTRIBUTES`, from 1."""
         return tuple(range(1, len(ATTRIBUTES) + 1))
 
     def count(self, split: str, difficulty: int) -> int:
-        """One question of each attribute about each of the split's people."""
+        """The number of people of a split: each is asked about once for every attribute."""
         return len(self.people_of(split))
 
     @property
@@ -85,7 +85,7 @@ class Extraction(PeopleQuestions):
 
     @property
     def items_per_exposure(self) -> int:
-        """Documents in which every biography comes once: N / (1 - qa_ratio), rounded up."""
+        """Documents that show every biography once: N / (1 - qa_ratio), rounded up."""
         return ceil(self.biographies.people / (1 - self._ratio))
 
     def sample(
@@ -120,7 +120,7 @@ class Extraction(PeopleQuestions):
         return stacked([*told, self.ask(*np.divmod(questions, len(ATTRIBUTES)))])
 
     def _asked(self, first: int, last: int) -> np.ndarray:
-        """int64[n], questions first … last-1 of training; each comes once per epoch."""
+        """Numbers of the training questions first … last-1, int64[n]; each comes once per epoch."""
         every = len(ATTRIBUTES) * self._stops[0]
         epochs = range(first // every, -(-last // every))
         order = [self._question_order(epoch) for epoch in epochs]
@@ -128,7 +128,7 @@ class Extraction(PeopleQuestions):
         return np.concatenate([np.zeros(0, np.int64), *order])[start : start + last - first]
 
     def _question_order(self, epoch: int) -> np.ndarray:
-        """The order of the biographies is that of component 0, so that of questions is another."""
+        """The order of the questions, drawn apart from that of the biographies (component 0)."""
         if self._last_order is None or self._last_order[0] != epoch:
             rng = generator(self.seed, Stream.ORDER, epoch, component=self.component + 1)
             every = len(ATTRIBUTES) * self._stops[0]
@@ -163,7 +163,7 @@ class Extraction(PeopleQuestions):
         return found[0], found[1]
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """What a constant answer reaches; without a difficulty the mean over the attributes.
+        """Accuracy of a constant answer; without a difficulty the mean over the attributes.
 
         `majority`: the most frequent value among the people of the split; `pool`: among all.
         """

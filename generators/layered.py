@@ -121,7 +121,7 @@ class Layered(Curriculum):
 
     @property
     def _split_hops(self) -> tuple[int, ...]:
-        """Hop counts of which some are held out: all, but for facts where training has them all."""
+        """Hop counts with held-out questions: all but single facts that training has in full."""
         return tuple(k for k in self.difficulties if k > 1 or not (self.facts or self.fewer_hops))
 
     def difficulties_of(self, split: str) -> tuple[int, ...]:

@@ -105,11 +105,11 @@ class Mano(OnlineTask):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Operators."""
+        """A difficulty is a number of operators."""
         return tuple(range(1, self.length + 1))
 
     def difficulties_of(self, split: str) -> tuple[int, ...]:
-        """Expressions of one operator are all in training: they are the tables."""
+        """Only training has difficulty 1: expressions of one operator are the operation tables."""
         return self.difficulties if split == "train" else self.difficulties[1:]
 
     def sample(
@@ -143,7 +143,7 @@ class Mano(OnlineTask):
         return self._documents(rng, operators, shapes, symbols, place)
 
     def _symbols(self, rng: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
-        """uint16 of the shape of sizes: operator number or operand, 0 beyond the end."""
+        """Operator number or operand of every symbol, uint16[P, B], 0 beyond the end."""
         operand = rng.integers(0, self.modulus, sizes.shape, np.uint16)
         operator = rng.integers(0, len(self.operators), sizes.shape, np.uint16)
         np.copyto(operand, operator, where=sizes > 0)

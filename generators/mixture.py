@@ -94,13 +94,13 @@ class Mixture(Task):
 
     @property
     def _repeated(self) -> list[str]:
-        """Components with exposures."""
+        """Names of the components with exposures."""
         parts = self.components.items()
         return [name for name, c in parts if c.task.items_per_exposure is not None]
 
     @cached_property
     def parts(self) -> dict[str, Task]:
-        """Name -> bound task. A task may draw from the stream of the next number too."""
+        """Name -> bound task. Component numbers are even, since a task may use the next one too."""
         found = {}
         for i, (name, component) in enumerate(self.components.items()):
             task = component.task
@@ -114,7 +114,7 @@ class Mixture(Task):
         return Vocabulary.build(t for name in self.parts for t in self._tokens(name)[1:])
 
     def _tokens(self, name: str) -> list[str]:
-        """A component's tokens in its own order, `<pad>` first, as they are called here."""
+        """A component's tokens in its own order, `<pad>` first, by their names in the mixture."""
         tokens = list(self.parts[name].vocabulary.tokens)
         if self.components[name].domain_token:
             tokens[tokens.index(BOS)] = f"<{name}>"
@@ -125,7 +125,7 @@ class Mixture(Task):
         return {name: self.vocabulary.ids(self._tokens(name)) for name in self.parts}
 
     def ids(self, name: str) -> np.ndarray:
-        """int32[V], all ids here: first those of a component's tokens in its own order."""
+        """All ids of the mixture, int32[V], those of a component's tokens first, in its order."""
         own = self._ids[name]
         others = np.setdiff1d(np.arange(len(self.vocabulary), dtype=np.int32), own)
         return np.concatenate([own, others])
@@ -157,7 +157,7 @@ class Mixture(Task):
 
     @property
     def splits(self) -> tuple[str, ...]:  # pyrefly: ignore[bad-override]
-        """Those of all components."""
+        """The splits of all components."""
         return tuple(dict.fromkeys(s for task in self.parts.values() for s in task.splits))
 
     @property
@@ -166,7 +166,7 @@ class Mixture(Task):
         return tuple(self.components)
 
     def _shares(self, weights: dict[str, float] | None = None) -> tuple[int, ...]:
-        """Whole numbers, one a component."""
+        """The weights of the components as whole numbers."""
         if weights is None:
             weights = {name: c.weight for name, c in self.components.items()}
         return whole_shares(tuple(weights.get(name, 0.0) for name in self.components))
@@ -192,7 +192,7 @@ class Mixture(Task):
         return self.exposures_of or only
 
     def documents_of(self, exposures: int) -> int:
-        """Training documents in which the counted component has been shown so often.
+        """Training documents after which the counted component has had so many exposures.
 
         Raises:
             ValueError: none is counted, or its weight is 0.
@@ -235,11 +235,11 @@ class Mixture(Task):
         difficulty: int | None = None,
         index: int | None = None,
     ) -> Batch:
-        """Documents of the components one after another; latent `component` is whose each is.
+        """Documents, ordered by component; the latent `component` is the number of each one's.
 
         The first component draws from `rng` itself, so that a mixture of one is that task; the
-        others from streams of their own. Without an index, or held out, whose a document is, is
-        drawn too.
+        others draw from streams of their own. Without an index, and in the held-out splits, the
+        component of each document is drawn as well.
         """
         self.check_arguments(split, difficulty)
         step = int(rng.integers(2**63)) if len(self.parts) > 1 else 0
@@ -257,7 +257,7 @@ class Mixture(Task):
         return stacked(batches)
 
     def _drawn_counts(self, rng: np.random.Generator, n: int, split: str) -> list[int]:
-        """Of the components that have the split, in their shares; in equal ones where all are 0."""
+        """Documents of each component that has the split, by share; equal shares if all are 0."""
         has = np.array([split in task.splits for task in self.parts.values()])
         weights = np.array(self._shares(), float) * has
         weights = weights if weights.any() else has.astype(float)
@@ -281,7 +281,7 @@ class Mixture(Task):
         return right
 
     def floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """Those of the components that have the split, over their difficulties."""
+        """Floors `<component>.<name>` of the components that have the split."""
         self.check_arguments(split, difficulty)
         return {
             f"{name}.{floor}": value

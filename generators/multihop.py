@@ -65,7 +65,7 @@ class MultiHop(Curriculum):
 
     @model_validator(mode="after")
     def _countable(self) -> Self:
-        """Combinations are numbered in int64."""
+        """Refuses more combinations than int64 can number."""
         bits = log2(self.entities) + self.hops * log2(self.relations)
         if bits >= 63:
             most = int((62.9 - log2(self.entities)) / log2(max(self.relations, 2)))
@@ -110,7 +110,7 @@ class MultiHop(Curriculum):
 
     @cached_property
     def _salt(self) -> int:
-        """Makes the choice of held-out combinations part of the world."""
+        """The salt of the split hash, which makes the held-out combinations part of the world."""
         rng = self.world_generator()
         return int(rng.bit_generator.random_raw())
 
@@ -145,11 +145,11 @@ class MultiHop(Curriculum):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Hops."""
+        """A difficulty is a number of hops."""
         return tuple(range(1, self.hops + 1))
 
     def difficulties_of(self, split: str) -> tuple[int, ...]:
-        """One-hop facts are all in training: there are none to hold out."""
+        """Only training has difficulty 1, since every fact is trained on."""
         return self.difficulties if split == "train" else self.difficulties[1:]
 
     def combinations(self, hops: int) -> int:

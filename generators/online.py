@@ -15,7 +15,7 @@ from generators.task import Batch, Task
 
 
 class OnlineTask(Task):
-    """Common ground of the online tasks: splits by fingerprint, a bound on length.
+    """What online tasks share: splits by fingerprint, and a bound on length.
 
     A fingerprint is a number that equal problems share (problems that share one by accident
     merely share a split). Shares of `held_out` / 2 of the fingerprints are the test and the
@@ -27,7 +27,7 @@ class OnlineTask(Task):
 
     @cached_property
     def _salt(self) -> int:
-        """Makes the choice of held-out problems part of the world."""
+        """The salt of the split hash, which makes the held-out problems part of the world."""
         return int(self.world_generator().bit_generator.random_raw())
 
     def in_split(self, split: str, fingerprint: np.ndarray) -> np.ndarray:

@@ -97,7 +97,7 @@ class Operations(PeopleQuestions):
 
     @property
     def quantities(self) -> int:
-        """M, values of the quantity."""
+        """M, the number of values of the quantity."""
         return MONTHS if self.quantity == "month" else len(load_pools(self.biographies.pools).major)
 
     @property
@@ -107,12 +107,12 @@ class Operations(PeopleQuestions):
 
     @cached_property
     def luck(self) -> np.ndarray:
-        """int64[M], of each major, all different."""
+        """Luck of each major, int64[M], a random permutation."""
         return self.world_generator(2).permutation(len(self.text.values.major))
 
     @cached_property
     def _quantity(self) -> np.ndarray:
-        """int64[N], of each person."""
+        """The quantity of each person, int64[N]."""
         world = self.text.world
         return world.dates[:, 0] if self.quantity == "month" else self.luck[world.facts["major"]]
 
@@ -130,23 +130,23 @@ class Operations(PeopleQuestions):
 
     @property
     def items_per_exposure(self) -> int:
-        """N biographies and their share of questions."""
+        """Documents of one exposure: N biographies and the questions that come with them."""
         return self.biographies.people * (1 + self.questions)
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """People in a question; biographies, which are not asked about, have difficulty 0."""
+        """A difficulty is the number of people in a question; biographies have difficulty 0."""
         return (2,) if self.operation in ("comparison", "subtraction") else (1,)
 
     def count(self, split: str, difficulty: int) -> int:
-        """Different people, or ordered pairs of them."""
+        """Questions of a split: its people, or their ordered pairs."""
         n = len(self.people_of(split))
         return n * (n - 1) if difficulty == 2 else n
 
     def information_bits(self) -> float:
-        """Those of the biographies and, where luck is asked for, of which major has which.
+        """Bits of the biographies and, where luck is asked for, of the luck of the majors.
 
-        log2 M!, less the orders of the lucks that a modulus does not tell apart.
+        The latter are log2 M!, less the orders of luck that a modulus does not tell apart.
         """
         bits = super().information_bits()
         if self.quantity == "luck":
@@ -165,7 +165,7 @@ class Operations(PeopleQuestions):
         difficulty: int | None = None,
         index: int | None = None,
     ) -> Batch:
-        """Questions where a difficulty or a held-out split is asked for, else biographies too."""
+        """Questions alone for a given difficulty or a held-out split, else biographies too."""
         self.check_arguments(split, difficulty)
         if split != "train" or difficulty is not None:
             return self.ask(rng, *self._draw(rng, n, split))
@@ -230,7 +230,7 @@ class Operations(PeopleQuestions):
 
     @property
     def _clues(self) -> np.ndarray:
-        """int32[N, clues·3], what inverse search tells of each person."""
+        """Tokens that inverse search tells of each person, int32[N, clues·3]."""
         return self._tokens["values"][:, : self.clues].reshape(self.biographies.people, -1)
 
     @property
@@ -239,7 +239,7 @@ class Operations(PeopleQuestions):
         return 1 if self.first_name else self._tokens["name"].shape[1]
 
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:
-        """For inverse search: whether the clues fit a person of that name."""
+        """bool[B]; in inverse search everyone whose clues fit is a right answer."""
         if self.operation != "inverse":
             return result_is_right(batch, generated)
         clues, names = self._clues.tolist(), self._tokens["name"][:, : self._named].tolist()

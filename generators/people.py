@@ -28,7 +28,7 @@ ROLES = (*NAME, *DATE, *VALUE_ROLES.values())
 
 @dataclass(frozen=True)
 class People:
-    """What is true of each person, as indices into the pools.
+    """Names and values of each person, as indices into the pools.
 
     Attributes:
         names: int64[N, 3], first, middle, last; no two people share all three.
@@ -95,7 +95,7 @@ def draw_people(
 
 
 def person_tokens(people: People, pools: Pools, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
-    """Of each person: `name` and `date` int32[N, 3], `values` int32[N, A-1], token ids."""
+    """Token ids by person: `name` and `date` int32[N, 3], `values` int32[N, A-1]."""
 
     def ids(role: str, index: np.ndarray) -> np.ndarray:
         return vocabulary.ids([f"{role}:{entry}" for entry in getattr(pools, role)])[index]

@@ -78,7 +78,7 @@ class PHop(OnlineTask):
 
     @property
     def difficulties(self) -> tuple[int, ...]:
-        """Hops: powers of two up to P and P; only P where others are not trained on."""
+        """A difficulty counts hops: powers of two and P, or P alone if no others are trained on."""
         powers = {2**i for i in range(self.hops.bit_length())} if self.mixed else set()
         return tuple(sorted(powers | {self.hops}))
 

@@ -68,7 +68,7 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _inside(base: type[BaseModel], package: str) -> dict[str, type[BaseModel]]:
-    """kind -> class, among the classes of `package` that are imported by now."""
+    """kind -> class, among the classes of `package` that have been imported."""
     found: dict[str, type[BaseModel]] = {}
     waiting = [base]
     while waiting:

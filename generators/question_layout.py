@@ -1,4 +1,4 @@
-"""Documents put together from pieces of varying length, a batch at a time.
+"""The layout of question documents: pieces of varying length, joined a batch at a time.
 
 Questions end in the answer: the intermediate results, if they are written (chain of thought),
 then the result. A model that thinks aloud is judged by its own chain: `spans["answer"]` covers

@@ -50,9 +50,9 @@ class PeopleQuestions(Task):
     def _with_version_of_biographies(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        """Biographies are no part with a kind of their own, but their version is in the identity.
+        """Puts the version of the biographies into the identity, though they name no kind.
 
-        The first one is left out, as it always was.
+        The first version is left out, so that run ids stay what they were.
         """
         fields = handler(self)
         version = type(self.biographies).version
@@ -62,7 +62,7 @@ class PeopleQuestions(Task):
 
     @property
     def _stops(self) -> tuple[int, int, int]:
-        """Ends of the people of training, validation and test; people are in random order."""
+        """Number of the last person, plus one, of training, validation and test."""
         n = self.biographies.people
         trained = round(self.trained * n)
         return trained, trained + (n - trained) // 2, n
@@ -91,11 +91,11 @@ class PeopleQuestions(Task):
 
     @property
     def context_length(self) -> int:
-        """Of the longest biography; every question is shorter."""
+        """Tokens of the longest biography; every question is shorter."""
         return self.text.context_length
 
     def information_bits(self) -> float:
-        """Those of the biographies: questions ask for nothing else."""
+        """Bits of the biographies, since questions ask for nothing else."""
         return self.text.information_bits()
 
     @property
@@ -105,7 +105,7 @@ class PeopleQuestions(Task):
 
     @cached_property
     def _tokens(self) -> dict[str, np.ndarray]:
-        """Of each person: `name` int32[N, 3]; `values` int32[N, A, 3], 0 beyond one token."""
+        """Token ids by person: `name` int32[N, 3]; `values` int32[N, A, 3], 0 beyond one token."""
         known = person_tokens(self.text.world, self.text.values, self.vocabulary)
         values = np.zeros((self.biographies.people, len(ATTRIBUTES), len(DATE)), np.int32)
         values[:, 0] = known["date"][:, [DATE.index(part) for part in self.dates]]
@@ -113,5 +113,5 @@ class PeopleQuestions(Task):
         return {"name": known["name"], "values": values}
 
     def told(self, rng: np.random.Generator, n: int, first: int | None) -> list[Batch]:
-        """n biographies from the running number `first` on, none if there are none to tell."""
+        """The n biographies from running number `first` on, or none where n is 0."""
         return [self.text.sample(rng, n, index=first)] if n else []

@@ -72,12 +72,12 @@ class RandomSequences(Exposures):
 
     @property
     def items_per_exposure(self) -> int:
-        """N."""
+        """N, the number of sequences."""
         return self.sequences
 
     @cached_property
     def world(self) -> np.ndarray:
-        """int64[N, S], the letters of the sequences."""
+        """The letters of the sequences, int64[N, S]."""
         return distinct_strings(self.world_generator(), self.sequences, self.length, self.alphabet)
 
     @property

@@ -26,7 +26,7 @@ ORDERS = np.array(list(permutations(range(len(ATTRIBUTES)))), np.uint8)
 
 
 def _employer_first(orders: np.ndarray) -> np.ndarray:
-    """Exchanges employer and company city where the city comes first; uniform stays uniform."""
+    """Swaps employer and city where the city comes first, which keeps the orders uniform."""
     places = np.argsort(orders, axis=1)
     wrong = places[:, EMPLOYER] > places[:, COMPANY_CITY]
     exchanged = np.arange(len(ATTRIBUTES), dtype=np.uint8)
@@ -43,7 +43,7 @@ def chosen_templates(n: int) -> tuple[tuple[Template, ...], ...]:
 
 
 def mentions(n: int) -> tuple[str, ...]:
-    """Those of `who` and `whose` that occur among the first n templates."""
+    """The mentions (`who`, `whose`) that occur among the first n templates."""
     used = {template.mention for group in chosen_templates(n) for template in group}
     return tuple(mention for mention in PRONOUNS if mention in used)
 
@@ -111,7 +111,7 @@ class SentenceTable:
 
 @cache
 def sentence_table(vocabulary: Vocabulary, n: int) -> SentenceTable:
-    """One for all tasks with the same vocabulary and number of templates."""
+    """The table, cached: tasks with the same vocabulary and templates share it."""
     return SentenceTable.build(vocabulary, n)
 
 
@@ -147,7 +147,7 @@ def lay_out(
     fullname: bool,
     closing: np.ndarray | None = None,
 ) -> Layout:
-    """Places sentences: the first with the full name, the others as `fullname` says.
+    """The layout of B texts: the full name in the first sentence, in the others if `fullname`.
 
     Args:
         orders: int64[B, A], attribute of each sentence in order of appearance.

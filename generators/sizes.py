@@ -14,7 +14,7 @@ SizeLaw = Literal["harmonic", "uniform"]
 
 @cache
 def size_law(largest: int, law: SizeLaw = "harmonic") -> np.ndarray:
-    """float64[N-2], probabilities of n = 3 … N.
+    """Probabilities of the sizes n = 3 … N, float64[N-2].
 
     `harmonic`: P(n) ∝ 1 / (n + √N), as in the published code and the sampling paragraph of
     2512.17351; `uniform`: as one sentence there says.
@@ -27,6 +27,6 @@ def size_law(largest: int, law: SizeLaw = "harmonic") -> np.ndarray:
 def draw_sizes(
     rng: np.random.Generator, n: int, largest: int, law: SizeLaw = "harmonic"
 ) -> np.ndarray:
-    """int64[n], sizes drawn from the law."""
+    """n sizes drawn from the law, int64[n]."""
     edges = np.cumsum(size_law(largest, law))[:-1]
     return SMALLEST + np.searchsorted(edges, rng.random(n), side="right")

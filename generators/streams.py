@@ -14,7 +14,7 @@ STREAMS_PER_COMPONENT = 16
 
 
 class Stream(IntEnum):
-    """What a generator is used for. Zero is not a stream (see the module docstring)."""
+    """The purpose of a generator. Zero is no stream (see the module docstring)."""
 
     WORLD = 1  # the hidden facts
     INIT = 2  # the weights

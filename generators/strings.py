@@ -10,7 +10,7 @@ NUMBERED = 2**62
 
 
 def distinct_strings(rng: np.random.Generator, n: int, length: int, alphabet: int) -> np.ndarray:
-    """int64[n, L] of letters 0 … T-1, uniform among all sets of n different strings.
+    """n different strings int64[n, L] of letters 0 … T-1, uniform among all such sets.
 
     Raises:
         ValueError: n is more than the T^L there are.
@@ -32,14 +32,14 @@ def distinct_strings(rng: np.random.Generator, n: int, length: int, alphabet: in
 
 
 def bytes_of_strings(n: int, length: int, alphabet: int) -> int:
-    """Bytes that drawing n of them needs at its peak."""
+    """Peak bytes of drawing n different strings."""
     if fewer_strings(NUMBERED + 1, length, alphabet):
         return bytes_of_choice(alphabet**length, n) + 24 * n * length
     return 16 * n * length + 64 * n
 
 
 def bytes_of_choice(there_are: int, n: int) -> int:
-    """Bytes that drawing n of so many numbers without replacement needs at its peak.
+    """Peak bytes of drawing n of so many numbers without replacement.
 
     numpy shuffles all of them where more than a fiftieth is wanted, else keeps a set.
     """

@@ -53,7 +53,7 @@ class Batch:
 
 
 class Task(BaseModel, ABC):
-    """What every task offers. Fields are science: they enter the run id, with `version`.
+    """The base of all tasks. Its fields define the data: they enter the run id, with `version`.
 
     A subclass declares `kind: Literal["its-name"] = "its-name"` and raises `version` whenever
     the data it makes for the same fields and seed change.
@@ -153,7 +153,7 @@ class Task(BaseModel, ABC):
         return self.difficulties
 
     def count(self, split: str, difficulty: int) -> int | None:
-        """Distinct documents of a split and difficulty, None where there is no end of them."""
+        """Distinct documents of a split and difficulty, None where documents are drawn afresh."""
         return None
 
     @property
@@ -168,18 +168,18 @@ class Task(BaseModel, ABC):
 
     @property
     def counted(self) -> str | None:
-        """The part whose exposures are those of the whole, None where there is none."""
+        """The part by which exposures are counted, None where no part has exposures."""
         return None if self.items_per_exposure is None else ""
 
     def documents_by_part(self, documents: int) -> dict[str, int]:
-        """How many of the first so many training documents are of each part."""
+        """Documents of each part among the first `documents` of training."""
         return {"": documents}
 
     def documents_of(self, exposures: int) -> int:
-        """Training documents in which everything stored has come so often.
+        """Training documents that make so many exposures of everything stored.
 
         Raises:
-            ValueError: nothing is shown again and again.
+            ValueError: the task has no exposures.
         """
         if self.items_per_exposure is None:
             raise ValueError("this task has no exposures; use until_step")
@@ -212,7 +212,7 @@ class Task(BaseModel, ABC):
         return task
 
     def weights_at(self, document: int) -> dict[str, float] | None:
-        """Those of the phase that a training document belongs to."""
+        """The weights of the phase that a training document belongs to."""
         return next((w for first, w in reversed(self._phases) if first <= document), None)
 
     @abstractmethod

@@ -26,7 +26,7 @@ class Words:
 
     @cached_property
     def per_length(self) -> np.ndarray:
-        """int64, words of each length."""
+        """Number of words of each length, int64[longest - shortest + 1]."""
         return self.symbols ** np.arange(self.shortest, self.longest + 1)
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Words:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """int64[W]."""
+        """Tokens of each word, int64[W]."""
         return np.repeat(np.arange(self.shortest, self.longest + 1), self.per_length)
 
     @cached_property
@@ -58,15 +58,15 @@ class Words:
         return found
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-        """int64 of the shape, numbers of independent words."""
+        """Numbers of independent words, int64 of the given shape."""
         first = np.cumsum(self.per_length) - self.per_length
         length = rng.integers(0, len(self.per_length), shape, np.uint8)
         return first[length] + (rng.random(shape) * self.per_length[length]).astype(np.int64)
 
     def distinct(self, rng: np.random.Generator, counts: np.ndarray) -> np.ndarray:
-        """int64[B, max(counts)], so many different words each in random order, -1 beyond.
+        """Different words of each row in random order, int64[B, max(counts)], -1 beyond its count.
 
-        As if words were drawn one by one and those that were there already drawn again.
+        The law is that of drawing words one by one and drawing again those already there.
         """
         width = int(counts.max())
         if len(self) <= 4 * width:  # few words: all at once, by exponential races
@@ -110,7 +110,7 @@ class Writing:
         return Vocabulary.build([*self.markers, *self.words.tokens])
 
     def marker(self, name: str) -> int:
-        """Item of a marker."""
+        """The item number of a marker."""
         return len(self.words) + self.markers.index(name)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Manipulation accuracy: does the model give the right answer, at once, in greedy decoding?
+"""Manipulation accuracy: the share of questions that greedy decoding answers rightly.
 
 Legend: B documents, T tokens, A tokens of the longest answer, S samples.
 """
@@ -38,7 +38,7 @@ def sampled_answers(
     rng: np.random.Generator | None = None,
     loop: int | None = None,
 ) -> np.ndarray:
-    """As many answers to every question as `sampling` says, int32[B, S, A], padded with 0.
+    """Sampled answers int32[B, S, A], padded with 0, of every question.
 
     Where the answer is written after intermediate results, they are the model's own as well.
     Every token is computed anew from the document so far: no cache whose strategy would count.

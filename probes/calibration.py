@@ -1,4 +1,4 @@
-"""Does a number that claims to be a probability of being right come true?"""
+"""Calibration: the error of numbers that are given as probabilities of being right."""
 
 import numpy as np
 

@@ -47,7 +47,7 @@ class World(Scored):
         return self.task.write(rng, which)
 
     def columns(self, batch: Batch) -> np.ndarray:
-        """The name, then every value, attribute after attribute."""
+        """Columns of the name, then of every value, attribute by attribute."""
         task, n = self.task, len(batch)
         starts = np.stack([batch.spans[f"a{k}"][:, 0] for k in range(task.attributes)], axis=1)
         values = starts[:, :, None] + np.arange(task.value_length)  # [n, K, C·L]
@@ -55,7 +55,7 @@ class World(Scored):
         return np.concatenate([name, values.reshape(n, -1)], axis=1).astype(np.int64)
 
     def of_each(self, nll: np.ndarray) -> np.ndarray:
-        """float64[n, 3]: of the name, of a value, of its first chunk."""
+        """NLL in nats of the name, of a value and of its first chunk, float64[n, 3]."""
         task = self.task
         name, values = np.split(nll, [task.name_length], axis=1)
         values = values.reshape(len(nll), task.attributes, task.value_length)

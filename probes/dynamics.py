@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def periods(states: "Tensor", window: int, most_period: int, tolerance: float) -> np.ndarray:
-    """With which period every document's states repeat in the last W loops; int64[B].
+    """The period with which each document's states repeat in the last W loops, int64[B].
 
     Period p: the states p, 2p, … loops apart lie within tolerance · mean norm of the latest one
     of them, all through the window; of several p the smallest. 1 is a fixed point, 0 neither a
@@ -74,11 +74,11 @@ class Dynamics(QuestionProbe):
 
     @property
     def fewest_loops(self) -> tuple[str, int] | None:
-        """None: as many are run as there can be."""
+        """None, since as many loops are run as the model allows."""
         return None
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """Difficulty after difficulty; `loop_limit` first, if there is one.
+        """Measurements by difficulty, after `loop_limit` if the model has one.
 
         Raises:
             ValueError: a split or difficulty that the task lacks.
@@ -94,7 +94,7 @@ class Dynamics(QuestionProbe):
         return tuple(rows)
 
     def _states(self, subject: Subject, batch: Batch, loops: int) -> "Tensor":
-        """float64[n, B, D]."""
+        """States after each of n loops, float64[n, B, D]."""
         import torch
 
         found = []
@@ -120,7 +120,7 @@ class Dynamics(QuestionProbe):
 
 
 def _motion(states: "Tensor") -> Iterator[dict[str, Any]]:
-    """Rows per loop of states [n, B, D]."""
+    """Measurements of every loop from states [n, B, D]."""
     from torch.nn.functional import cosine_similarity
 
     norm = states.norm(dim=-1)

@@ -1,4 +1,4 @@
-"""Answers under a rule of early exits, and the work that they really took.
+"""Answers under a rule of early exits, and the work that was executed for them.
 
 Legend: B documents, A tokens of the longest answer, n loops.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Followed:
-    """What came of a rule.
+    """The outcome of an exit rule on a batch.
 
     Attributes:
         right: bool[B].
@@ -43,7 +43,7 @@ class Followed:
 
     @property
     def mean_loops(self) -> np.ndarray:
-        """float64[B]: over the tokens of each document."""
+        """Mean exit loop of each document's tokens, float64[B]."""
         return self.exit_loop.sum(1) / (self.exit_loop > 0).sum(1)
 
 
@@ -53,7 +53,7 @@ def decodes(model: "LoopedModel") -> bool:
 
 
 def states_of(model: "LoopedModel", loops: int | None) -> int:
-    """States that a pass of so many loops has; None: as many loops as the model's."""
+    """The number of states of a pass of so many loops (None: the model's own number)."""
     loops = model.config.loops if loops is None else loops
     return cast("LoopedTransformer", model).config.states(loops) if decodes(model) else loops
 

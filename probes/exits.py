@@ -36,8 +36,8 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Claims:
-    """What a model claims at the token before the answer, after every loop.
+class Confidences:
+    """Exit probabilities and confidence at the token before the answer, after every loop.
 
     Attributes:
         confidence: float[n, B], probability of the likeliest token.
@@ -51,7 +51,7 @@ class Claims:
 
     @property
     def expected_loops(self) -> np.ndarray | None:
-        """float[B]: Σ t·p(t)."""
+        """Expected exit loop Σ t·p(t), float[B]."""
         p = self.exit_probability
         return None if p is None else np.arange(1, len(p) + 1) @ p
 
@@ -91,7 +91,7 @@ class Exits(QuestionProbe):
     loops: int | None = Field(None, ge=1, description="None: those of the model")
 
     def rules(self, model: "LoopedModel") -> dict[str, ExitRule]:
-        """item -> rule, for those that the model can follow.
+        """item -> rule, for the rules that the model can follow.
 
         Raises:
             ValueError: a static exit beyond the loops.
@@ -136,18 +136,18 @@ class Exits(QuestionProbe):
             followed = {
                 item: follow(subject, batch, rule, self.loops) for item, rule in rules.items()
             }
-            claims = self._claims(subject, batch)
+            confidences = self._confidences(subject, batch)
             where = {"split": self.split, "difficulty": difficulty}
-            found = [*_rule_rows(followed, floor), *_claim_rows(claims, self.bins)]
+            found = [*_rule_rows(followed, floor), *_confidence_rows(confidences, self.bins)]
             rows += [Measurement(**row, **where) for row in found]
             for item, one in followed.items():
                 loops_of.setdefault(item, {})[difficulty] = one.mean_loops
-            if claims.expected_loops is not None:
-                loops_of.setdefault("gate", {})[difficulty] = claims.expected_loops
+            if confidences.expected_loops is not None:
+                loops_of.setdefault("gate", {})[difficulty] = confidences.expected_loops
         rows += [Measurement(**row, split=self.split) for row in _correlations(loops_of)]
         return tuple(rows)
 
-    def _claims(self, subject: Subject, batch: Batch) -> Claims:
+    def _confidences(self, subject: Subject, batch: Batch) -> Confidences:
         import torch
 
         from models.exits import exit_log_probabilities
@@ -165,11 +165,11 @@ class Exits(QuestionProbe):
                     claimed.append(exit_log_probabilities(outputs.exit_logits(at).float()).exp())
             found.append([one.cpu().numpy() for one in claimed])
         columns = [np.concatenate(c, axis=1) for c in zip(*found, strict=True)]
-        return Claims(columns[0], columns[1], columns[2] if len(columns) > 2 else None)
+        return Confidences(columns[0], columns[1], columns[2] if len(columns) > 2 else None)
 
 
 def _longest_answer(task: Task) -> int:
-    """Of a few documents, in tokens."""
+    """Tokens of the longest answer among a few documents."""
     start, stop = task.sample(generator(0, Stream.PROBE), 64).spans["answer"].T
     return int((stop - start).max())
 
@@ -198,20 +198,22 @@ def _rule_rows(followed: dict[str, Followed], floor: float | None) -> Iterator[R
             yield {"metric": metric, "item": item, "value": value, "n_items": n, "floor": 0.0}
 
 
-def _claim_rows(claims: Claims, bins: int) -> Iterator[Row]:
-    n, B = claims.confidence.shape
+def _confidence_rows(confidences: Confidences, bins: int) -> Iterator[Row]:
+    n, B = confidences.confidence.shape
     for t in range(1, n + 1):
-        error = expected_calibration_error(claims.confidence[t - 1], claims.right[t - 1], bins)
+        error = expected_calibration_error(
+            confidences.confidence[t - 1], confidences.right[t - 1], bins
+        )
         yield _error("confidence_ece", error, B, "head", t)
-    if claims.exit_probability is None:
+    if confidences.exit_probability is None:
         return
-    cdf = claims.exit_probability.cumsum(0)
-    for t, p in enumerate(claims.exit_probability, 1):
+    cdf = confidences.exit_probability.cumsum(0)
+    for t, p in enumerate(confidences.exit_probability, 1):
         yield _mean(p, "exit_probability", "gate") | {"loop": t, "ceiling": 1.0}
         if t < n:
-            error = expected_calibration_error(cdf[t - 1], claims.right[t - 1], bins)
+            error = expected_calibration_error(cdf[t - 1], confidences.right[t - 1], bins)
             yield _error("exit_cdf_ece", error, B, "gate", t)
-    expected = claims.expected_loops
+    expected = confidences.expected_loops
     assert expected is not None
     yield _mean(expected, "exit_loops", "gate") | {"floor": 1.0, "ceiling": float(n)}
 

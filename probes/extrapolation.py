@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def loop_limit(model: "LoopedModel") -> int | None:
-    """Loops beyond which a model cannot go: rows of a learned loop embedding; None: no end."""
+    """The most loops a model can run: the rows of a learned loop embedding, else None."""
     return getattr(model.config, "embedded_loops", None)
 
 
 def limit_row(limit: int, split: str) -> Measurement:
-    """Says that fewer loops were run than were asked for, and why."""
+    """The row that says that fewer loops were run than were asked for, and why."""
     item = "rows of the learned loop embedding"
     return Measurement("loop_limit", float(limit), 0, split=split, item=item)
 
@@ -55,7 +55,7 @@ class Extrapolation(QuestionProbe):
         return ("counts", min(self.counts)) if self.counts else None
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """Difficulty after difficulty; `loop_limit` first, if there is one.
+        """Measurements by difficulty, after `loop_limit` if the model has one.
 
         Raises:
             ValueError: a split or difficulty that the task lacks, or no count that can be run.
@@ -90,7 +90,7 @@ class Extrapolation(QuestionProbe):
         difficulty: int | None,
         floor: float | None,
     ) -> list[Measurement]:
-        """From bool[N, B]."""
+        """Measurements of one difficulty from right answers bool[N, B]."""
         n, where = right.shape[1], {"split": self.split, "difficulty": difficulty}
         accuracy = right.mean(1)
         rows = []

@@ -1,4 +1,4 @@
-"""Does the answer follow a state? Interchange interventions (Geiger et al., 2106.02997 §2).
+"""Interchange interventions (Geiger et al., 2106.02997 §2): does the answer follow a state?
 
 A question is answered with the state of one loop taken from another question, whose first hop
 leads elsewhere and whose later relations are the same. Whose answer comes out?
@@ -123,7 +123,7 @@ class Interchange(QuestionProbe):
                 yield "swap", lacks(task, "span", name, known)
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """Rows per difficulty of two and more hops, loop after loop.
+        """Measurements by difficulty (of two hops and more) and loop.
 
         Raises:
             ValueError: a split, difficulty or span that the task lacks, or a model from
@@ -177,7 +177,7 @@ class Interchange(QuestionProbe):
 def _tokens_of(
     batch: Batch, name: str, at: tuple["Tensor", "Tensor"], tokens: "Tensor"
 ) -> "Tensor":
-    """bool[B, T]: where a state is swapped."""
+    """Tokens whose state is swapped, bool[B, T]."""
     import torch
 
     if name == "all":

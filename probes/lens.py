@@ -43,13 +43,13 @@ NAMING = 20_000
 
 
 class Place(NamedTuple):
-    """Where a state is read: after a loop (`name` empty), or after a block call within it."""
+    """The place at which a state is read: after a loop (`name` empty) or a block call in it."""
 
     loop: int
     name: str = ""
 
     def item(self, target: str) -> str:
-        """`answer`, or `answer@core.0.loop.2`."""
+        """The item of a target here: `answer`, or `answer@core.0.loop.2`."""
         return f"{target}@{self.name}" if self.name else target
 
 
@@ -112,7 +112,7 @@ class Lens(QuestionProbe):
             )
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """All rows, difficulty by difficulty.
+        """Measurements by difficulty.
 
         Raises:
             ValueError: a split, difficulty or span that the task lacks, or blocks of a model
@@ -199,7 +199,7 @@ class Lens(QuestionProbe):
 def _numbers(
     logits: "Tensor", targets: dict[str, "Tensor"], last: "Tensor"
 ) -> dict[str, np.ndarray]:
-    """Quantities of every document: float64[B], NaN where a target has no token."""
+    """The quantities of every document, float64[B], NaN where a target has no token."""
     import torch
 
     logits = logits.double()
@@ -253,6 +253,6 @@ def _rows(
 
 
 def _share_of_commonest(token: np.ndarray) -> float:
-    """Of the tokens int64[B] that are there (-1 is none)."""
+    """Share of the commonest of the tokens int64[B], without those that are missing (-1)."""
     counts = np.bincount(token[token >= 0])
     return float(counts.max() / counts.sum())

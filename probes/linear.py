@@ -1,4 +1,4 @@
-"""What can be read off the states by a linear map: which result on the way, where and when.
+"""Linear probes: which intermediate result can be read off which state, by layer and loop.
 
 A regularised logistic regression (scikit-learn) is fitted to the states after every block call
 and every loop. What it finds is in the states, not necessarily used by the model. Accuracy by
@@ -131,7 +131,7 @@ class Linear(QuestionProbe):
                 yield "targets", lacks(task, "latent", target, known)
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """All rows.
+        """Measurements by difficulty, target, place and hook.
 
         Raises:
             ValueError: a split, difficulty or latent that the task lacks.

@@ -24,7 +24,7 @@ Documents = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Fit:
-    """How a probe is trained: AdamW (eps 1e-6), learning rate falling linearly to 0.
+    """The training of a probe: AdamW (eps 1e-6), learning rate falling linearly to 0.
 
     Attributes:
         rank: of the embedding's update; 0: none.
@@ -42,7 +42,7 @@ class Fit:
 
 @contextmanager
 def frozen(model: "nn.Module") -> Iterator[None]:
-    """Within, no parameter of the model asks for a gradient."""
+    """A context in which no parameter of the model requires a gradient."""
     asked = [(p, p.requires_grad) for p in model.parameters()]
     try:
         for p, _ in asked:

@@ -35,9 +35,9 @@ def pass_at_k(right: np.ndarray, samples: int, k: int) -> np.ndarray:
 
 
 def votes_of(batch: Batch, answers: np.ndarray) -> np.ndarray:
-    """What is voted on, int32[B, S, W], of answers int32[B, S, A]: results, without their chains.
+    """The votes int32[B, S, W] of answers int32[B, S, A]: the results without their chains.
 
-    Padded with 0. Where nothing is written before the result, the whole answer.
+    Votes are padded with 0. Where nothing is written before the result, the answer is the vote.
     """
     start, stop = batch.spans[final_span(batch)].T
     skipped = start - batch.spans["answer"][:, 0]
@@ -49,9 +49,9 @@ def votes_of(batch: Batch, answers: np.ndarray) -> np.ndarray:
 
 
 def most_voted(votes: np.ndarray) -> np.ndarray:
-    """int64[B], the first sample whose vote (int[B, S, W]) is the commonest.
+    """The first sample with the commonest vote (votes int[B, S, W]), int64[B].
 
-    Of votes that are as common as each other the one drawn first wins, which favours none.
+    Among equally common votes the one drawn first wins, which favours none.
     """
     same = (votes[:, :, None] == votes[:, None]).all(-1)  # [B, S, S]
     return same.sum(-1).argmax(1)
@@ -86,12 +86,12 @@ class PassAtK(QuestionProbe):
 
     @property
     def item(self) -> str:
-        """Such as `temperature 1, 16 samples`."""
+        """The sampling settings, such as `temperature 1, 16 samples`."""
         top = "" if self.top_p == 1 else f", top p {self.top_p:g}"
         return f"temperature {self.temperature:g}{top}, {self.samples} samples"
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """Rows by difficulty, loop and metric.
+        """Measurements by difficulty, loop and metric.
 
         Raises:
             ValueError: a split or difficulty that the task lacks.
@@ -135,7 +135,7 @@ class PassAtK(QuestionProbe):
     def _right(
         self, subject: Subject, batch: Batch, difficulty: int | None, loop: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """bool[B, S], which samples are right, and bool[B], whether the vote is."""
+        """Whether each sample is right, bool[B, S], and whether the vote is, bool[B]."""
         from models.decoding.generation import Sampling
 
         sampling = Sampling(temperature=self.temperature, top_p=self.top_p, samples=self.samples)

@@ -23,13 +23,13 @@ Target = Literal["birth_month", "birth_city", "university", "major", "employer",
 
 
 def labels_of(text: Biographies, target: str) -> np.ndarray:
-    """int64[N], the class of every person; of a birth date the month alone."""
+    """The class of every person, int64[N]; a birth date is reduced to its month."""
     world = text.world
     return world.dates[:, 0] if target == "birth_month" else world.facts[target]
 
 
 class PeopleProbing(Probe):
-    """Trained on half of the people, tested on the other half, once more with shuffled labels.
+    """A probe that is fitted to half of the people and tested on the others, with a control.
 
     The floor is the commonest value among those tested. Takes minutes: only where it is named.
     """
@@ -54,14 +54,14 @@ class PeopleProbing(Probe):
 
     @abstractmethod
     def documents(self, text: Biographies, rng: np.random.Generator) -> Documents:
-        """What is read about people, and where."""
+        """The documents that are read, and the columns."""
 
     @abstractmethod
     def places(self) -> tuple[str, ...]:
-        """S endings of `item`, one for each column read."""
+        """The endings of `item`, one for each of the S columns."""
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
-        """Rows by loop, target and place.
+        """Measurements by loop, target and place.
 
         Raises:
             ValueError: the task has no biographies, or the model cannot be looked into.
@@ -106,7 +106,7 @@ class PeopleProbing(Probe):
         test: np.ndarray,
         fit: Fit,
     ) -> np.ndarray:
-        """bool[n, S]; with the same texts and the same beginning for every target and loop."""
+        """Whether each prediction is right, bool[n, S]; targets and loops have the same texts."""
         documents = self.documents(text, generator(subject.seed, Stream.EVALUATION, 1))
         rng = generator(subject.seed, Stream.PROBE, 2)
         found = fitted_predictions(subject, documents, labels, train, test, fit, rng)

@@ -64,7 +64,7 @@ class Subject:
 
     @property
     def looped(self) -> "LoopedTransformer":
-        """The model, for what steps through it or looks into it.
+        """The model as one whose blocks and states are accessible.
 
         Raises:
             ValueError: it comes from elsewhere.
@@ -115,11 +115,11 @@ class Probe(BaseModel, ABC):
         """Whether the probe makes sense for a task; used when a run names no probes."""
 
     def misfits(self, task: Task) -> Iterator[tuple[str, str]]:
-        """(field, what does not fit and what would) of these settings for a task it applies to."""
+        """Yields (field, what does not fit and what would) for a task that the probe applies to."""
         yield from ()
 
     def check(self, task: Task) -> None:
-        """Whether these settings fit a task, asked before anything is trained.
+        """Checks, before anything is trained, that these settings fit a task.
 
         Raises:
             ValueError: what does not fit, and what would; a `Misfit` says of which fields.
@@ -132,12 +132,12 @@ class Probe(BaseModel, ABC):
 
     @property
     def fewest_loops(self) -> tuple[str, int] | None:
-        """(field, loops) that have to be run whatever the model has; None: it depends on it."""
+        """(field, loops) that are run whatever the model has, None where the model decides."""
         loops = getattr(self, "loops", None)
         return ("loops", loops) if isinstance(loops, int) else None
 
     def check_model(self, model: "ModelConfig", task: Task, objective: "Objective") -> None:
-        """Whether a model shows what these settings look at, asked before anything is trained.
+        """Checks, before anything is trained, that a model shows what these settings look at.
 
         Raises:
             ValueError: it does not, and which setting asks for it.

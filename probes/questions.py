@@ -57,7 +57,7 @@ def final_span(batch: Batch) -> str:
 
 
 def refused(task: Task, split: str, difficulty: int | None = None) -> str | None:
-    """Why a task has no questions of a split and difficulty, None where it has."""
+    """The reason why a task has no such split and difficulty, None where it has them."""
     try:
         task.check_arguments(split, difficulty)
     except ValueError as error:
@@ -66,17 +66,17 @@ def refused(task: Task, split: str, difficulty: int | None = None) -> str | None
 
 
 def lacks(task: Task, what: str, name: str, known: Sequence[str]) -> str:
-    """That a task has no `what` of a name, and what it has."""
+    """The error that a task has no `what` of this name, with the names it has."""
     return f"{task.kind} has no {what} {name!r}{nearest(name, known)}; it has {', '.join(known)}"
 
 
 def named(task: Task, split: str) -> Batch:
-    """Some documents of a split, for the names of their spans and latents."""
+    """A few documents of a split, from which the names of spans and latents are read."""
     return task.sample(generator(0, Stream.PROBE), NAMING, split=split)
 
 
 def having(batch: Batch, span: str) -> Batch:
-    """The documents that have a span.
+    """The rows with a certain span.
 
     Raises:
         ValueError: none of them can have it.
@@ -89,7 +89,7 @@ def having(batch: Batch, span: str) -> Batch:
 def before(
     batch: Batch, span: str, device: "torch.device | None" = None
 ) -> tuple["Tensor", tuple["Tensor", "Tensor"], "Tensor"]:
-    """Where the first token of a span is predicted.
+    """The input and the place at which the first token of a span is predicted.
 
     Returns:
         The documents cut before the first token of the span that comes last, int64[B, T]; the
@@ -129,7 +129,7 @@ class QuestionProbe(Probe, ABC):
                 yield "difficulties", wrong
 
     def batches(self, subject: Subject) -> Iterator[tuple[int | None, Batch]]:
-        """(difficulty, documents), the documents that the accuracy probe asks first.
+        """Yields (difficulty, documents), the first documents of the accuracy probe.
 
         Raises:
             ValueError: a split or difficulty that the task lacks.
@@ -144,6 +144,6 @@ class QuestionProbe(Probe, ABC):
 
 
 def floor_of(task: Task, difficulty: int | None, split: str) -> float | None:
-    """The highest of the task's floors: what is reached without the ability."""
+    """The highest of the task's floors: the best accuracy without the ability."""
     floors = task.floors(difficulty, split)
     return max(floors.values()) if floors else None

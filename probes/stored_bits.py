@@ -1,4 +1,4 @@
-"""What the probes of stored bits share: NLLs of the stored things, intervals, rows.
+"""Shared parts of the probes of stored bits: NLLs of the stored things, intervals, rows.
 
 A probe of this kind says what is stored (`Scored`); `StoredBits` reads the model, resamples and
 writes the measurements.
@@ -49,15 +49,15 @@ class Scored(ABC):
 
     @abstractmethod
     def columns(self, batch: Batch) -> np.ndarray:
-        """int64[n, M], where the scored tokens of each document stand."""
+        """The columns of each document's scored tokens, int64[n, M]."""
 
     @abstractmethod
     def of_each(self, nll: np.ndarray) -> np.ndarray:
-        """float64[n, J] of each thing, from the NLLs of its scored tokens, float64[n, M]."""
+        """The J columns of each thing, float64[n, J], from its tokens' NLLs, float64[n, M]."""
 
     @abstractmethod
     def bits(self, means: np.ndarray) -> np.ndarray:
-        """[..., I] bits about all N things, in the order of `ceilings`, from means [..., J]."""
+        """Bits about all N things, [..., I] as in `ceilings`, from column means [..., J]."""
 
 
 class StoredBits(Probe):
@@ -78,7 +78,7 @@ class StoredBits(Probe):
 
     @abstractmethod
     def scored(self, task: Task) -> Scored:
-        """What is stored.
+        """The stored things of a bound task.
 
         Raises:
             ValueError: the probe does not apply to the task.
@@ -87,7 +87,7 @@ class StoredBits(Probe):
     @property
     @abstractmethod
     def limit(self) -> int | None:
-        """Most things scored, None for all."""
+        """The most things to score, None for all."""
 
     def measure(self, subject: Subject) -> tuple[Measurement, ...]:
         """Measurements by rounding, loop, metric and item.
@@ -123,7 +123,7 @@ class StoredBits(Probe):
         return rows
 
     def _which(self, subject: Subject, count: int) -> np.ndarray:
-        """int64[n], the numbers of the things scored, each once."""
+        """The numbers of the scored things, int64[n], each once."""
         if self.limit is None or self.limit >= count:
             return np.arange(count)
         rng = generator(subject.seed, Stream.PROBE)

@@ -49,12 +49,12 @@ class Pools:
 
     @property
     def names(self) -> int:
-        """Different full names, N0."""
+        """N0, the number of different full names."""
         return len(self.first) * len(self.middle) * len(self.last)
 
     @property
     def dates(self) -> int:
-        """Different birth dates."""
+        """The number of different birth dates."""
         return len(self.month) * len(self.day) * len(self.year)
 
     @property

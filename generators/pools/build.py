@@ -85,7 +85,7 @@ def _companies(fake: "Faker", n: int) -> list[str]:
 
 
 def _small_companies(fake: "Faker", companies: list[str]) -> list[str]:
-    """Equally many companies from each of the cities with the most headquarters."""
+    """As many companies from each of the cities with the most headquarters."""
     city = {line: line.split("; ")[1] for line in companies}
     counts = sorted(Counter(city.values()).items(), key=lambda item: (-item[1], item[0]))
     chosen = []

@@ -64,5 +64,5 @@ def read_templates(attribute: str) -> tuple[Template, ...]:
 
 @cache
 def available() -> int:
-    """Templates that every attribute has."""
+    """The number of templates that every attribute has."""
     return min(len(read_templates(attribute)) for attribute in ATTRIBUTES)

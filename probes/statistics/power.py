@@ -77,7 +77,7 @@ def seeds_for_equivalence(
 
 
 def _fewest(power_of: Callable[[int], float], wanted: float) -> int | None:
-    """Bisection: power grows with n."""
+    """The fewest n with the wanted power, by bisection: power grows with n."""
     if not 0 < wanted < 1:
         raise ValueError(f"a power lies between 0 and 1, got {wanted}")
     low, high = 1, 2

@@ -1,4 +1,4 @@
-"""What is said of the runs of one arm, and of one run's curve.
+"""Statistics of the runs of one arm, and of one run's curve.
 
 The mean over seeds and the best of them answer different questions. They have different types
 here, so that one cannot pass for the other.
@@ -55,7 +55,7 @@ def fraction_solved(values: Values, level: float = SOLVED) -> float:
 
 
 def best(values: Values) -> Best:
-    """The largest of the values, and of how many.
+    """The largest value, with the number of values.
 
     Raises:
         ValueError: no values, or one that is not finite.
