@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -394,3 +395,23 @@ def test_easier_hops_first(name: str) -> None:
     last = bound.sample(generator(0, Stream.TRAIN, 25), 8, index=200)
     assert np.array_equal(same.tokens, last.tokens)
     assert run.run_id != plain.run_id
+
+
+#: raise `Mixture.version` when this changes (numpy 2.x)
+GOLDEN = "d6b54596f883fd40"
+
+
+def test_the_bytes_of_a_mixture_are_pinned() -> None:
+    """With a domain token, in the middle of an epoch, across a change of weights."""
+    phases = [{"until_step": 10, "weights": {"junk": 2, "useful": 5}}, {"until_step": 20}]
+    digest = sha256()
+    for task in (run_of(junk(domain_token=True), phases, seed=11).bound_task(), both().bind(11)):
+        for step, index in ((2, 30), (9, 72), (15, 120)):
+            batch = task.sample(generator(11, Stream.TRAIN, step), 17, index=index)
+            digest.update(batch.tokens.tobytes() + batch.loss_mask.tobytes())
+            for name in sorted(batch.spans):
+                digest.update(batch.spans[name].tobytes())
+            digest.update(batch.latents["component"].tobytes())
+        digest.update("|".join(task.vocabulary.tokens).encode())
+    assert digest.hexdigest()[:16] == GOLDEN
+    assert Mixture.version == 1

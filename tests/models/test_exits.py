@@ -60,3 +60,13 @@ def test_a_threshold_of_one_never_exits_early():
     assert quantile_exit(log_p, 0.0).tolist() == [1, 1]
     with pytest.raises(ValueError, match="0 or more, got -0.1"):
         quantile_exit(log_p, -0.1)
+
+
+def test_quantile_exit_leaves_at_the_loop_that_reaches_q_exactly():
+    """A CDF of .5, .75, .875, 1: powers of two, so that nothing is rounded."""
+    log_p = torch.tensor([0.5, 0.25, 0.125, 0.125], dtype=torch.float64).log()
+    assert log_p.exp().cumsum(0).tolist() == [0.5, 0.75, 0.875, 1.0]
+    found = {q: int(quantile_exit(log_p, q)) for q in (0.25, 0.5, 0.51, 0.75, 0.875, 0.9)}
+    assert found == {0.25: 1, 0.5: 1, 0.51: 2, 0.75: 2, 0.875: 3, 0.9: 4}
+    never_at_first = torch.tensor([-math.inf, 0.0])  # p = (0, 1), and 0 reaches q = 0
+    assert int(quantile_exit(never_at_first, 0.0)) == 1

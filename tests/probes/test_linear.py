@@ -1,5 +1,7 @@
 """Linear probes: find what is planted, nothing in noise, and agree with other software."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from generators.streams import Stream, generator
 from models.config import LoopedConfig
 from probes.linear import Linear, decodability, held_out_predictions, measurements
 from probes.probe import Subject
+from probes.questions import questions
 from probes.states import hooks_of, states_at
 
 TASK = MultiHop(entities=6, relations=8, hops=3, world="permutation", held_out=0.4).bind(1)
@@ -141,3 +144,18 @@ def test_partial_results_and_settings() -> None:
         Linear(targets=("hop.1",)).check(task)
     with pytest.raises(ValueError, match="0 or more"):
         Linear(back=(-1,)).check(task)
+
+
+def test_the_floor_is_the_share_of_the_commonest_class() -> None:
+    """Counted on the same documents, where the classes are far from equally common."""
+    task = MultiHop(entities=6, relations=3, hops=2, world="function", held_out=0.5).bind(3)
+    model = LoopedConfig(width=8, heads=1, loops=1).build(len(task.vocabulary), gate=False, seed=0)
+    rows = Linear(items=200, folds=2).measure(subject(task, model.eval()))
+    batch = questions(task, 0, "test", 2, 200)
+    for target in ("hop.1", "hop.2"):
+        classes = Counter(batch.latents[target].tolist())
+        share = max(classes.values()) / len(batch)
+        assert share > 1.3 / len(classes), "the control: not all classes alike"
+        for metric in ("probe_accuracy", "probe_control"):
+            found = {row.floor for (item, _), row in values(rows, metric).items() if target in item}
+            assert found == {share}

@@ -95,3 +95,14 @@ def test_what_is_read_and_by_whom() -> None:
         assert not probe.by_default
         with pytest.raises(ValueError, match="does not apply to task multihop"):
             probe().check(MultiHop())
+
+
+def test_the_floor_is_the_share_of_the_commonest_value_among_those_tested() -> None:
+    """Nine in ten have one major, whoever is tested; 1/classes would be 1/2."""
+    at = subject(2, people=60)
+    at.task.world.facts["major"][:] = np.arange(60) % 10 == 0
+    rows = QProbing(targets=("major",), steps=1, batch=10).measure(at)
+    tested = generator(0, Stream.PROBE).permutation(60)[30:]
+    share = 1 - np.mean(tested % 10 == 0)
+    assert found(rows, "probe_accuracy")["major"].floor == pytest.approx(share)
+    assert share > 0.75

@@ -17,9 +17,11 @@ from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
 from models.outputs import LoopOutputs, Positions
+from probes.capacity import Capacity
 from probes.capacity_biod import CapacityBioD
 from probes.capacity_sequences import CapacitySequences
 from probes.probe import Measurement, Subject
+from probes.stored_bits import intervals
 
 P = 12_345
 
@@ -229,3 +231,72 @@ def test_training_stores_its_own_world_and_no_other(task: Any, probe: Any) -> No
         for world in (task, others)
     )
     assert own > 0.85 and strange < 0
+
+
+def test_p2_and_p3_of_biod_are_means_over_all_attributes() -> None:
+    """A token of chunk c of attribute k has probability 2^-(1+k+3c): p2 and p3 in closed form."""
+    K, C, L = 4, 3, 2
+    task = BioD(people=30, attributes=K, chunks=C, diversity=7, length=L, alphabet=8).bind(0)
+    attributes = [task.vocabulary.id(f"attribute:a{k}") for k in range(K)]
+
+    def next_token(tokens: Tensor) -> Tensor:
+        p = torch.full((*tokens.shape, len(task.vocabulary)), 1e-9)
+        for b, row in enumerate(tokens.tolist()):
+            for t in range(task.name_length, len(row) - 1):
+                back = next((n for n in range(C * L) if row[t - n] in attributes), None)
+                if back is not None:  # that many tokens of the value are already there
+                    k = attributes.index(row[t - back])
+                    p[b, t, row[t + 1]] = 2.0 ** -(1 + k + 3 * (back // L))
+        p[..., 0] = 1 - p[..., 1:].sum(-1)
+        return p.log()
+
+    nats = by_item(CapacityBioD().measure(subject(Fake(next_token), task)), "nll_nats")
+    p2 = np.mean([L * (1 + k + 3 * c) for k in range(K) for c in range(C)]) * C
+    p3 = np.mean([L * (1 + k) for k in range(K)])
+    assert nats["value"].value / log(2) == pytest.approx(p2, rel=1e-6)
+    assert nats["strings"].value / log(2) == pytest.approx(p3, rel=1e-6)
+
+
+def test_intervals_of_stored_bits_are_95_percent() -> None:
+    """Of a mean over many people: ± 1.96 standard errors, which normal quantiles give."""
+    task = BioD(people=600, attributes=2, permute=False).bind(0)
+    model = LoopedConfig(width=16).build(len(task.vocabulary), gate=False, seed=0)
+    tokens = torch.from_numpy(task.write(generator(0, Stream.PROBE), np.arange(600)).tokens).long()
+    with torch.no_grad():
+        logits = model(tokens[:, :4]).logits()[:, :3]
+    name = cross_entropy(logits.transpose(1, 2), tokens[:, 1:4], reduction="none").sum(1)
+    error = float(name.double().std()) / 600**0.5
+    probe = CapacityBioD(resamples=20_000)
+    row = by_item(probe.measure(subject(model, task)), "nll_nats")["name"]
+    assert row.value == pytest.approx(float(name.double().mean()), rel=1e-5)
+    for end in (row.low, row.high):
+        assert end is not None
+        assert abs(end - row.value) == pytest.approx(1.96 * error, rel=0.05)  # 90 %: 1.645
+
+
+def test_intervals_are_the_percentiles_of_the_resamples() -> None:
+    resampled = np.stack([np.arange(1001.0), -2 * np.arange(1001.0)], axis=1)
+    shuffled = np.random.default_rng([0, 7, 0]).permuted(resampled, axis=0)
+    found = intervals(np.array([5.0, 6.0]), shuffled)
+    assert found == [(5.0, 25.0, 975.0), (6.0, -1950.0, -50.0)]
+
+
+@pytest.mark.parametrize(
+    ("task", "probe"),
+    [
+        (Biographies(people=64), Capacity(people=60)),
+        (BioD(people=64, permute=False), CapacityBioD(people=60)),
+        (RandomSequences(sequences=64, length=8), CapacitySequences(sequences=60)),
+    ],
+    ids=["biographies", "biod", "sequences"],
+)
+def test_nobody_is_sampled_twice(task: Any, probe: Any) -> None:
+    task, fed = task.bind(0), list[Tensor]()
+
+    def next_token(tokens: Tensor) -> Tensor:
+        fed.append(tokens)
+        return torch.zeros(*tokens.shape, len(task.vocabulary))
+
+    probe.measure(subject(Fake(next_token), task))
+    names = [tuple(row) for tokens in fed for row in tokens[:, 1:4].tolist()]
+    assert len(names) == len(set(names)) == 60

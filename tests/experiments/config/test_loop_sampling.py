@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,3 +218,14 @@ def test_impossible_runs_name_both_settings(changes: dict, where: str, says: str
 def test_a_draw_needs_room() -> None:
     with pytest.raises(ValueError, match="least 5 is more than most 4"):
         LoopDraw(kind="uniform", least=5, most=4)
+
+
+def test_loops_are_drawn_from_a_stream_of_their_own() -> None:
+    """Uniform by hand from numpy's generator of (seed, 5, step); that of documents is (…, 3, …)."""
+    draw = LoopDraw(kind="uniform", least=2, most=9)
+    for seed in (0, 7):
+        own, documents = (
+            [2 + int(8 * np.random.default_rng([seed, n, step]).random()) for step in range(60)]
+            for n in (5, 3)
+        )
+        assert [loops_of_step(draw, 4, seed, step) for step in range(60)] == own != documents
