@@ -87,14 +87,17 @@ class RunConfig(Frozen):
     @property
     def max_loops(self) -> int:
         """The largest number of loops in any phase."""
-        return max(
-            p.draw.most if p.draw else p.loops or self.model.loops for p in self.training.phases
-        )
+        return max(map(self.most_loops, self.training.phases))
+
+    def most_loops(self, phase: Phase) -> int:
+        """The largest number of loops in a phase."""
+        return phase.draw.most if phase.draw else phase.loops or self.model.loops
 
     def canonical(self) -> Self:
         """With one loop every exit objective is `last_loop`: the same run, so the same id.
 
-        Neither does a phase's β make a difference to an objective that has none.
+        Neither does a phase's β make a difference to an objective that has none, nor truncated
+        back-propagation through as many loops as there are.
         """
         objective = self.objective
         if self.max_loops == 1 and objective.uses_gate and not objective.trains_gate_alone:
@@ -103,6 +106,13 @@ class RunConfig(Frozen):
         if "beta" not in type(objective).model_fields:
             phases = tuple(p.model_copy(update={"beta": None}) for p in training.phases)
             training = training.model_copy(update={"phases": phases})
+        phases = tuple(
+            p.model_copy(update={"backprop_loops": None})
+            if (p.backprop_loops or 0) >= self.most_loops(p)
+            else p
+            for p in training.phases
+        )
+        training = training.model_copy(update={"phases": phases})
         return self.model_copy(update={"objective": objective, "training": training})
 
     def identity(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from experiments.config.chosen_probes import evaluation_probes, parts_for
-from experiments.config.phases import PhaseError, spans
+from experiments.config.phases import PhaseError, Span, spans
 from experiments.config.run import RunConfig
 from experiments.grid.located_yaml import Location
 from experiments.grid.size_limits import impossible_sizes
@@ -23,9 +23,11 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         yield from sizes
         return  # anything else would have to build something
     try:
-        spans(config.training, config.task)
+        found = spans(config.training, config.task)
     except PhaseError as error:
         yield error.location, error.message
+    else:
+        yield from _endless_warmups(found)
     model = config.model
     longest = config.task.context_length
     context = model.context if isinstance(model, LoopedConfig) else None
@@ -56,6 +58,18 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             )
             for field, message in (*misfits, *_blind(probe, config)):
                 yield ("observe", name, str(i), *filter(None, [field])), message
+
+
+def _endless_warmups(found: tuple[Span, ...]) -> Iterator[tuple[Location, str]]:
+    """Phases that end before their learning rate has reached its peak."""
+    for i, span in enumerate(found):
+        steps, warmup = span.last_step - span.first_step, span.phase.warmup
+        if warmup > steps:
+            message = (
+                f"warm-up of {warmup} steps in a phase of {steps}: the learning rate would end at "
+                f"{steps / warmup:.2g} of its peak; ask for at most {steps}"
+            )
+            yield ("training", "phases", str(i), "warmup"), message
 
 
 def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -142,14 +143,15 @@ def test_every_scientific_field_changes_the_id(fields: dict[str, Any]) -> None:
     ids = {run(fields).run_id}
     for path in paths:
         assert path in OTHER, f"{path} is new: give it another value here"
-        if path == "training.phases.0.beta" and fields is BIOS:
-            continue  # last_loop has no β
+        unread = ("training.phases.0.beta", "training.phases.0.backprop_loops")
+        if path in unread and fields is BIOS:
+            continue  # last_loop has no β, and one loop cannot be cut
         if path == "task.same_sentences":  # only of fixed texts
             fixed = changed(fields, "task.versions", 2).model_dump(mode="json")
             assert changed(fixed, path, True).run_id != run(fixed).run_id
             continue
         ids.add(changed(fields, path, OTHER[path]).run_id)
-    skipped = 2 if fields is BIOS else 0
+    skipped = 3 if fields is BIOS else 0
     assert len(ids) == 1 + len(paths) - skipped
 
 
@@ -208,6 +210,37 @@ def test_a_beta_that_nobody_reads_makes_no_other_run() -> None:
     last = {**BASE, "objective": {"kind": "last_loop"}}
     assert changed(last, "training.phases.0.beta", 0.3).run_id == run(last).run_id
     assert changed(BASE, "training.phases.0.beta", 0.3).run_id != run(BASE).run_id
+
+
+def test_back_propagation_through_all_loops_is_the_same_run_however_it_is_said() -> None:
+    def truncated(n: int | None) -> str:
+        return changed(BASE, "training.phases.0.backprop_loops", n).run_id
+
+    assert run(BASE).model.loops == 2
+    assert truncated(None) == truncated(2) == truncated(7) != truncated(1)
+    drawn = changed(BASE, "training.phases.0.draw", {"kind": "uniform", "most": 4})
+    ids = {
+        changed(drawn.model_dump(mode="json"), "training.phases.0.backprop_loops", n).run_id
+        for n in (3, 4, 5, None)
+    }
+    assert len(ids) == 2  # three of at most four loops are something else
+
+
+def test_numbers_of_numpy_are_those_that_were_written() -> None:
+    plain = run(BASE, training=training(lr=1e-3, betas=(0.9, 0.95), batch=32), seed=3)
+    numpy = run(
+        BASE,
+        training=training(
+            lr=np.float32(1e-3), betas=(np.float32(0.9), np.float16(0.95)), batch=np.int64(32)
+        ),
+        seed=np.int32(3),
+    )
+    assert numpy.run_id == plain.run_id
+    assert numpy.training.lr == 1e-3  # and not 0.0010000000474974513
+
+
+def training(**fields: Any) -> dict[str, Any]:
+    return {**fields, "phases": [{"until_step": 10}]}
 
 
 def test_ids_do_not_depend_on_the_process() -> None:

@@ -401,3 +401,13 @@ def test_every_shipped_grid_means_the_same_in_yaml_1_1(path: Path) -> None:
 
     theirs = plain(yaml.safe_load(path.read_text(encoding="utf-8")))
     assert json.dumps(theirs) == json.dumps(load_yaml(path)[0])
+
+
+def test_a_warm_up_beyond_its_phase_is_refused_with_the_line(tmp_path: Path) -> None:
+    text = BASE.replace("until_step: 10", "until_step: 10, warmup: 40")
+    assert text != BASE
+    with pytest.raises(ConfigError) as refused:
+        load_grid(write(tmp_path, text))
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "warmup" in row)
+    assert f":{line}:" in str(refused.value) and "at 0.25 of its peak" in str(refused.value)
+    load_grid(write(tmp_path, text.replace("warmup: 40", "warmup: 10")))
