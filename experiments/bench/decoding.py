@@ -1,13 +1,12 @@
 """Speed of early exits on a trained model, and of the cache, in turns within one process.
 
-Every round reads the same new tokens under each exit rule and with all loops, so that a change
-of the machine's load falls on all alike; ratios are medians over rounds. Exits save work on new
-tokens alone: prompts are read through all loops, which `prompt too` counts in. On a CPU time is
-that of the process, with one thread.
+Every round reads the same new tokens under each exit rule and with all loops; ratios are medians
+over rounds. Exits save work on new tokens alone: prompts are read through all loops, which
+`prompt too` counts in. On a CPU time is that of the process, with one thread.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, cast
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.bench.train import Clock
+from experiments.bench.timing import Clock, in_turns
 from experiments.errors import LoopscopeError
 from models.decoding.cache import CacheSettings
 from models.decoding.early_exit import (
@@ -33,7 +32,6 @@ from models.looped import LoopedTransformer
 from probes.probe import Subject
 from probes.questions import asks, before, questions
 
-FEWEST = 5
 QUANTILES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 NATS = (0.01, 0.1, 0.3, 1.0)
 DISTANCES = (0.3, 1.0, 3.0)
@@ -79,15 +77,12 @@ def measure_exits(
     prompts, targets = _questions(subject, items, split)
     clock = Clock(subject.device)
     rules = rules_of(subject)
-    found: dict[int, list[Read]] = {i: [] for i in range(len(rules))}
-    until, rounds = time.perf_counter() + seconds, 0
+    ways = {
+        i: partial(_read, subject.looped, prompts, targets, rule, clock)
+        for i, rule in enumerate(rules)
+    }
     with torch.no_grad():
-        for rule in rules:  # warm
-            _read(subject.looped, prompts, targets, rule, clock)
-        while rounds < FEWEST or time.perf_counter() < until:
-            for i, rule in enumerate(rules):
-                found[i].append(_read(subject.looped, prompts, targets, rule, clock))
-            rounds += 1
+        found = in_turns(ways, seconds, warm=1)
     every = found[0]
     for i, rule in enumerate(rules):
         first = found[i][0]
@@ -158,15 +153,9 @@ def measure_cache(
         found = generate(model, tokens, new_tokens, cache=cache).tokens
         return clock() - start, found
 
-    ways: list[Callable[[], tuple[float, Tensor]]] = [
-        lambda: timed(CacheSettings()),
-        lambda: timed(None),
-    ]
-    until, times = time.perf_counter() + seconds, []
-    while not times or time.perf_counter() < until:
-        (cached, one), (uncached, other) = (way() for way in ways)
-        times.append((cached, uncached))
-    same = float((one == other).double().mean())
+    ways = {"cached": partial(timed, CacheSettings()), "uncached": partial(timed, None)}
+    cached, uncached = in_turns(ways, seconds, warm=0, fewest=1).values()
+    same = float((cached[-1][1] == uncached[-1][1]).double().mean())
     if same < 0.5:  # rounding may turn one token, and with it what follows in that document
         raise LoopscopeError(f"only {100 * same:.0f} % of the tokens agree with and without cache")
     total = documents * new_tokens
@@ -174,9 +163,9 @@ def measure_cache(
         str(documents),
         str(prompt),
         str(new_tokens),
-        f"{total / median(c for c, _ in times):,.0f}",
-        f"{total / median(u for _, u in times):,.0f}",
-        f"{median(u / c for c, u in times):.1f}",
+        f"{total / median(c for c, _ in cached):,.0f}",
+        f"{total / median(u for u, _ in uncached):,.0f}",
+        f"{median(u / c for (c, _), (u, _) in zip(cached, uncached, strict=True)):.1f}",
     )
 
 

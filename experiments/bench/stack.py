@@ -1,19 +1,17 @@
 """Speed of runs trained in one pass beside the same runs one at a time, in turns in one process.
 
-Every round takes one step of all runs in each way, so that a change of the machine's load falls on
-all alike; ratios are medians over rounds. Time is that of `bench_train.Clock`, tokens are
+Every round takes one step of all runs in each way; ratios are medians over rounds. Tokens are
 counted without padding.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 
-from experiments.bench.train import FEWEST, WARM, Clock
+from experiments.bench.timing import Clock, in_turns
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.joint_step import Stack
@@ -33,8 +31,8 @@ HEAD = (
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Of one shape and number of runs.
+class JointSpeed:
+    """The speed of so many runs of one shape.
 
     Attributes:
         tokens_per_second: of all runs together, the median over rounds, by way to train.
@@ -49,7 +47,7 @@ class Speed:
     ratios: dict[str, float]
 
     def row(self) -> tuple[str, ...]:
-        """As `HEAD` names it."""
+        """The numbers for a table headed by `HEAD`."""
         rates = (f"{self.tokens_per_second[way] / 1e3:.1f}" for way in WAYS[:2])
         ratios = (f"{self.ratios[way]:.2f}" if way in self.ratios else "" for way in WAYS[1:])
         return (self.shape, self.precision, str(self.runs), str(self.rounds), *rates, *ratios)
@@ -71,8 +69,8 @@ def standard_shapes(width: int, precision: str) -> dict[str, RunConfig]:
     }  # fmt: skip
 
 
-def measure(shape: str, config: RunConfig, runs: int, *, device: str, seconds: float) -> Speed:
-    """So many runs of one shape that can be stacked, for so many seconds of wall time at least.
+def measure(shape: str, config: RunConfig, runs: int, *, device: str, seconds: float) -> JointSpeed:
+    """The speed of runs that can be trained jointly, over so many seconds of wall time at least.
 
     Raises:
         LoopscopeError: no such device, or they do not fit into its memory together.
@@ -81,13 +79,15 @@ def measure(shape: str, config: RunConfig, runs: int, *, device: str, seconds: f
 
     configure(device)
     try:
-        rates = _rates(_ways(config, runs, device), Clock(torch.device(device)), seconds)
+        clock = Clock(torch.device(device))
+        ways = _ways(config, runs, device)
+        rates = in_turns({w: partial(_rate, step, clock) for w, step in ways.items()}, seconds)
     except torch.OutOfMemoryError as error:
         raise LoopscopeError(
             f"{shape}: {runs} runs need more memory than {device} has; ask for fewer with --stack"
         ) from error
     alone = rates["alone"]
-    return Speed(
+    return JointSpeed(
         shape=shape,
         precision=config.training.precision,
         runs=runs,
@@ -101,25 +101,15 @@ def measure(shape: str, config: RunConfig, runs: int, *, device: str, seconds: f
     )
 
 
-def _rates(
-    ways: dict[str, Callable[[], int]], clock: Clock, seconds: float
-) -> dict[str, list[float]]:
-    """Tokens per second of every round, by way; the first rounds, which compile, do not count."""
-    rates: dict[str, list[float]] = {way: [] for way in ways}
-    until, rounds = 0.0, -WARM
-    while rounds < FEWEST or time.perf_counter() < until:
-        for way, step in ways.items():
-            start = clock()
-            tokens = step()
-            rates[way].append(tokens / (clock() - start))
-        rounds += 1
-        if rounds == 0:
-            until = time.perf_counter() + seconds
-    return {way: found[WARM:] for way, found in rates.items()}
+def _rate(step: Callable[[], int], clock: Clock) -> float:
+    """Tokens per second of one step, which returns its number of tokens."""
+    start = clock()
+    tokens = step()
+    return tokens / (clock() - start)
 
 
 def _ways(config: RunConfig, runs: int, device: str) -> dict[str, Callable[[], int]]:
-    """What takes a step of every run, and says how many tokens they read."""
+    """Functions that take a step of every run and return the number of tokens read."""
     ways = {}
     for way in WAYS if torch.device(device).type == "cuda" else WAYS[:2]:
         wanted = endless(config, "gpu" if way.endswith("compiled") else "never")
@@ -132,7 +122,7 @@ def _ways(config: RunConfig, runs: int, device: str) -> dict[str, Callable[[], i
 
 
 def endless(config: RunConfig, compile_blocks: str) -> RunConfig:
-    """The same run in its first phase for good."""
+    """The same run with its first phase continued without end."""
     phase = config.training.phases[0]
     phase = phase.model_copy(update={"until_exposure": None, "until_step": 10**6})
     training = config.training.model_copy(update={"phases": (phase,)})
@@ -141,7 +131,7 @@ def endless(config: RunConfig, compile_blocks: str) -> RunConfig:
 
 
 def _alone(trainer: Trainer, runs: int) -> Callable[[], int]:
-    """One run in place of each: when runs follow each other, only one is in the caches."""
+    """Steps of one run in place of all: of runs in sequence, only one is in the caches."""
 
     def step() -> int:
         before = trainer.counters.tokens
@@ -162,19 +152,3 @@ def _stacked(stack: Stack) -> Callable[[], int]:
         return sum(trainer.counters.tokens for trainer in stack.trainers) - before
 
     return step
-
-
-def as_json(found: Sequence[Speed], alone: dict[str, str], device: str) -> dict[str, Any]:
-    """For a file: the machine, the versions, every number, and why the other shapes have none."""
-    from experiments.machine import device_name
-    from experiments.runs.schema_version import stamped
-
-    return stamped(
-        {
-            "device": device_name(device),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "shapes": [asdict(speed) for speed in found],
-            "not_stacked": alone,
-        }
-    )

@@ -1,13 +1,11 @@
 """Speed of a training step beside a plain loop and a Llama, in turns within one process.
 
-Every round takes one step of each and one matrix product, so that a change of the machine's load
-falls on all alike; ratios are medians over rounds. On a CPU time is that of the process, with
-one thread; on a GPU it is wall time after synchronising.
+Every round takes one step of each and one matrix product; ratios are medians over rounds. On a
+CPU time is that of the process, with one thread; on a GPU it is wall time after synchronising.
 """
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.bench.models import PlainLoop, PlainTraining, comparable, llama
+from experiments.bench.timing import Clock, in_turns
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.trainer import Trainer
@@ -24,7 +23,6 @@ from models.config import LoopedConfig
 if TYPE_CHECKING:
     from generators.task import Batch
 
-WARM, FEWEST = 2, 5
 #: side of the matrices whose product is the machine's peak, per kind of device
 SIDE = {"cpu": 1024, "cuda": 8192}
 PARTS = ("data", "forward", "backward", "optimiser")
@@ -32,9 +30,9 @@ PARTS = ("data", "forward", "backward", "optimiser")
 OTHERS = ("plain", "llama", "llama_fp32")
 
 
-@dataclass
-class Speed:
-    """Of one shape.
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """The speed of a training step of one shape.
 
     Attributes:
         tokens: read by the model in a step, padding included.
@@ -51,15 +49,15 @@ class Speed:
     precision: str
     tokens: int
     flops: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    ratios: dict[str, float] = field(default_factory=dict)
-    peak: float = 0.0
-    parts: dict[str, float] = field(default_factory=dict)
-    activations: int = 0
-    rounds: int = 0
+    seconds: dict[str, float]
+    ratios: dict[str, float]
+    peak: float
+    parts: dict[str, float]
+    activations: int
+    rounds: int
 
     def row(self) -> tuple[str, ...]:
-        """As `HEAD` names it."""
+        """The numbers for a table headed by `HEAD`."""
         ours = self.seconds["loopscope"]
         others = [f"{self.ratios[name]:.2f}" if name in self.ratios else "" for name in OTHERS]
         rate = self.flops / ours
@@ -139,59 +137,33 @@ def shapes_of(
     return found
 
 
-class Clock:
-    """Process time on a CPU; on a GPU wall time, once it has nothing left to do."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-
-    def __call__(self) -> float:
-        if not self.cuda:
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-
-def measure(name: str, config: RunConfig, *, device: str, seconds: float) -> Speed:
-    """One shape, for so many seconds of wall time at least."""
+def measure(name: str, config: RunConfig, *, device: str, seconds: float) -> TrainingSpeed:
+    """The speed of one shape, measured for so many seconds of wall time at least."""
     from experiments.training.train import configure
 
     configure(device)
     trainer = Trainer(config, device)
     clock = Clock(trainer.device)
     contenders, parts = _contenders(trainer, clock)
-    product = _product(trainer.device, config.training.precision)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    products: list[float] = []
-    until, rounds = time.perf_counter() + seconds, -WARM
-    while rounds < FEWEST or time.perf_counter() < until:
-        for contender, step in contenders.items():
-            start = clock()
-            step()
-            times[contender].append(clock() - start)
-        start = clock()
-        product()
-        products.append(clock() - start)
-        rounds += 1
-    times = {name: found[WARM:] for name, found in times.items()}
+    ways = contenders | {"product": _product(trainer.device, config.training.precision)}
+    times = in_turns({w: partial(clock.seconds, step) for w, step in ways.items()}, seconds)
+    products, ours = times.pop("product"), times["loopscope"]
     counters = trainer.counters
-    flops = counters.train_flops / counters.step
-    side = SIDE[trainer.device.type]
-    return Speed(
+    return TrainingSpeed(
         shape=name,
         precision=config.training.precision,
         tokens=_read_tokens(trainer),
-        flops=flops,
-        seconds={name: median(found) for name, found in times.items()},
+        flops=counters.train_flops / counters.step,
+        seconds={way: median(found) for way, found in times.items()},
         ratios={
-            name: median(a / b for a, b in zip(found, times["loopscope"], strict=True))
-            for name, found in times.items()
-            if name != "loopscope"
+            way: median(a / b for a, b in zip(found, ours, strict=True))
+            for way, found in times.items()
+            if way != "loopscope"
         },
-        peak=2 * side**3 / min(products[WARM:]),
-        parts={part: median(found[WARM:]) for part, found in parts.items()},
+        peak=2 * SIDE[trainer.device.type] ** 3 / min(products),
+        parts={part: median(found[-len(ours) :]) for part, found in parts.items()},
         activations=kept_memory(trainer),
-        rounds=rounds,
+        rounds=len(ours),
     )
 
 
@@ -277,18 +249,3 @@ def kept_memory(trainer: Trainer) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         trainer.step(trainer.spans[0])
     return sum(kept.values())
-
-
-def as_json(found: list[Speed], device: str) -> dict[str, Any]:
-    """For a file: the machine, the versions, every number."""
-    from experiments.machine import device_name
-    from experiments.runs.schema_version import stamped
-
-    return stamped(
-        {
-            "device": device_name(device),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "shapes": [asdict(speed) for speed in found],
-        }
-    )

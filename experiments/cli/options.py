@@ -12,9 +12,17 @@ RUNS = Path("runs")
 GridName = Annotated[str, typer.Argument(metavar="GRID", help="a shipped grid, or a YAML file")]
 Out = Annotated[Path, typer.Option(help="folder of the runs")]
 OutArgument = Annotated[Path, typer.Argument(metavar="[OUT]", help="folder of the runs")]
-Overrides = Annotated[
+Changes = Annotated[
     list[str], typer.Option("--set", metavar="A.B=V", help="a value for every run; repeatable")
 ]
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="a kind of task, a file.py:Class or a grid")
+]
+Difficulty = Annotated[int | None, typer.Option(help="default: as in training")]
+Split = Annotated[str, typer.Option(help="train, validation or test")]
+Seed = Annotated[int | None, typer.Option(help="of world and documents")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")]
 Shard = Annotated[
     str | None,
     typer.Option(
@@ -28,15 +36,26 @@ Where = Annotated[
 
 
 def check_device(name: str | None) -> str | None:
-    """Raises typer.BadParameter for what is no CPU and no CUDA device."""
+    """The name itself.
+
+    Raises:
+        typer.BadParameter: it names no CPU and no CUDA device.
+    """
     kind, colon, number = (name or "cpu").partition(":")
     if name == "" or kind not in ("cpu", "cuda") or (colon and not number.isdecimal()):
         raise typer.BadParameter(f"{name}: needs cpu, cuda or one of several such as cuda:1")
     return name
 
 
+Device = Annotated[str, typer.Option(help="cpu, or cuda", callback=check_device)]
+
+
 def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """Raises LoopscopeError unless `text` is I/N with 1 ≤ I ≤ N."""
+    """I and N, or None where no share was named.
+
+    Raises:
+        LoopscopeError: `text` is not I/N with 1 ≤ I ≤ N.
+    """
     if text is None:
         return None
     first, _, second = text.partition("/")

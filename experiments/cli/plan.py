@@ -1,10 +1,10 @@
-"""Commands that tell what a grid costs: `loopscope plan` and `loopscope calibrate`."""
+"""Commands before training: `loopscope plan`, `calibrate` and `schema`."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from experiments.cli.options import RUNS, GridName, Out, Overrides, Shard, check_device, parse_shard
+from experiments.cli.options import RUNS, Changes, GridName, Out, Shard, check_device, parse_shard
 
 Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="of the training steps timed")]
 
@@ -12,7 +12,7 @@ Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="of the trainin
 def plan(
     grid: GridName,
     out: Out = RUNS,
-    overrides: Overrides = [],  # noqa: B006 typer copies it
+    changes: Changes = [],  # noqa: B006 typer copies it
     workers: Annotated[
         int | None, typer.Option(min=1, help="tell the time with so many processes")
     ] = None,
@@ -35,7 +35,7 @@ def plan(
     from experiments.runs.folder import check_output
 
     share = parse_shard(shard)
-    loaded = load_grid(grid, overrides)
+    loaded = load_grid(grid, changes)
     check_output(out)
     if calibrated:
         kinds = {config.training.precision for config in loaded.runs.values()}
@@ -71,3 +71,15 @@ def _calibrate(device: str, precision: str) -> None:
 
     for line in measure(device, precision):
         typer.echo(line, err=True)
+
+
+def schema(
+    of: Annotated[Literal["grid", "run"], typer.Argument(help="what to describe")] = "grid",
+) -> None:
+    """Print the JSON schema of a grid file or of a run."""
+    import json
+
+    from experiments.grid.json_schema import grid_schema, run_schema
+
+    found = grid_schema() if of == "grid" else run_schema()
+    typer.echo(json.dumps(found, indent=1, ensure_ascii=False))

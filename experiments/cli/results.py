@@ -1,11 +1,11 @@
-"""Commands about results: `loopscope table`, `index`, `archive` and `rm`."""
+"""Commands about results: `loopscope table`, `diff`, `index`, `archive` and `rm`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, OutArgument, Where
+from experiments.cli.options import RUNS, Out, OutArgument, RunName, Where
 
 if TYPE_CHECKING:
     from experiments.results.index import Built
@@ -33,6 +33,21 @@ def table(
         typer.echo(read_from(out, grid), err=True)
     else:
         typer.echo(print_table(out, grid, where=where, by=columns), err=True)
+
+
+def diff(
+    first: RunName,
+    second: Annotated[str, typer.Argument(metavar="RUN")],
+    out: Out = RUNS,
+) -> None:
+    """Show in which fields two runs differ."""
+    from experiments.results.diff import differences, run_folder
+    from experiments.text import aligned
+
+    one, two = run_folder(first, out), run_folder(second, out)
+    rows = differences(one.path, two.path)
+    head = ("field", one.run_id, two.run_id)
+    typer.echo(aligned([head, *rows]) if rows else "the same configuration")
 
 
 def index(out: OutArgument = RUNS) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import RUNS, GridName, Out, Overrides, Shard, parse_shard
+from experiments.cli.options import RUNS, Changes, GridName, Out, Shard, parse_shard
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(
             help="runs of one shape trained in one pass; local: default auto on GPUs",
         ),
     ] = None,
-    overrides: Overrides = [],  # noqa: B006
+    changes: Changes = [],  # noqa: B006
     shard: Shard = None,
     mirrors: Annotated[
         list[str],
@@ -63,7 +63,7 @@ def run(
 
     share = parse_shard(shard)
     where = _backend(backend, options, workers, slots_per_gpu, stack)
-    loaded = load_grid(grid, overrides)
+    loaded = load_grid(grid, changes)
     check_output(out)
     if dry_run:
         typer.echo(describe_grid(loaded, out, where, shard=share, retry_failed=retry_failed))

@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.errors import LoopscopeError, wrap_plugin_error
+from experiments.runs.json_files import replacing
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 CHUNK = 8192
 
 
-def export_data(
+def export_dataset(
     task: Task, path: Path, *, n: int, split: str = "train", difficulty: int | None = None
 ) -> tuple[Path, Path]:
     """Writes n documents of a bound task to `path` (.parquet) and a card beside it (.md).
@@ -52,17 +52,16 @@ def export_data(
         raise wrap_plugin_error(f"task {task.kind}: a sample", error) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, documents, tokens = hashlib.sha256(), 0, 0
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        table = _blamed(task, lambda: as_table(task, first))
-        with parquet.ParquetWriter(temporary, table.schema) as writer:
+    with replacing(path, durable=False) as file:
+        table = _checked(task, lambda: as_table(task, first))
+        with parquet.ParquetWriter(file, table.schema) as writer:
             while table is not None:
                 writer.write_table(table)
                 for row in table["tokens"].to_pylist():
                     digest.update((" ".join(map(str, row)) + "\n").encode())
                     tokens += len(row)
                 documents += len(table)
-                table = _blamed(task, lambda: _next_table(task, batches, first))
+                table = _checked(task, lambda: _next_table(task, batches, first))
         facts = {
             "split": split,
             "difficulty": "as in training" if difficulty is None else difficulty,
@@ -70,15 +69,18 @@ def export_data(
             "tokens": tokens,
             "SHA-256 of the tokens (one document a line, ids in decimal)": digest.hexdigest(),
         }
-        text = _blamed(task, lambda: card(task, facts, split, difficulty))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path, _write(path.with_suffix(".md"), text)
+        text = _checked(task, lambda: card(task, facts, split, difficulty))
+    with replacing(path.with_suffix(".md"), durable=False) as file:
+        file.write(text.encode())
+    return path, path.with_suffix(".md")
 
 
-def _blamed(task: Task, work: Callable[[], Result]) -> Result:
-    """What `work` returns; whatever a plugin does wrong in it is a message."""
+def _checked(task: Task, work: Callable[[], Result]) -> Result:
+    """The result of `work`.
+
+    Raises:
+        LoopscopeError: the task raised something, whatever a plugin does wrong.
+    """
     try:
         return work()
     except Exception as error:
@@ -91,7 +93,10 @@ def _next_table(task: Task, batches: Iterator[Batch], first: Batch) -> "pyarrow.
 
 
 def _batches(task: Task, n: int, split: str, difficulty: int | None) -> Iterator[Batch]:
-    """Training documents step by step, as a run with batches of CHUNK sees them; others at once."""
+    """Batches of the documents.
+
+    Training documents come step by step, as a run with batches of CHUNK sees them; others at once.
+    """
     if split != "train":
         known = task.difficulties_of(split) if difficulty is None else (difficulty,)
         counts = [task.count(split, d) for d in known]
@@ -109,7 +114,7 @@ def _batches(task: Task, n: int, split: str, difficulty: int | None) -> Iterator
 
 
 def _like(first: Batch, batch: Batch) -> Batch:
-    """With the spans and latents of another batch, absent where this one lacks them."""
+    """`batch` with the spans and latents of `first`, marked absent where it lacks them."""
     import numpy as np
 
     spans = {name: batch.spans.get(name, np.full((len(batch), 2), -1)) for name in first.spans}
@@ -118,7 +123,7 @@ def _like(first: Batch, batch: Batch) -> Batch:
 
 
 def as_table(task: Task, batch: Batch) -> "pyarrow.Table":
-    """One row a document."""
+    """A table with one row per document."""
     import numpy as np
     import pyarrow as pa
 
@@ -147,7 +152,7 @@ def as_table(task: Task, batch: Batch) -> "pyarrow.Table":
 
 
 def card(task: Task, facts: dict[str, Any], split: str, difficulty: int | None) -> str:
-    """Definition, seed, hash, floors, bits and sources, as Markdown."""
+    """The card in Markdown: definition, seed, hash, floors, bits and sources."""
     words = inspect.getdoc(type(task)) or ""
     module = inspect.getdoc(sys.modules[type(task).__module__]) or ""
     sources = dict.fromkeys(re.findall(r"\b\d{4}\.\d{5}\b", f"{module}\n{words}"))
@@ -175,13 +180,3 @@ def card(task: Task, facts: dict[str, Any], split: str, difficulty: int | None) 
         "## Sources\n\n" + ("\n".join(f"* https://arxiv.org/abs/{s}" for s in sources) or "None."),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -1,31 +1,14 @@
-"""`loopscope export`: the weights of a finished run, for other programs."""
+"""The weights of a finished run, for other programs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
-
-
-def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="default: RUN.safetensors, RUN-ouro.safetensors or a folder RUN-hf, here",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
-    format: Annotated[
-        Literal["safetensors", "ouro", "hf"],
-        typer.Option(
-            help="our names of the parameters, those of the published Ouro, or a folder for "
-            "transformers, code included"
-        ),
-    ] = "safetensors",
-) -> None:
-    """Write the weights of a finished run for other programs."""
-    typer.echo(export_run(run, file, out, format))
+from experiments.errors import LoopscopeError
+from experiments.export.huggingface import export_hf
+from experiments.measuring.load import load_trained
+from experiments.results.diff import run_folder
+from models.interop import save_ouro, save_tensors
+from models.looped import LoopedTransformer
 
 
 def export_run(
@@ -37,13 +20,6 @@ def export_run(
         LoopscopeError: no such run, it is not done, its model has no such format, or `file` is
             there and was not made by an export.
     """
-    from experiments.errors import LoopscopeError
-    from experiments.export.huggingface import export_hf
-    from experiments.measuring.load import load_trained
-    from experiments.results.diff import run_folder
-    from models.interop import save_ouro, save_tensors
-    from models.looped import LoopedTransformer
-
     folder = run_folder(run, out)
     if folder.result() is None:
         raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")

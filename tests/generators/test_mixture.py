@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from experiments.config.phases import PhaseError, spans
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.export.dataset import export_data
+from experiments.export.dataset import export_dataset
+from experiments.export.documents import describe_task
 from experiments.grid.grid import load_grid
-from experiments.grid.lookup import describe
 from experiments.measuring.measure import measure, subject_of
 from experiments.results.long_table import load_runs
 from experiments.runs.folder import RunFolder
@@ -359,11 +359,11 @@ def test_answers_are_judged_by_their_component() -> None:
 
 
 def test_samples_and_exports(tmp_path: Path) -> None:
-    text = describe("mixture", both().bind(0), n=4, split="train", difficulty=None)
+    text = describe_task("mixture", both().bind(0), n=4, split="train", difficulty=None)
     assert "component" in text and "bits about the world" in text
     with pytest.raises(LoopscopeError, match="no difficulty 2"):
-        describe("mixture", both().bind(0), n=4, split="train", difficulty=2)
-    data, card = export_data(junk().bind(0), tmp_path / "d.parquet", n=40)
+        describe_task("mixture", both().bind(0), n=4, split="train", difficulty=2)
+    data, card = export_dataset(junk().bind(0), tmp_path / "d.parquet", n=40)
     import pyarrow.parquet as parquet
 
     latents = parquet.read_table(data)["latents"].to_pylist()

@@ -69,10 +69,15 @@ def test_commands(tmp_path: Path) -> None:
 
 
 def test_recomputing_keeps_memory_flat_in_the_loops() -> None:
-    shape = {"device": "cpu", "precision": "fp32", "seconds": 0.01, "width": 32}
-    rows = [*recomputing(**shape, numbers=(1, 4))]  # pyrefly: ignore [bad-argument-type]
+    rows = [*recomputing("cpu", "fp32", 0.01, width=32, numbers=(1, 4))]
     kept, again = ([float(row[i]) for row in rows] for i in (1, 2))
     assert [row[0] for row in rows] == ["1", "4"]
     assert kept[1] > 2.5 * kept[0], "without it, four loops keep about as much as four times one"
     assert again[0] == kept[0] and again[1] < 1.5 * again[0]
     assert all(float(row[3]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("more", [["--shapes", "16"], ["--json", "speed.json"], ["--recompute"]])
+def test_tables_of_their_own_shapes_take_no_others(more: list[str]) -> None:
+    result = CliRunner().invoke(app, ["bench", "train", "--scaling", *more])
+    assert result.exit_code == 1 and "shapes of their own" in str(result.exception)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
-from experiments.export.dataset import CHUNK, export_data
+from experiments.export.dataset import CHUNK, export_dataset
 from generators.biographies import Biographies
 from generators.multihop import MultiHop
 from generators.operations import Operations
@@ -19,7 +19,7 @@ from generators.streams import Stream, generator
 
 def test_columns_say_what_the_batch_says(tmp_path) -> None:
     task = MultiHop(entities=8, relations=4, hops=2, held_out=0.3).bind(2)
-    file, card = export_data(task, tmp_path / "new" / "facts.parquet", n=50)
+    file, card = export_dataset(task, tmp_path / "new" / "facts.parquet", n=50)
     table = parquet.read_table(file).to_pylist()
     batch = task.sample(generator(2, Stream.TRAIN, 0), 50)
     assert len(table) == 50
@@ -45,21 +45,21 @@ def test_columns_say_what_the_batch_says(tmp_path) -> None:
 def test_exposures_go_on_from_one_chunk_to_the_next(tmp_path) -> None:
     people = CHUNK // 2 + 100
     task = Biographies(people=people).bind(0)
-    file, _ = export_data(task, tmp_path / "people.parquet", n=2 * people)
+    file, _ = export_dataset(task, tmp_path / "people.parquet", n=2 * people)
     latents = parquet.read_table(file)["latents"].combine_chunks().field("person").to_numpy()
     assert (np.bincount(latents) == 2).all() and len(latents) == 2 * people > CHUNK
 
 
 def test_the_last_chunk_may_lack_a_span(tmp_path) -> None:
     task = Operations(operation="day", biographies=Biographies(people=20)).bind(0)
-    file, _ = export_data(task, tmp_path / "day.parquet", n=CHUNK + 1)
+    file, _ = export_dataset(task, tmp_path / "day.parquet", n=CHUNK + 1)
     last = parquet.read_table(file).slice(CHUNK).to_pylist()
     assert len(last) == 1 and last[0]["spans"]["answer"] is None
 
 
 def test_all_held_out_questions_once(tmp_path) -> None:
     task = MultiHop(entities=8, relations=4, hops=2, held_out=0.3).bind(2)
-    file, _ = export_data(task, tmp_path / "t.parquet", n=10_000, split="test", difficulty=2)
+    file, _ = export_dataset(task, tmp_path / "t.parquet", n=10_000, split="test", difficulty=2)
     texts = parquet.read_table(file)["text"].to_pylist()
     assert len(texts) == len(set(texts)) == task.count("test", 2)
 
@@ -74,7 +74,7 @@ def test_all_held_out_questions_once(tmp_path) -> None:
 )
 def test_what_cannot_be_is_refused_and_nothing_written(tmp_path, name, fields, message) -> None:
     with pytest.raises(LoopscopeError, match=message):
-        export_data(MultiHop().bind(0), tmp_path / name, n=5, **fields)
+        export_dataset(MultiHop().bind(0), tmp_path / name, n=5, **fields)
     assert not list(tmp_path.iterdir())
 
 
@@ -99,5 +99,5 @@ def test_a_task_that_fails_later_leaves_nothing(tmp_path: Path) -> None:
 
     for cls, n in ((Later, 8200), (NoFloors, 10)):
         with pytest.raises(LoopscopeError, match="a sample failed in .*KeyError"):
-            export_data(cls().bind(0), tmp_path / "a.parquet", n=n)
+            export_dataset(cls().bind(0), tmp_path / "a.parquet", n=n)
         assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ import pytest
 import torch
 from toys import assert_same_run, config
 
-from experiments.bench.train import PARTS, Clock, _contenders
+from experiments.bench.timing import Clock
+from experiments.bench.train import PARTS, _contenders
 from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
 from experiments.execution.worker import Job, StopFlag, perform_all

@@ -1,4 +1,4 @@
-"""The straightforward way to write the online tasks, for `loopscope bench generators` alone.
+"""The straightforward way to write the online tasks, as an oracle of the tests.
 
 As in plain_tasks: each function gives a writer of one training document at a time.
 What is held out is told by a checksum of the problem; such problems are drawn again.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-from experiments.bench.plain_tasks import Document, Writer, asked
+from plain_tasks import Document, Writer, asked
 
 
 def held_out(task: Any, problem: Any) -> bool:

@@ -1,9 +1,8 @@
 """The straightforward way to write the tasks: plain Python, one document at a time.
 
-For comparison alone (`loopscope bench generators`). Each function prepares what a world has once
-and gives a writer of training documents like the task's at its default settings, with
-their mask and the span of the answer, in the task's own vocabulary, from other random numbers.
-Online tasks are in plain_online_tasks.
+An oracle of the tests: each function prepares what a world has once and gives a writer of training
+documents like the task's, with their mask and the span of the answer, in the task's own vocabulary,
+from other random numbers. Online tasks are in plain_online_tasks.
 """
 
 import random
