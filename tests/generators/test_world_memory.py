@@ -114,6 +114,12 @@ def test_the_peak_is_the_one_told(kind: str, small: dict[str, Any], large: dict[
     assert 0.5 < int(found) / told < 1.3
 
 
+def test_half_a_million_people_take_little_memory() -> None:
+    """With the margin of the test above and the interpreter, less than 500 MB."""
+    people = choices(Task, "generators")["bios"].model_validate(PEOPLE | {"people": 500_000})
+    assert 1.3 * people.world_bytes < 400e6  # pyrefly: ignore
+
+
 def test_every_kind_with_a_world_is_measured() -> None:
     without = {"mixture"} | {
         k for k, c in choices(Task, "generators").items() if not c().world_bytes

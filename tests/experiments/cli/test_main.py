@@ -252,7 +252,8 @@ def test_samples_show_what_is_scored(
         answer = lines[i].split()[-1]
         assert answer.startswith("[e") and answer.endswith("]")
         assert lines[i + 1] == " " * lines[i].index("[") + "^" * len(answer)
-    assert lines[-1].startswith("floors at hops 2: relations 0.")
+    assert lines[-2].startswith("floors at hops 2: relations 0.")
+    assert lines[-1].startswith("with the held-out answers known at hops 2: relations 0.")
 
 
 def test_samples_of_biographies_are_text(
