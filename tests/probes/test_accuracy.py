@@ -2,42 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+from known_models import scripted, subject
 
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from generators.task import Batch
 from models.config import LoopedConfig
-from models.outputs import LoopOutputs
 from probes.accuracy import Accuracy, greedy_answers
-from probes.probe import Subject
-
-
-class Scripted(nn.Module):
-    """Predicts `next_token(tokens so far)` with certainty; V tokens."""
-
-    def __init__(self, vocabulary_size: int, next_token) -> None:
-        super().__init__()
-        self.config = LoopedConfig(width=4, heads=1, loops=2)
-        self.size = vocabulary_size
-        self.next_token = next_token
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, tokens, n_loops=None, **_):
-        best = torch.tensor(
-            [[self.next_token(row[: i + 1].tolist()) for i in range(len(row))] for row in tokens]
-        )
-        logits = nn.functional.one_hot(best, self.size).float()
-
-        def read(state, loop, at):
-            return logits if at is None else logits[at]
-
-        return LoopOutputs([logits] * (n_loops or 2), read)
-
-
-def subject(task, model):
-    return Subject(model, task, {"total": 1}, 0, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -61,8 +32,8 @@ def solver(task):
 
 
 def test_an_oracle_is_always_right(task):
-    model = Scripted(len(task.vocabulary), solver(task))
-    rows = Accuracy(items=64).measure(subject(task, model))
+    model = scripted(len(task.vocabulary), solver(task))
+    rows = Accuracy(items=64).measure(subject(model, task))
     assert {(r.split, r.difficulty) for r in rows} == {
         ("train", 1), ("train", 2), ("train", 3),
         ("validation", 2), ("validation", 3), ("test", 2), ("test", 3),
@@ -73,7 +44,7 @@ def test_an_oracle_is_always_right(task):
 def test_a_constant_answer_is_right_as_often_as_it_occurs(task):
     constant = 1 + task.hops + 3
     rows = Accuracy(items=500, splits=("train",)).measure(
-        subject(task, Scripted(len(task.vocabulary), lambda _: constant))
+        subject(scripted(len(task.vocabulary), lambda _: constant), task)
     )
     for row in rows:
         assert row.floor == pytest.approx(1 / 8)
@@ -90,7 +61,7 @@ def test_the_answer_is_not_visible_to_the_model(task):
         return 1
 
     batch = task.sample(generator(0, Stream.EVALUATION), 16)
-    greedy_answers(Scripted(len(task.vocabulary), spy), batch)
+    greedy_answers(scripted(len(task.vocabulary), spy), batch)
     full = {
         tuple(t[: s[1]].tolist()) for t, s in zip(batch.tokens, batch.spans["answer"], strict=True)
     }
@@ -102,23 +73,23 @@ def test_longer_answers_are_generated_token_by_token():
     tokens = np.array([[3, 4, 5, 6, 0], [7, 1, 2, 0, 0], [5, 6, 9, 8, 0]], np.int32)
     answer = np.array([[1, 4], [1, 3], [1, 4]], np.int32)
     batch = Batch(tokens, tokens > 0, {"answer": answer}, {}, np.zeros(3, np.int32))
-    generated = greedy_answers(Scripted(12, lambda t: t[-1] + 1), batch)
+    generated = greedy_answers(scripted(12, lambda t: t[-1] + 1), batch)
     assert generated.tolist() == [[4, 5, 6], [8, 9, 0], [6, 7, 8]]
     task = MultiHop(entities=8, relations=4, hops=2)
     assert task.is_correct(batch, generated).tolist() == [True, False, False]
 
 
 def test_unknown_split_and_difficulty_are_named(task):
-    model = Scripted(len(task.vocabulary), lambda _: 1)
+    model = scripted(len(task.vocabulary), lambda _: 1)
     with pytest.raises(ValueError, match="no split 'tset'"):
-        Accuracy(splits=("tset",)).measure(subject(task, model))
+        Accuracy(splits=("tset",)).measure(subject(model, task))
     with pytest.raises(ValueError, match="no difficulty 7"):
-        Accuracy(difficulties=(7,)).measure(subject(task, model))
+        Accuracy(difficulties=(7,)).measure(subject(model, task))
 
 
 def test_every_loop_is_read(task):
     model = task and LoopedConfig(width=8, heads=1, loops=3).build(
         len(task.vocabulary), gate=False, seed=0
     )
-    rows = Accuracy(items=8, splits=("test",), loops="all").measure(subject(task, model))
+    rows = Accuracy(items=8, splits=("test",), loops="all").measure(subject(model, task))
     assert [r.loop for r in rows] == [1, 2, 3, 1, 2, 3]

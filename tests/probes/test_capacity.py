@@ -8,46 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known_models import Given, P, by_item, memorised, subject
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import pad
 
 from generators.biographies import Biographies
 from generators.extraction import Extraction
 from generators.multihop import MultiHop
 from generators.operations import Operations
-from generators.streams import Stream, generator
 from models.config import LoopedConfig
-from models.outputs import LoopOutputs, Positions
 from probes.capacity import Capacity, stored_bits
-from probes.probe import Measurement, Subject
 from probes.stored_bits import bootstrap_means
 
-P = 12_345
 VALUES = ("birth_date", "birth_city", "university", "major", "employer", "gender")
-
-
-class Fake:
-    """A model given by its log-probabilities [B, T, V] of the next token; keeps what it was fed."""
-
-    def __init__(self, next_token: Callable[[Tensor], Tensor], n_loops: int = 1) -> None:
-        self.next_token, self.n_loops, self.fed = next_token, n_loops, list[Tensor]()
-
-    def __call__(self, tokens: Tensor) -> LoopOutputs:
-        self.fed.append(tokens)
-        logits = self.next_token(tokens)
-
-        def read(state: Tensor, loop: int, at: Positions | None) -> Tensor:
-            return state if at is None else state[at]
-
-        return LoopOutputs([logits] * self.n_loops, read)
-
-
-def subject(model: Any, task: Biographies, seed: int = 0, parameters: int = P) -> Subject:
-    return Subject(model, task, {"total": parameters}, seed, torch.device("cpu"))
-
-
-def by_item(rows: tuple[Measurement, ...], metric: str) -> dict[str, Measurement]:
-    return {row.item: row for row in rows if row.metric == metric}
 
 
 def following(tokens: Tensor) -> Tensor:
@@ -144,7 +117,7 @@ def test_bootstrap_agrees_with_the_standard_error() -> None:
 )
 def test_a_guess_from_the_right_pools_scores_exactly_zero(task: Biographies) -> None:
     task = task.bind(0)
-    rows = Capacity().measure(subject(Fake(uniform_over_pools(task)), task))
+    rows = Capacity().measure(subject(Given(uniform_over_pools(task)), task))
     for item, row in by_item(rows, "bits").items():
         assert row.value / task.people == pytest.approx(0, abs=1e-5), item
         assert row.floor == 0
@@ -156,7 +129,7 @@ def test_a_guess_from_the_right_pools_scores_exactly_zero(task: Biographies) -> 
 @pytest.mark.parametrize("fullname", [False, True])
 def test_a_lookup_oracle_scores_exactly_r_max(fullname: bool) -> None:
     task = Biographies(people=400, fullname=fullname).bind(0)
-    rows = Capacity().measure(subject(Fake(lookup(task)), task))
+    rows = Capacity().measure(subject(Given(lookup(task)), task))
     log2_values = log2(12 * 28 * 16 * 32 * 32 * 16 * 32) + (0 if fullname else 1)
     r_max = 400 * (log2(32**3 / 400) + log2_values) / P
     total = by_item(rows, "bits_per_parameter")["total"]
@@ -172,7 +145,7 @@ def test_a_lookup_oracle_scores_exactly_r_max(fullname: bool) -> None:
 def test_a_blank_model_is_strongly_negative(pools: Any) -> None:
     """Ten tokens cost log2 V each; gender is a choice between two and costs one bit."""
     task = Biographies(people=200, pools=pools).bind(0)
-    rows = Capacity().measure(subject(Fake(uniform_over_vocabulary(task)), task))
+    rows = Capacity().measure(subject(Given(uniform_over_vocabulary(task)), task))
     expected = task.log2_names + task.log2_values - 10 * log2(len(task.vocabulary)) - 1
     bits = by_item(rows, "bits")
     assert bits["total"].value / 200 == pytest.approx(expected, rel=1e-5)
@@ -202,14 +175,14 @@ def test_gender_is_renormalised_over_its_two_pronouns() -> None:
             p[rows, columns, pronoun], p[rows, columns, partner] = 0.45, 0.05
         return p.log()
 
-    bits = by_item(Capacity().measure(subject(Fake(next_token), task)), "bits")
+    bits = by_item(Capacity().measure(subject(Given(next_token), task)), "bits")
     assert bits["gender"].value / 200 == pytest.approx(1 + log2(0.9), abs=1e-6)
     assert bits["gender"].ceiling == 200
 
 
 def test_renderings_put_the_name_first_and_the_employer_before_its_city() -> None:
     task = Biographies(people=300, employer_first=False, versions=1).bind(0)
-    model = Fake(uniform_over_pools(task))
+    model = Given(uniform_over_pools(task))
     Capacity(batch=64).measure(subject(model, task))
     assert [len(tokens) for tokens in model.fed] == [64, 64, 64, 64, 44]
     tokens = [task.vocabulary.tokens[i] for batch in model.fed for i in batch.flatten()]
@@ -263,7 +236,7 @@ def test_a_sample_of_the_people_stands_for_all() -> None:
 
 def test_when_every_name_is_taken_names_have_no_ratio() -> None:
     task = Biographies(people=32**3).bind(0)
-    rows = Capacity(people=50).measure(subject(Fake(uniform_over_vocabulary(task)), task))
+    rows = Capacity(people=50).measure(subject(Given(uniform_over_vocabulary(task)), task))
     assert by_item(rows, "bits")["name"].ceiling == 0
     assert "name" not in by_item(rows, "capacity_ratio")
 
@@ -280,26 +253,11 @@ def test_only_biographies_have_a_capacity() -> None:
         Capacity().measure(replace(wrong, task=last.bind(0)))
 
 
-def trained(task: Biographies, steps: int) -> torch.nn.Module:
-    """A model that has seen everybody of a tiny world very often."""
-    model = LoopedConfig(width=64).build(len(task.vocabulary), gate=False, seed=0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    for step in range(steps):
-        batch = task.sample(generator(0, Stream.TRAIN, step), 32, index=32 * step)
-        tokens, mask = torch.from_numpy(batch.tokens).long(), torch.from_numpy(batch.loss_mask)
-        logits = model(tokens[:, :-1]).logits()
-        loss = cross_entropy(logits[mask[:, 1:]], tokens[:, 1:][mask[:, 1:]])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return model.eval()
-
-
 def test_a_trained_model_knows_its_own_people_and_no_others() -> None:
     task = Biographies(people=32, templates=1).bind(0)
     others = Biographies(people=32, templates=1).bind(1)
     assert set(map(tuple, task.world.names)).isdisjoint(map(tuple, others.world.names))
-    model = trained(task, steps=250)
+    model = memorised(task, width=64, steps=250)
     rows = Capacity(bits=(8, 2)).measure(subject(model, task))
     own = by_item(rows, "capacity_ratio")
     strangers = by_item(Capacity().measure(subject(model, others)), "capacity_ratio")
@@ -331,9 +289,9 @@ def test_biographies_among_questions_are_measured_alike(mixed: Any) -> None:
     def wider(next_token: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda tokens: pad(next_token(tokens), (0, others), value=-torch.inf)
 
-    blank = Capacity().measure(subject(Fake(wider(uniform_over_pools(mixed.text))), mixed))
+    blank = Capacity().measure(subject(Given(wider(uniform_over_pools(mixed.text))), mixed))
     assert by_item(blank, "bits")["total"].value / 300 == pytest.approx(0, abs=1e-5)
-    rows = Capacity().measure(subject(Fake(wider(lookup(mixed.text))), mixed))
+    rows = Capacity().measure(subject(Given(wider(lookup(mixed.text))), mixed))
     total = by_item(rows, "bits")["total"]
     assert total.value == pytest.approx(mixed.information_bits(), rel=1e-6)
     assert total.ceiling == pytest.approx(mixed.information_bits())

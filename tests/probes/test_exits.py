@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hop_solver import foreign
+from known_models import table
 
 from generators.copying import Copying
 from generators.multihop import MultiHop
@@ -30,10 +31,6 @@ def looped(gate=True, seed=0, task=TASK, **fields):
         torch.manual_seed(seed)
         torch.nn.init.normal_(model.gate.weight, std=0.5)
     return subject(model, task)
-
-
-def table(rows):
-    return {(r.metric, r.item, r.difficulty, r.loop): r for r in rows}
 
 
 def test_a_gate_that_knows_sends_harder_questions_round_more_often():

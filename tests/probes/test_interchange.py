@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hop_solver import HookedSolver, foreign
+from known_models import table
 
 from generators.composition import Composition
 from generators.layered import Layered
@@ -32,10 +33,6 @@ def looped(task=TASK, **fields):
     with torch.no_grad():
         model.embedding.weight.mul_(50)  # so that answers differ
     return subject(model, task)
-
-
-def table(rows):
-    return {(r.metric, r.item, r.difficulty, r.loop): r for r in rows}
 
 
 @pytest.mark.parametrize("differ", ["entity", "relation", "hop"])

@@ -5,8 +5,8 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import torch
+from known_models import Given, subject
 from scipy.stats import chisquare
-from torch import nn
 
 from generators.brevo import Brevo
 from generators.mano import Mano
@@ -15,31 +15,14 @@ from generators.streams import Stream, generator
 from generators.task import Batch
 from models.config import LoopedConfig
 from models.decoding.generation import Sampling, generate
-from models.outputs import LoopOutputs
 from probes.accuracy import Accuracy, greedy_answers, sampled_answers
 from probes.pass_at_k import PassAtK, most_voted, pass_at_k, votes_of
-from probes.probe import Subject
 
 
-class Given(nn.Module):
-    """Log-probabilities [B, T, V] as a function of tokens int64[B, T], in every loop."""
-
-    def __init__(self, log_p) -> None:
-        super().__init__()
-        self.config = LoopedConfig(width=4, heads=1, loops=2)
-        self.log_p, self.weight = log_p, nn.Parameter(torch.zeros(1))
-
-    def forward(self, tokens, n_loops=None, **_):
-        logits = self.log_p(tokens)
-
-        def read(state, loop, at=None):
-            return state if at is None else state[at]
-
-        return LoopOutputs([logits] * (n_loops or 2), read)
-
-
-def subject(task, model, seed=0):
-    return Subject(model, task, {"total": 1}, seed, torch.device("cpu"))
+def equally_likely(task, tokens: slice) -> Given:
+    logits = torch.full((len(task.vocabulary),), -torch.inf)
+    logits[tokens] = 0.0
+    return Given(lambda read: logits.expand(*read.shape, -1), loops=2)
 
 
 def by_metric(rows, **where):
@@ -72,7 +55,7 @@ def test_samples_come_with_their_softmax_probabilities() -> None:
     """Two tokens, the second given the first, at another temperature: all nine answers."""
     logits = torch.randn(10, 10, generator=torch.Generator().manual_seed(0)) * 1.5
     logits[:, :7] = -torch.inf  # answers are among 7, 8 and 9
-    model = Given(lambda tokens: logits[tokens])
+    model = Given(lambda tokens: logits[tokens], loops=2)
     tokens = np.array([[3, 4, 7, 7]], np.int32)
     batch = Batch(tokens, tokens > 0, {"answer": np.array([[2, 4]], np.int32)}, {}, np.zeros(1))
     sampling, rng = Sampling(temperature=0.7, samples=20_000), generator(0, Stream.PROBE)
@@ -103,7 +86,8 @@ def test_metrics_have_the_values_that_a_known_chance_gives() -> None:
         return p.log()
 
     probe = PassAtK(items=60, split="train", difficulties=(2,), samples=9, k=(1, 3, 9))
-    rows = by_metric(probe.measure(subject(task, Given(log_p))))
+    model = Given(log_p, loops=2)
+    rows = by_metric(probe.measure(subject(model, task)))
     assert list(rows) == ["pass_at_1", "pass_at_3", "pass_at_9", "majority_vote"]
     for k in (1, 3, 9):
         row = rows[f"pass_at_{k}"]
@@ -115,15 +99,17 @@ def test_metrics_have_the_values_that_a_known_chance_gives() -> None:
     assert (vote.n_items, vote.difficulty, vote.loop) == (60, 2, 2)
     assert vote.item == "temperature 1, 9 samples"
     sharper = probe.model_copy(update={"k": (1,), "temperature": 0.25})
-    assert by_metric(sharper.measure(subject(task, Given(log_p))))["pass_at_1"].value > 0.97
+    assert by_metric(sharper.measure(subject(model, task)))["pass_at_1"].value > 0.97
 
 
 def test_who_guesses_passes_as_often_as_the_floors_say() -> None:
     task = MultiHop(entities=8, relations=4, hops=2, world="permutation").bind(1)
     entity = torch.zeros(len(task.vocabulary)).bool()
     entity[1 + task.hops : 1 + task.hops + 8] = True
-    blank = Given(lambda tokens: torch.zeros(*tokens.shape, len(entity)).where(entity, -torch.inf))
-    for row in PassAtK(items=60, split="train", samples=8, k=(1, 4)).measure(subject(task, blank)):
+    blank = Given(
+        lambda tokens: torch.zeros(*tokens.shape, len(entity)).where(entity, -torch.inf), loops=2
+    )
+    for row in PassAtK(items=60, split="train", samples=8, k=(1, 4)).measure(subject(blank, task)):
         assert row.low < row.floor < row.high, row
 
 
@@ -186,8 +172,10 @@ def test_the_task_says_what_is_right() -> None:
     task = AnyEven(entities=8, relations=4, hops=2).bind(0)
     even = torch.zeros(len(task.vocabulary)).bool()
     even[1 + task.hops : 1 + task.hops + 8 : 2] = True
-    model = Given(lambda tokens: torch.zeros(*tokens.shape, len(even)).where(even, -torch.inf))
-    rows = PassAtK(items=20, samples=4, k=(1, 4)).measure(subject(task, model))
+    model = Given(
+        lambda tokens: torch.zeros(*tokens.shape, len(even)).where(even, -torch.inf), loops=2
+    )
+    rows = PassAtK(items=20, samples=4, k=(1, 4)).measure(subject(model, task))
     assert [row.value for row in rows] == [1, 1, 1]
 
 
@@ -195,12 +183,12 @@ def test_loops_and_settings() -> None:
     task = MultiHop(entities=8, relations=4, hops=3).bind(0)
     model = LoopedConfig(width=16, loops=2).build(len(task.vocabulary), gate=False, seed=0).eval()
     probe = PassAtK(items=16, samples=2, k=(1,), loops="all", top_p=0.9)
-    rows = probe.measure(subject(task, model))
-    assert rows == probe.measure(subject(task, model))
+    rows = probe.measure(subject(model, task))
+    assert rows == probe.measure(subject(model, task))
     assert [(r.difficulty, r.loop) for r in rows[::2]] == [(2, 1), (2, 2), (3, 1), (3, 2)]
     assert rows[0].item == "temperature 1, top p 0.9, 2 samples"
-    cold = PassAtK(items=64, samples=1, k=(1,), temperature=1e-6).measure(subject(task, model))
-    greedy = Accuracy(items=64, splits=("test",)).measure(subject(task, model))
+    cold = PassAtK(items=64, samples=1, k=(1,), temperature=1e-6).measure(subject(model, task))
+    greedy = Accuracy(items=64, splits=("test",)).measure(subject(model, task))
     assert [r.value for r in cold[::2]] == [r.value for r in greedy]
     with pytest.raises(ValueError, match="k 5 has to lie between 1 and samples, 4"):
         PassAtK(samples=4, k=(1, 5))

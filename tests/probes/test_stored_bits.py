@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from known_models import Given, P, by_item, memorised, subject
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -16,35 +17,10 @@ from generators.random_sequences import RandomSequences
 from generators.streams import Stream, generator
 from generators.task import Task
 from models.config import LoopedConfig
-from models.outputs import LoopOutputs, Positions
 from probes.capacity import Capacity
 from probes.capacity_biod import CapacityBioD
 from probes.capacity_sequences import CapacitySequences
-from probes.probe import Measurement, Subject
 from probes.stored_bits import intervals
-
-P = 12_345
-
-
-class Fake:
-    """A model given by its log-probabilities [B, T, V] of the next token."""
-
-    def __init__(self, next_token: Callable[[Tensor], Tensor]) -> None:
-        self.next_token = next_token
-
-    def __call__(self, tokens: Tensor) -> LoopOutputs:
-        def read(state: Tensor, loop: int, at: Positions | None) -> Tensor:
-            return state if at is None else state[at]
-
-        return LoopOutputs([self.next_token(tokens)], read)
-
-
-def subject(model: Any, task: Task) -> Subject:
-    return Subject(model, task, {"total": P}, 0, torch.device("cpu"))
-
-
-def by_item(rows: tuple[Measurement, ...], metric: str) -> dict[str, Measurement]:
-    return {row.item: row for row in rows if row.metric == metric}
 
 
 def lookup(task: Task, starts: np.ndarray) -> Callable[[Tensor], Tensor]:
@@ -88,7 +64,7 @@ def of_roles(task: BioD) -> Callable[[Tensor], Tensor]:
 def test_a_lookup_oracle_stores_all_of_biod() -> None:
     task = BioD(people=60, attributes=3, chunks=2, diversity=5, length=2, alphabet=8).bind(0)
     names = task.vocabulary.id("name:n0") + task.world["names"]
-    rows = CapacityBioD().measure(subject(Fake(lookup(task, names)), task))
+    rows = CapacityBioD().measure(subject(Given(lookup(task, names)), task))
     r_max = 60 * log2(64**3 / 60) + 60 * 3 * 2 * log2(5) + 3 * 5 * log2(8**2 / 5)
     total = by_item(rows, "bits_per_parameter")["total"]
     assert total.value == pytest.approx(r_max / P, rel=1e-6)
@@ -101,7 +77,7 @@ def test_a_lookup_oracle_stores_all_of_biod() -> None:
 
 def test_who_knows_the_pools_alone_stores_no_names_and_no_values() -> None:
     task = BioD(people=50, attributes=4, diversity=6, alphabet=64).bind(0)
-    rows = CapacityBioD().measure(subject(Fake(of_roles(task)), task))
+    rows = CapacityBioD().measure(subject(Given(of_roles(task)), task))
     bits = by_item(rows, "bits")
     assert bits["name"].value / 50 == pytest.approx(0, abs=1e-5)
     assert bits["value"].value / 200 == pytest.approx(0, abs=1e-5)
@@ -143,7 +119,7 @@ def test_strings_that_cannot_be_otherwise_are_not_charged_for() -> None:
 def test_two_definitions_on_random_sequences(length: int) -> None:
     task = RandomSequences(sequences=40, length=length, alphabet=16).bind(0)
     letters = task.vocabulary.id("letter:0") + task.world
-    rows = CapacitySequences().measure(subject(Fake(lookup(task, letters)), task))
+    rows = CapacitySequences().measure(subject(Given(lookup(task, letters)), task))
     ratio, bits = by_item(rows, "capacity_ratio"), by_item(rows, "bits")
     stored = 40 * (4 * length - log2(40))
     assert bits["total"].value == pytest.approx(stored, rel=1e-5) == bits["memorised"].value
@@ -155,7 +131,7 @@ def test_two_definitions_on_random_sequences(length: int) -> None:
         logits[..., : task.vocabulary.id("letter:0")] = -torch.inf
         return logits
 
-    rows = CapacitySequences().measure(subject(Fake(uniform), task))
+    rows = CapacitySequences().measure(subject(Given(uniform), task))
     for row in by_item(rows, "bits").values():
         assert row.value / 40 == pytest.approx(0, abs=1e-4)
 
@@ -176,7 +152,7 @@ def test_what_a_model_makes_longer_is_coded_without_it() -> None:
                 p[b, :, 0] = 1 - 1e-3 * (len(task.vocabulary) - 1)
         return p.log()
 
-    bits = by_item(CapacitySequences().measure(subject(Fake(next_token), task)), "bits")
+    bits = by_item(CapacitySequences().measure(subject(Given(next_token), task)), "bits")
     assert bits["memorised"].value == pytest.approx(5 * 10)
     assert bits["total"].value == pytest.approx(5 * 10 + 5 * (10 - 5 * log2(1000)), rel=1e-5)
 
@@ -216,16 +192,7 @@ def test_each_probe_has_its_task() -> None:
 )
 def test_training_stores_its_own_world_and_no_other(task: Any, probe: Any) -> None:
     task, others = task.bind(0), task.bind(1)
-    model = LoopedConfig(width=32).build(len(task.vocabulary), gate=False, seed=0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
-    for step in range(200):
-        batch = task.sample(generator(0, Stream.TRAIN, step), 32, index=32 * step)
-        tokens = torch.from_numpy(batch.tokens).long()
-        loss = cross_entropy(model(tokens[:, :-1]).logits().transpose(1, 2), tokens[:, 1:])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    model.eval()
+    model = memorised(task, width=32, steps=200)
     own, strange = (
         by_item(probe.measure(subject(model, world)), "capacity_ratio")["total"].value
         for world in (task, others)
@@ -250,7 +217,7 @@ def test_p2_and_p3_of_biod_are_means_over_all_attributes() -> None:
         p[..., 0] = 1 - p[..., 1:].sum(-1)
         return p.log()
 
-    nats = by_item(CapacityBioD().measure(subject(Fake(next_token), task)), "nll_nats")
+    nats = by_item(CapacityBioD().measure(subject(Given(next_token), task)), "nll_nats")
     p2 = np.mean([L * (1 + k + 3 * c) for k in range(K) for c in range(C)]) * C
     p3 = np.mean([L * (1 + k) for k in range(K)])
     assert nats["value"].value / log(2) == pytest.approx(p2, rel=1e-6)
@@ -297,6 +264,6 @@ def test_nobody_is_sampled_twice(task: Any, probe: Any) -> None:
         fed.append(tokens)
         return torch.zeros(*tokens.shape, len(task.vocabulary))
 
-    probe.measure(subject(Fake(next_token), task))
+    probe.measure(subject(Given(next_token), task))
     names = [tuple(row) for tokens in fed for row in tokens[:, 1:4].tolist()]
     assert len(names) == len(set(names)) == 60
