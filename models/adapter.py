@@ -10,8 +10,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from models.interface import LoopedModel
-from models.model import ModelConfig
 from models.outputs import LoopOutputs, Positions
+from models.shape import ModelShape
 
 CALL = "forward(tokens, n_loops) and gives a list of one tensor [B, T, …] for each of the n_loops"
 
@@ -38,7 +38,7 @@ class ForeignModel(LoopedModel):
     def __init__(
         self,
         module: nn.Module,
-        config: ModelConfig,
+        config: ModelShape,
         *,
         head: nn.Module | None = None,
         gate: nn.Module | None = None,

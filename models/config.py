@@ -1,41 +1,16 @@
-"""Shape of a looped transformer, its schedule, parameters and FLOPs; no torch needed.
+"""Configuration of a looped transformer: its shape, and how it is built; no torch before that."""
 
-A core of k layers run n times is written k⊗n (2510.25741 §6.2). Around it there may be a
-prelude and a coda that run once (Huginn, 2502.05171).
-"""
+from typing import TYPE_CHECKING, Any, Literal
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
-
-from pydantic import Field, model_validator
-
+from models import counts
 from models.model import ModelConfig
-from models.sizes import shape_of
+from models.shape import LoopedShape
 
 if TYPE_CHECKING:
     from models.looped import LoopedTransformer
 
 
-class BlockCall(NamedTuple):
-    """One application of one block. `loop` is 1-based; 0 for the prelude.
-
-    A coda call carries the loop whose state it reads. `repeat` counts, from 1, how often a core
-    layer has run within its loop; more than once only where `reuse` says so.
-    """
-
-    part: Literal["prelude", "core", "coda"]
-    layer: int
-    loop: int
-    repeat: int = 1
-
-    @property
-    def name(self) -> str:
-        """Hook name of the residual stream after this call, such as `core.0.loop.2`."""
-        again = f".repeat.{self.repeat}" if self.repeat > 1 else ""
-        return f"{self.part}.{self.layer}.loop.{self.loop}{again}"
-
-
-class LoopedConfig(ModelConfig):
+class LoopedConfig(LoopedShape, ModelConfig):
     """A looped transformer: prelude, core ⊗ loops, coda.
 
     The defaults follow Ouro (2510.25741 §3, checked against its published inference code):
@@ -45,145 +20,6 @@ class LoopedConfig(ModelConfig):
     """
 
     kind: Literal["looped"] = "looped"
-    width: int = Field(64, ge=1, description="size of the residual stream")
-    heads: int = Field(2, ge=1)
-    reuse: Literal["cycle", "sequence"] | tuple[int, ...] = Field(
-        "cycle",
-        description="order of the core's layers: cycle runs AB AB, sequence AA BB (one state, "
-        "after the last), a list such as [0, 1, 1] is the order within every loop",
-    )
-    prelude: int = Field(0, ge=0, description="layers before the loop")
-    coda: int = Field(0, ge=0, description="layers between the looped state and the head")
-    norm: Literal["pre", "sandwich"] = "sandwich"
-    norm_between_loops: bool = Field(
-        True, description="feed the normed state to the next loop, as Ouro does"
-    )
-    injection: Literal["none", "add", "concat"] = Field(
-        "none", description="the loop's input joins the state before every loop; concat projects"
-    )
-    loop_embedding: Literal["none", "learned", "sinusoidal"] = Field(
-        "none", description="added to the state before every loop: which loop it is"
-    )
-    loop_rows: int | None = Field(
-        None, ge=1, description="most loops of a learned loop embedding; None: loops"
-    )
-    mlp: Literal["swiglu", "gelu", "moe"] = Field("swiglu", description="moe: SwiGLU experts")
-    mlp_hidden: int | None = Field(
-        None, ge=1, description="None: 8/3 width for swiglu and each expert, 4 width for gelu"
-    )
-    experts: int = Field(4, ge=1, description="of a mixture of experts")
-    experts_per_token: int = Field(1, ge=1, le=2, description="of a mixture: top-1 or top-2")
-    balance: float = Field(0.01, ge=0, description="weight of a mixture's load-balancing loss")
-    positions: Literal["rope", "rope-quarter", "learned", "none"] = Field(
-        "rope", description="rope-quarter turns a quarter of each head; learned needs `context`"
-    )
-    rope_base: float = Field(10_000.0, gt=1)
-    context: int | None = Field(
-        None, ge=1, description="most tokens of a document; None: as many as the task writes"
-    )
-    tied: bool = Field(False, description="output head shares the embedding matrix")
-    norm_eps: float = Field(1e-6, gt=0)
-    zero_init: bool = Field(
-        False, description="every block starts as the identity: its output projections at zero"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_size(cls, fields: Any) -> Any:
-        """Fills in the shape of a named size; a field that is given wins."""
-        if not isinstance(fields, dict) or "size" not in fields:
-            return fields
-        given = {name: value for name, value in fields.items() if name != "size"}
-        return {**shape_of(fields["size"]), **given}
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        for wrong in impossible(self):
-            raise ValueError(wrong)
-        return self
-
-    @property
-    def hidden(self) -> int:
-        """Hidden size of the MLP, or of each expert."""
-        if self.mlp_hidden is not None:
-            return self.mlp_hidden
-        return 4 * self.width if self.mlp == "gelu" else 8 * self.width // 3
-
-    @property
-    def layers(self) -> int:
-        """Stored layers: prelude + core + coda."""
-        return self.prelude + self.core + self.coda
-
-    @property
-    def label(self) -> str:
-        """`2⊗4`, with prelude and coda as `1+2⊗4+1`."""
-        core = f"{self.core}⊗{self.loops}"
-        return f"{self.prelude}+{core}+{self.coda}" if self.prelude or self.coda else core
-
-    @property
-    def enters(self) -> bool:
-        """Whether something joins the state before every loop."""
-        return self.injection != "none" or self.loop_embedding != "none"
-
-    @property
-    def embedded_loops(self) -> int | None:
-        """Rows of a learned loop embedding, beyond which there are no loops; None: no bound."""
-        if self.loop_embedding != "learned":
-            return None
-        return self.loops if self.loop_rows is None else self.loop_rows
-
-    @property
-    def rotary_size(self) -> int:
-        """Dimensions of each head that are turned by position; 0 without rotary positions."""
-        head = self.width // self.heads
-        return {"rope": head, "rope-quarter": head // 4}.get(self.positions, 0)
-
-    def states(self, n_loops: int | None = None) -> int:
-        """States that a pass of so many loops has; `sequence` finishes no layer before its end."""
-        loops = self.loops if n_loops is None else n_loops
-        return 1 if self.reuse == "sequence" else loops
-
-    def schedule(self, n_loops: int | None = None) -> tuple[BlockCall, ...]:
-        """Block calls in order, without coda (it hangs off the loop whose logits are asked for).
-
-        The `loop` of a core call is the state it leads to. Patterns: Virtual Logical Depth,
-        2506.18233.
-        """
-        loops = self.loops if n_loops is None else n_loops
-        prelude = tuple(BlockCall("prelude", i, 0) for i in range(self.prelude))
-        match self.reuse:
-            case "cycle":
-                order = tuple(range(self.core))
-            case "sequence":
-                order = tuple(i for i in range(self.core) for _ in range(loops))
-            case order:
-                pass
-        repeats = [order[: at + 1].count(layer) for at, layer in enumerate(order)]
-        core = (
-            BlockCall("core", layer, t, repeat)
-            for t in range(1, self.states(loops) + 1)
-            for layer, repeat in zip(order, repeats, strict=True)
-        )
-        return prelude + tuple(core)
-
-    def iso_flop(self) -> Self:
-        """The plain model with as many block applications, such as (p + k·n + c)⊗1."""
-        return self.model_copy(
-            update={
-                "core": len(self.schedule()) + self.coda,
-                "loops": 1,
-                "prelude": 0,
-                "coda": 0,
-                "reuse": "cycle",
-                "injection": "none",
-                "loop_embedding": "none",
-            }
-        )
-
-    def iso_parameter(self) -> Self:
-        """The model with the same parameters whose core runs once: k⊗1."""
-        rows = self.embedded_loops
-        return self.model_copy(update={"loops": 1, "reuse": "cycle", "loop_rows": rows})
 
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedTransformer":
         """The torch module with weights drawn from `seed` (stream INIT)."""
@@ -194,49 +30,13 @@ class LoopedConfig(ModelConfig):
     def count_parameters(
         self, vocabulary_size: int, *, gate: bool, active: bool = False
     ) -> dict[str, int]:
-        from models.counts import count_parameters
-
-        return count_parameters(self, vocabulary_size, gate=gate, active=active)
+        return counts.count_parameters(self, vocabulary_size, gate=gate, active=active)
 
     def forward_flops(self, vocabulary_size: int, **batch: Any) -> int:
-        from models.counts import forward_flops
+        return counts.forward_flops(self, vocabulary_size, **batch)
 
-        return forward_flops(self, vocabulary_size, **batch)
+    def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
+        return 2 * self.width * n_loops
 
-    def training_flops(self, vocabulary_size: int, **batch: Any) -> int:
-        from models.counts import training_flops
-
-        return training_flops(self, vocabulary_size, **batch)
-
-
-def impossible(config: LoopedConfig) -> Iterator[str]:
-    """What no model can be, each naming the settings that do not go together."""
-    width, heads, head = config.width, config.heads, config.width // config.heads
-    if width % heads:
-        yield f"heads must divide width: width {width} is no multiple of heads {heads}"
-    elif config.positions == "rope" and head % 2:
-        yield f"rotary positions need an even head size: width {width} / heads {heads} = {head}"
-    elif config.positions == "rope-quarter" and head % 8:
-        yield (
-            "positions rope-quarter needs a head size that is a multiple of 8: "
-            f"width {width} / heads {heads} = {head}"
-        )
-    if config.positions == "learned" and config.context is None:
-        yield "positions learned needs context: how many positions there are"
-    if config.mlp == "moe" and config.experts < config.experts_per_token:
-        yield (
-            f"experts_per_token {config.experts_per_token} is more than there are "
-            f"experts: {config.experts}"
-        )
-    if config.reuse == "sequence":
-        for name in ("injection", "loop_embedding"):
-            if getattr(config, name) != "none":
-                yield (
-                    f"{name} {getattr(config, name)} needs loops to enter; with reuse sequence "
-                    "every layer runs all its loops before the next"
-                )
-    elif config.reuse != "cycle" and set(config.reuse) != set(range(config.core)):
-        yield (
-            f"reuse {list(config.reuse)} has to name each of the core's {config.core} layers, "
-            f"0 to {config.core - 1}, and no other"
-        )
+    def _loop_flops(self, context: int, loops: int) -> int:
+        return context * counts.loop_flops(self, context, loops)

@@ -1,6 +1,6 @@
 """Growth: a deeper core from copies of a trained one (upcycling, Ouro 2510.25741 §4).
 
-With `norm_between_loops` off, no entrance, and an even number of loops, stacking the core twice
+With `norm_between_loops` off, no injection, and an even number of loops, stacking the core twice
 and halving the loops leaves the last loop's output as it is: the same blocks run in the same
 order (24 layers × 8 loops = 48 × 4). With it on, half of the norms between loops are lost.
 """
@@ -60,11 +60,8 @@ def grow(
     loops = config.loops if loops is None else loops
     rows = config.embedded_loops
     fields = config.model_dump() | {"core": len(origin), "loops": loops, "loop_rows": rows}
-    grown = (
-        type(config)
-        .model_validate(fields)
-        .build(model.vocabulary_size, gate=model.gate is not None, seed=0)
-    )
+    shape = type(config).model_validate(fields)
+    grown = LoopedTransformer(shape, model.vocabulary_size, gate=model.gate is not None)
     old = model.state_dict()
     grown.load_state_dict({name: old[origin_of(name, origin)] for name in grown.state_dict()})
     grown.halting = model.halting

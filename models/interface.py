@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.exits import halted_state
-from models.model import ModelConfig
 from models.outputs import LoopOutputs, Positions
+from models.shape import ModelShape
 
 
 class LoopedModel(nn.Module, ABC):
@@ -23,7 +23,7 @@ class LoopedModel(nn.Module, ABC):
             then read from the states up to it, weighted by their halting.
     """
 
-    config: ModelConfig
+    config: ModelShape
     gate: nn.Module | None
     halting: float | None = None
 

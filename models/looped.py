@@ -1,63 +1,75 @@
 """The looped transformer: the same core layers run n times (Ouro / LoopLM, 2510.25741 §3).
 
-    embed → prelude → [entrance → core → final norm] × n → head (through the coda, if any)
+    embed → prelude → [input injection → core → final norm] × n → (coda) → head
+                                                             └→ gate
 
-Legend: B documents, T tokens, D width, H heads, V vocabulary, n loops, M selected positions.
+`LoopedTransformer` holds the weights; `Pass` computes, in that order. Training runs all loops at
+once (`forward`). Decoding steps a pass itself (`begin`): it looks at the state after each loop,
+and goes on with fewer documents once some have left.
+
+Legend: B documents, T tokens, D width, H heads, S tokens that are seen, V vocabulary, n loops,
+M selected positions.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from models.config import BlockCall, LoopedConfig
 from models.counts import count_parameters
-from models.fast.short_attention import causal
+from models.fast.layers import FAST
+from models.fast.sparse_queries import SparseQueries, to_device_async
+from models.hooks import Hook, Intervention, KeyValueSource, listener, no_hook
 from models.interface import LoopedModel
-from models.layers.block import Block
-from models.layers.input_injection import Entrance
-from models.layers.norms import RMSNorm
+from models.layers.block import Block, Layers
+from models.layers.input_injection import InputInjection
+from models.layers.mlp import Routing, imbalance
 from models.outputs import LoopOutputs, Positions
-from models.passes import Hook, Memory, Pass, no_hook
+from models.positions import angles_at, causal_mask
+from models.shape import BlockCall, LoopedShape
 
 #: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
 OUTER_STD = 0.02
 #: what begins with it
 OUTER = ("embedding.weight", "head.weight", "position.weight", "entrance.loops.weight")
 
-#: (hook name, function of the state that returns the state to go on with)
-Intervention = tuple[str, Callable[[Tensor], Tensor]]
-
-
-def causal_mask(attention_mask: Tensor) -> Tensor:
-    """bool[B, 1, T, T]: what each token sees, given the tokens that may be seen, bool[B, T]."""
-    T = attention_mask.shape[1]
-    seen = causal(T, attention_mask.device) & attention_mask[:, None, None, :]
-    # a padded query may see itself, so that its softmax is not empty
-    return seen | torch.eye(T, dtype=torch.bool, device=attention_mask.device)
-
 
 class LoopedTransformer(LoopedModel):
-    """k core layers ⊗ n loops; one final norm, one head and one exit gate shared by all loops."""
+    """k core layers ⊗ n loops; one final norm, one head and one exit gate shared by all loops.
+
+    Args:
+        gate: the model has an exit gate.
+        layers: the fast layers, or the plain ones (`Layers()`), which compute the same.
+    """
 
     def __init__(
-        self, config: LoopedConfig, vocabulary_size: int, *, gate: bool = False, seed: int = 0
+        self,
+        shape: LoopedShape,
+        vocabulary_size: int,
+        *,
+        gate: bool = False,
+        seed: int = 0,
+        layers: Layers = FAST,
     ) -> None:
         super().__init__()
-        self.config: LoopedConfig = config  # pyrefly: ignore
+        self.config: LoopedShape = shape  # pyrefly: ignore
         self.vocabulary_size = vocabulary_size
-        self.embedding = nn.Embedding(vocabulary_size, config.width)
-        self.prelude = nn.ModuleList(Block(config) for _ in range(config.prelude))
-        self.core = nn.ModuleList(Block(config) for _ in range(config.core))
-        self.coda = nn.ModuleList(Block(config) for _ in range(config.coda))
-        self.final_norm = RMSNorm(config.width, eps=config.norm_eps)
-        self.head = nn.Linear(config.width, vocabulary_size, bias=False)
-        if config.tied:
+        D = shape.width
+        self.embedding = nn.Embedding(vocabulary_size, D)
+        self.prelude = nn.ModuleList(Block(shape, layers) for _ in range(shape.prelude))
+        self.core = nn.ModuleList(Block(shape, layers) for _ in range(shape.core))
+        self.coda = nn.ModuleList(Block(shape, layers) for _ in range(shape.coda))
+        self.final_norm = layers.norm(D, eps=shape.norm_eps)
+        self.head = nn.Linear(D, vocabulary_size, bias=False)
+        if shape.tied:
             self.head.weight = self.embedding.weight
-        self.gate = nn.Linear(config.width, 1) if gate else None
-        learned = config.context if config.positions == "learned" else None
-        self.position = None if learned is None else nn.Embedding(learned, config.width)
-        self.entrance = Entrance(config) if config.enters else None
+        self.gate = nn.Linear(D, 1) if gate else None
+        learned = shape.context if shape.positions == "learned" else None
+        self.position = None if learned is None else nn.Embedding(learned, D)
+        self.entrance = InputInjection(shape, layers.norm) if shape.injects else None
         self._initialise(seed)
 
     def _initialise(self, seed: int) -> None:
@@ -87,7 +99,7 @@ class LoopedTransformer(LoopedModel):
         attention_mask: Tensor | None = None,
         capture: Collection[str] = (),
         interventions: Sequence[Intervention] = (),
-        memory: Memory | None = None,
+        key_values: KeyValueSource | None = None,
         backprop_loops: int | None = None,
         recompute: bool = False,
         read: Positions | None = None,
@@ -102,7 +114,7 @@ class LoopedTransformer(LoopedModel):
             capture: hook names to return in `captured`: `embed`, the `BlockCall.name`s of the
                 schedule, and `state.loop.t` (after the final norm).
             interventions: (hook name, function) pairs; the function's result replaces the state.
-            memory: decides what keys and values are seen; default: those of this pass.
+            key_values: decides what keys and values are seen; default: those of this pass.
             backprop_loops: only the last so many loops are differentiated; None: all.
             recompute: keep only what enters each loop and compute the rest again in the
                 backward pass, so that activations do not grow with the loops.
@@ -116,29 +128,22 @@ class LoopedTransformer(LoopedModel):
                 tokens beyond the positions, or a hook name that this pass does not have.
         """
         loops = self.config.loops if n_loops is None else n_loops
-        self._check_loops(loops, backprop_loops)
-        self._check_hooks(loops, {*capture, *(name for name, _ in interventions)})
+        self.config.check_loops(loops, backprop_loops)
+        hooked = {*capture, *(name for name, _ in interventions)}
+        if unknown := sorted(hooked - (known := self.config.hook_names(loops))):
+            raise ValueError(f"no hook {', '.join(unknown)}; this pass has {sorted(known)}")
         captured: dict[str, Tensor] = {}
-
-        def listen(name: str, x: Tensor) -> Tensor:
-            for wanted, change in interventions:
-                if wanted == name:
-                    x = change(x)
-            if name in capture:
-                captured[name] = x
-            return x
-
+        hook = listener(capture, interventions, captured)
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)
         mask = None if attention_mask is None else causal_mask(attention_mask)
-        hook = listen if capture or interventions else no_hook
-        run = self.begin(tokens, loops, positions, mask, hook, memory, read)
+
+        run = Pass(self, tokens, loops, positions, mask, hook, key_values, read)
         states = []
         for t in range(1, self.config.states(loops) + 1):
             learned = backprop_loops is None or t > loops - backprop_loops
             with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
                 states.append(run.loop(t, recompute=recompute))
-
         return LoopOutputs(
             states, run.logits, self.read_exit, captured, run.imbalance, run.state_positions
         )
@@ -149,19 +154,11 @@ class LoopedTransformer(LoopedModel):
         loops: int,
         positions: Tensor,
         mask: Tensor | None = None,
-        hook: Hook = no_hook,
-        memory: Memory | None = None,
-        read: Positions | None = None,
-    ) -> Pass:
-        """A pass that has embedded the tokens and run the prelude, to be stepped by its caller.
-
-        Args:
-            loops: the largest loop that will be run.
-            mask: bool, broadcastable to [B, H, T, S]: True where a query sees a key; None: causal.
-            read: see `Pass`.
-        """
-        self._check_loops(loops, None)
-        return Pass(self, tokens, loops, positions, mask, hook, memory, read)
+        *,
+        key_values: KeyValueSource | None = None,
+    ) -> "Pass":
+        """A `Pass` that has embedded the tokens and run the prelude."""
+        return Pass(self, tokens, loops, positions, mask, key_values=key_values)
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """[B, T, D]; positions as in `forward`."""
@@ -174,33 +171,6 @@ class LoopedTransformer(LoopedModel):
             )
         return x + self.position(positions)
 
-    def _check_loops(self, loops: int, backprop_loops: int | None) -> None:
-        if loops < 1:
-            raise ValueError(f"n_loops must be 1 or more, got {loops}")
-        rows = self.config.embedded_loops
-        if rows is not None and loops > rows:
-            raise ValueError(
-                f"n_loops {loops} is more than the {rows} loop_rows of loop_embedding learned; "
-                "sinusoidal has no end"
-            )
-        if backprop_loops is None:
-            return
-        if backprop_loops < 1:
-            raise ValueError(f"backprop_loops must be 1 or more, got {backprop_loops}")
-        if self.config.reuse == "sequence":
-            raise ValueError("backprop_loops needs loops to cut between; reuse is sequence")
-
-    def _check_hooks(self, loops: int, names: set[str]) -> None:
-        known = {"embed", *(f"state.loop.{t}" for t in range(1, self.config.states(loops) + 1))}
-        known |= {call.name for call in self.config.schedule(loops)}
-        known |= {
-            BlockCall("coda", i, t).name
-            for i in range(self.config.coda)
-            for t in range(1, self.config.states(loops) + 1)
-        }
-        if unknown := sorted(names - known):
-            raise ValueError(f"no hook {', '.join(unknown)}; this pass has {sorted(known)}")
-
     def count_parameters(self) -> dict[str, int]:
         """Parameters by part, checked against the module's own tensors."""
         counts = count_parameters(self.config, self.vocabulary_size, gate=self.gate is not None)
@@ -209,3 +179,151 @@ class LoopedTransformer(LoopedModel):
         stored = sum(p.numel() for p in self.parameters())
         assert counts["total"] == stored - unused, (counts, stored)
         return counts
+
+
+class Pass:
+    """One forward pass, stepped loop by loop.
+
+    Args:
+        loops: the largest loop that will be run.
+        positions: int[T] or int[B, T], where each token stands.
+        mask: bool, broadcastable to [B, H, T, S]: True where a query sees a key; None: causal.
+        hook: called with the name and the state of every hook point, returns the state.
+        key_values: decides what keys and values are seen; None: those of this pass.
+        read: the only positions at which anything is read; None: all. Without a coda the states
+            are then those of these positions, [M, D].
+    """
+
+    def __init__(
+        self,
+        model: LoopedTransformer,
+        tokens: Tensor,
+        loops: int,
+        positions: Tensor,
+        mask: Tensor | None = None,
+        hook: Hook = no_hook,
+        key_values: KeyValueSource | None = None,
+        read: Positions | None = None,
+    ) -> None:
+        shape, device, (B, T) = model.config, tokens.device, tokens.shape
+        shape.check_loops(loops)
+        self.model, self.mask, self.hook, self.key_values = model, mask, hook, key_values
+        self.angles = angles_at(shape, positions)
+        self.counted = tokens != 0
+        self.routings: list[Routing] = []
+        #: states of the loops so far, where halting weighs them
+        self.states: list[Tensor] = []
+        schedule = shape.schedule(loops)
+        self.calls = {t: list(calls) for t, calls in groupby(schedule, lambda call: call.loop)}
+        self.last_call = schedule[-1]
+        self.read = read
+        #: `read` on the device of the model, as an index
+        self.selected: Positions | None = None
+        #: None where all positions are read, or hooks, caches or the balance of experts need all
+        self.sparse: SparseQueries | None = None
+        if read is not None:
+            self.selected = (to_device_async(read[0], device), to_device_async(read[1], device))
+            if hook is no_hook and key_values is None and shape.mlp != "moe":
+                self.sparse = SparseQueries.of(read, B, T, self.angles, mask, device)
+
+        self.x = hook("embed", model.embed(tokens, positions))
+        for call in self.calls.get(0, ()):  # the prelude
+            self.x = self._apply(call, self.x, self.routings)
+        #: what joins the state before every loop
+        self.e: Tensor | None = None
+        if model.entrance is not None:
+            self.x, self.e = model.entrance.begin(self.x)
+
+    def loop(self, number: int, *, recompute: bool = False) -> Tensor:
+        """Runs a loop (1 … loops, in order); the normed state [B, T, D] after it.
+
+        Args:
+            recompute: keep no activations within the loop for the backward pass. The last loop
+                keeps them: the backward pass begins with it, so the peak is the same.
+        """
+        if recompute and torch.is_grad_enabled() and number < max(self.calls):
+            self.x, routings = checkpoint(
+                self._core, number, self.x, self.e, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            self.x, routings = self._core(number, self.x, self.e)
+        self.routings += routings
+        if self.sparse is not None and self._is_last(self.calls[number][-1]):
+            state = self.model.final_norm(self.sparse.select(self.x))
+        else:
+            state = self.hook(f"state.loop.{number}", self.model.final_norm(self.x))
+            if self.model.config.norm_between_loops:
+                self.x = state
+            if self.state_positions is not None:
+                state = state[self.selected]
+        if self.model.halting is not None:
+            self.states.append(state)
+        return state
+
+    def _core(self, number: int, x: Tensor, e: Tensor | None) -> tuple[Tensor, list[Routing]]:
+        routings: list[Routing] = []
+        if self.model.entrance is not None:
+            x = self.model.entrance(x, e, number)
+        for call in self.calls[number]:
+            x = self._apply(call, x, routings)
+        return x, routings
+
+    def _apply(
+        self, call: BlockCall, x: Tensor, routings: list[Routing], *, sparse: bool = True
+    ) -> Tensor:
+        """The state after a block; [B, Q, D] after one that only the head reads, if `sparse`."""
+        block = getattr(self.model, call.part)[call.layer]
+        if sparse and self.sparse is not None and self._is_last(call):
+            return self.sparse.forward_at(block, x, self.angles)
+        seen = None if self.key_values is None else partial(self.key_values.attend, call)
+        return self.hook(call.name, block(x, self.angles, self.mask, seen, routings.append))
+
+    def logits(self, state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
+        """Logits [B, T, V] of the state after a loop, or [M, V] at selected positions.
+
+        A model with halting reads its states up to that loop.
+        """
+        if self.model.halting is not None:
+            state = self.model.halted(self.states[:loop])
+        if len(self.model.coda):
+            sparse = at is not None and at is self.read
+            for i in range(len(self.model.coda)):
+                call = BlockCall("coda", i, loop)
+                state = self._apply(call, state, self.routings, sparse=sparse)
+            if sparse and self.sparse is not None:
+                state, at = self.sparse.select(state), None
+            state = self.model.final_norm(state)
+        if at is not None:
+            state = state[self.selected if at is self.read else at]
+        return self.model.head(state)
+
+    def imbalance(self) -> Tensor | None:
+        """How unevenly the experts were used, mean over all block calls; None without experts.
+
+        1 where they were used alike; padding is not counted.
+        """
+        if not self.routings:
+            return None
+        return torch.stack([imbalance(r, self.counted) for r in self.routings]).mean()
+
+    @property
+    def state_positions(self) -> Positions | None:
+        """Where the states are; None: at all tokens, as a coda needs for its keys and values."""
+        return None if len(self.model.coda) else self.read
+
+    def _is_last(self, call: BlockCall) -> bool:
+        """Whether only the head reads what this call returns."""
+        last = len(self.model.coda) - 1
+        return call.layer == last if call.part == "coda" else last < 0 and call == self.last_call
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Goes on with the documents `rows` (int64[b] or bool[B]) alone."""
+        if self.angles is not None and self.angles[0].dim() == 4:  # angles of each document
+            cos, sin = self.angles
+            self.angles = (cos[rows], sin[rows])
+        if self.mask is not None:
+            self.mask = self.mask[rows]
+        if self.e is not None:
+            self.e = self.e[rows]
+        self.x = self.x[rows]
+        self.states = [state[rows] for state in self.states]

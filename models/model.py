@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from models.shape import ModelShape
 
 if TYPE_CHECKING:
     from models.interface import LoopedModel
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BACKWARD = 2
 
 
-class ModelConfig(BaseModel, ABC):
+class ModelConfig(ModelShape, ABC):
     """A frozen configuration that builds its model. Its fields and `version` enter the run id.
 
     A subclass declares `kind: Literal["its-name"] = "its-name"` and writes `build`; it may lie in
@@ -25,13 +25,7 @@ class ModelConfig(BaseModel, ABC):
     built; a formula is faster.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     version: ClassVar[int] = 1
-
-    kind: str
-    width: int = Field(ge=1, description="size of the state between loops")
-    core: int = Field(1, ge=1, description="layers that are looped: the k of k⊗n")
-    loops: int = Field(1, ge=1, description="times they run: the n of k⊗n")
 
     @abstractmethod
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedModel":
@@ -41,20 +35,6 @@ class ModelConfig(BaseModel, ABC):
             vocabulary_size: includes `<pad>` (id 0).
             gate: the objective needs an exit gate.
         """
-
-    @property
-    def layers(self) -> int:
-        """Stored layers, those outside the loop included."""
-        return self.core
-
-    @property
-    def label(self) -> str:
-        """`2⊗4`, and what else there is."""
-        return f"{self.core}⊗{self.loops}"
-
-    def states(self, n_loops: int | None = None) -> int:
-        """States that a pass of so many loops has."""
-        return self.loops if n_loops is None else n_loops
 
     def count_parameters(
         self, vocabulary_size: int, *, gate: bool, active: bool = False
@@ -85,8 +65,8 @@ class ModelConfig(BaseModel, ABC):
             losses: loops whose logits are computed.
             gate: the exit gate is computed at the predicted positions, after every loop.
         """
-        each = self._measured(vocabulary_size, gate, context, n_loops)
-        return documents * each.document + predicted * (losses * each.head + each.gate)
+        flops = self._measured(vocabulary_size, gate, context, n_loops)
+        return documents * flops.document + predicted * (losses * flops.head + flops.gate)
 
     def training_flops(
         self,
@@ -101,7 +81,10 @@ class ModelConfig(BaseModel, ABC):
         backprop_loops: int | None = None,
         frozen: bool = False,
     ) -> int:
-        """FLOPs of a training step, forward and backward; what is computed twice counts once.
+        """FLOPs of a training step, forward and backward, by the architecture.
+
+        What is computed twice counts once, and what a pass leaves out because nobody reads it
+        (`models.fast.sparse_queries`) counts all the same: models are compared by what they are.
 
         Args:
             backprop_loops: only the last so many loops have a backward pass; None: all.
@@ -117,9 +100,18 @@ class ModelConfig(BaseModel, ABC):
             gate=gate,
         )
         if frozen:
-            gates = self._measured(vocabulary_size, gate, context, n_loops).gate
+            gates = self._gate_flops(vocabulary_size, context, n_loops)
             return forward + BACKWARD * predicted * gates
-        return forward + BACKWARD * forward
+        skipped = 0 if backprop_loops is None else max(n_loops - backprop_loops, 0)
+        return forward + BACKWARD * (forward - documents * self._loop_flops(context, skipped))
+
+    def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
+        """Forward FLOPs of the gate at one position, after every loop."""
+        return self._measured(vocabulary_size, True, context, n_loops).gate
+
+    def _loop_flops(self, context: int, loops: int) -> int:
+        """Forward FLOPs of a document in loops that have no backward pass; 0 where unknown."""
+        return 0
 
     def _measured(
         self, vocabulary_size: int, gate: bool, context: int, n_loops: int | None

@@ -36,7 +36,7 @@ def measure(subject: Subject, probes: tuple[Probe, ...]) -> list[Measurement]:
     """
     import torch
 
-    from models.compiling import as_written
+    from models.fast.compiling import as_written
 
     model = subject.model
     was_training = model.training

@@ -20,9 +20,9 @@ from experiments.training.optimiser import learning_rate
 from experiments.training.prefetch import Ahead
 from experiments.training.trainer import Trainer
 from generators.task import Batch
-from models.compiling import compile_blocks
-from models.fast.sparse_queries import send
-from models.joint import stacked
+from models.fast.compiling import compile_blocks
+from models.fast.replica_axis import make_joint
+from models.fast.sparse_queries import to_device_async
 from models.objectives.objective import Loss, PositionwiseObjective
 from models.outputs import Positions
 
@@ -69,7 +69,7 @@ def stacked_inputs(batches: Sequence[Batch], device: torch.device) -> Inputs:
     weight = wanted[read].reshape(R, -1) / predicted[:, None]
 
     def sent(array: np.ndarray) -> Tensor:
-        return send(torch.from_numpy(array), device)
+        return to_device_async(torch.from_numpy(array), device)
 
     return Inputs(
         sent(flat[:, :-1]),
@@ -102,7 +102,7 @@ class Stack:
             values = torch.stack([parameters[name].detach() for parameters in own])
             self.weights[name] = nn.Parameter(values, requires_grad=parameter.requires_grad)
         self.model = copy.deepcopy(first.model)
-        stacked(self.model, self.weights)
+        make_joint(self.model, self.weights)
         if all(t.config.observe.compile_blocks != "never" for t in self.trainers):
             compile_blocks(self.model)  # which a copy of a model is not
         for r, parameters in enumerate(own):

@@ -23,10 +23,11 @@ from experiments.training.optimiser import build_optimiser, learning_rate
 from experiments.training.prefetch import Ahead
 from generators.streams import Stream, generator
 from generators.task import Batch
-from models.compiling import compile_blocks
 from models.config import LoopedConfig
-from models.fast.sparse_queries import send
+from models.fast.compiling import compile_blocks
+from models.fast.sparse_queries import to_device_async
 from models.interface import LoopedModel
+from models.model import ModelConfig
 from models.objectives.objective import Loss
 from models.outputs import LoopOutputs, Positions
 
@@ -73,7 +74,7 @@ def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions,
     predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))
     row, column = predicted.nonzero(as_tuple=True)
     targets = tokens[row, column + 1]
-    return send(tokens[:, :-1], device), (row, column), send(targets, device)
+    return to_device_async(tokens[:, :-1], device), (row, column), to_device_async(targets, device)
 
 
 class Trainer:
@@ -231,11 +232,12 @@ class Trainer:
         self, batch: Batch, context: int, predicted: int, loops: int, differentiated: int | None
     ) -> None:
         """Books a step on this batch, of which so many columns were read."""
-        counters = self.counters
+        counters, config = self.counters, self.model.config
+        assert isinstance(config, ModelConfig)
         counters.step += 1
         counters.documents += len(batch)
         counters.tokens += int((batch.tokens != 0).sum())
-        counters.train_flops += self.model.config.training_flops(
+        counters.train_flops += config.training_flops(
             self.vocabulary_size,
             documents=len(batch),
             context=context,

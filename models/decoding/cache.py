@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.config import BlockCall
+from models.shape import BlockCall
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ def _layer(call: BlockCall) -> Layer:
 
 
 class KeyValueCache:
-    """The memory of decoding: one pass after another, each over new columns of some documents.
+    """Keys and values of one pass after another, each over new columns of some documents.
 
     Args:
         documents, columns: rows and columns there will be at most.
@@ -110,7 +110,7 @@ class KeyValueCache:
         self._active, self._chosen = rows, self._rows
         self._column, self._parallel = column, parallel
 
-    def narrow(self, rows: "Tensor") -> None:
+    def keep_rows(self, rows: "Tensor") -> None:
         """Goes on with some of the active documents, int64[m] or bool[b]; the others have left."""
         before = len(self._active)
         self._active = self._active[rows]

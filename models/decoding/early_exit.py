@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.config import BlockCall
+from models.shape import BlockCall
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -192,7 +192,7 @@ class Watch:
             return torch.zeros_like(state[..., 0], dtype=torch.bool)
         return self.rule.leaves(seen)
 
-    def narrow(self, rows: "Tensor") -> None:
+    def keep_rows(self, rows: "Tensor") -> None:
         """Goes on with some of the tokens, int64[m] into their first axis."""
         if self._previous is not None:
             self._previous = self._previous[rows]
@@ -201,7 +201,7 @@ class Watch:
 
 
 class LeftBehind:
-    """Memory of a pass over whole documents: tokens that left keep the keys of their last loop."""
+    """Keys and values of whole documents: tokens that left keep those of their last loop."""
 
     def __init__(self, left: "Tensor") -> None:
         self.left = left  # bool[B, T], which the caller keeps up to date
@@ -251,15 +251,15 @@ def read_with_exits(
     """
     import torch
 
-    from models.looped import causal_mask
+    from models.positions import causal_mask
 
     loops = model.config.loops if loops is None else loops
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=tokens.device)
     mask = None if attention_mask is None else causal_mask(attention_mask)
     left = torch.zeros_like(may_exit)
-    memory = LeftBehind(left)
-    run = model.begin(tokens, loops, positions, mask, memory=memory)
+    seen = LeftBehind(left)
+    run = model.begin(tokens, loops, positions, mask, key_values=seen)
     last = model.config.states(loops)
     watch = Watch(rule, model, last)
     exit_loop = torch.full_like(tokens, last, dtype=torch.int64)
@@ -271,6 +271,6 @@ def read_with_exits(
             found = logits if found is None else torch.where(left[..., None], found, logits)
         leaving = watch.leaves(loop, state, logits) & may_exit & ~left
         exit_loop[leaving] = loop
-        left |= leaving  # which the memory sees
+        left |= leaving  # which `seen` looks at
     assert found is not None
     return ExitOutputs(exit_loop, found)

@@ -8,7 +8,6 @@ Legend: B prompts, T columns of the prompts, A new tokens, S samples, V vocabula
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from torch import Tensor
 from models.decoding.cache import CacheSettings
 from models.decoding.early_exit import AllLoops, ExitRule
 from models.decoding.readers import CachedReader, Reader, UncachedReader
-
-if TYPE_CHECKING:
-    from models.looped import LoopedTransformer
+from models.looped import LoopedTransformer
 
 
 class Sampling(BaseModel):
@@ -69,7 +66,7 @@ def choose(logits: Tensor, sampling: Sampling, uniform: Tensor | None = None) ->
 
 
 def generate(
-    model: "LoopedTransformer",
+    model: LoopedTransformer,
     prompts: Tensor,
     new_tokens: int | Tensor,
     *,

@@ -3,18 +3,15 @@
 Legend: B documents, T columns of the prompts, b documents that are read, V vocabulary.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from models.decoding.cache import CacheSettings, KeyValueCache
 from models.decoding.early_exit import AllLoops, ExitRule, Watch, read_with_exits
-from models.looped import causal_mask
-from models.passes import Pass
-
-if TYPE_CHECKING:
-    from models.looped import LoopedTransformer
+from models.looped import LoopedTransformer, Pass
+from models.positions import causal_mask
 
 
 class Reader(Protocol):
@@ -52,7 +49,7 @@ class UncachedReader:
 
     def __init__(
         self,
-        model: "LoopedTransformer",
+        model: LoopedTransformer,
         prompts: Tensor,
         valid: Tensor,
         loops: int,
@@ -103,7 +100,7 @@ class CachedReader:
 
     def __init__(
         self,
-        model: "LoopedTransformer",
+        model: LoopedTransformer,
         prompts: Tensor,
         valid: Tensor,
         loops: int,
@@ -153,7 +150,7 @@ class CachedReader:
         rows = torch.arange(len(tokens), device=tokens.device)
         self.cache.begin(rows, 0, parallel=True)
         positions = positions_of(valid)
-        run = self.model.begin(tokens, self.loops, positions, mask, memory=self.cache)
+        run = self.model.begin(tokens, self.loops, positions, mask, key_values=self.cache)
         for loop in range(1, self.states + 1):
             state = run.loop(loop)
             if len(self.model.coda) and loop in self.reads:
@@ -177,7 +174,7 @@ class CachedReader:
         own = torch.ones(len(rows), 1, dtype=torch.bool, device=rows.device)
         mask = torch.cat((self.seen[rows, :column], own), 1)[:, None, None]
         run = self.model.begin(
-            tokens[:, None], self.loops, positions[:, None], mask, memory=self.cache
+            tokens[:, None], self.loops, positions[:, None], mask, key_values=self.cache
         )
         found = self._loops(run, rows, rule)
         self.cache.end()
@@ -211,7 +208,7 @@ class CachedReader:
                 break
             stay = (~leaves).nonzero()[:, 0]
             for part in (run, self.cache, watch):
-                part.narrow(stay)
+                part.keep_rows(stay)
             active = active[stay]
         assert found is not None
         return found, exit_loop

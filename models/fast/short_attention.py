@@ -14,13 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.fast.fused import Angles, turn
-from models.positions import RotaryTable
-
-
-def causal(T: int, device: torch.device) -> Tensor:
-    """bool[T, T]: every token sees itself and those before it."""
-    return torch.ones(T, T, dtype=torch.bool, device=device).tril()
+from models.fast.fused import HeadAngles, rotate_side_by_side
+from models.positions import RotaryAngles
 
 
 def short_attention(
@@ -29,22 +24,22 @@ def short_attention(
     v: Tensor,
     heads: int,
     mask: Tensor,
-    tables: tuple[RotaryTable, RotaryTable] | None,
+    angles: tuple[RotaryAngles, RotaryAngles] | None,
 ) -> Tensor:
     """Mixed values [B, Q, D], the heads side by side.
 
     Args:
         q, k, v: [B, Q, D], twice [B, T, D], before any rotation.
         mask: bool, broadcastable to [B, H, Q, T]: True where a query sees a key.
-        tables: rotary angles of queries and of keys; None: nothing turns.
+        angles: rotary angles of queries and of keys; None: nothing is rotated.
     """
-    scale, turns = (q.shape[-1] // heads) ** -0.5, None
+    scale, rotations = (q.shape[-1] // heads) ** -0.5, None
     # large scores, rounded, would be an error of several percent in the probabilities
     computed = torch.promote_types(q.dtype, torch.float32)
-    if tables is not None:
-        of_q, of_k = ((t[0].to(computed), t[1].to(computed)) for t in tables)
-        turns = (Angles.of(of_q, q, heads, scale), Angles.of(of_k, k, heads))
-    return _Attention.apply(q, k, v, heads, mask, turns, scale, computed)
+    if angles is not None:
+        for_q, for_k = ((cos.to(computed), sin.to(computed)) for cos, sin in angles)
+        rotations = (HeadAngles.of(for_q, q, heads, scale), HeadAngles.of(for_k, k, heads))
+    return _Attention.apply(q, k, v, heads, mask, rotations, scale, computed)
 
 
 class _Attention(Function):
@@ -56,22 +51,25 @@ class _Attention(Function):
         v: Tensor,
         heads: int,
         mask: Tensor,
-        turns: tuple[Angles, Angles] | None,
+        rotations: tuple[HeadAngles, HeadAngles] | None,
         scale: float,
         computed: torch.dtype,
     ) -> Tensor:
-        ctx.heads, ctx.turns, ctx.scale = heads, turns, scale
+        ctx.heads, ctx.rotations, ctx.scale = heads, rotations, scale
         kept = q.dtype
         q, k = q.to(computed), k.to(computed)
-        q, k = (q * scale, k) if turns is None else (turn(q, turns[0]), turn(k, turns[1]))
-        q, k, v = (_apart(x, heads) for x in (q, k, v))
+        if rotations is None:
+            q = q * scale
+        else:
+            q, k = (rotate_side_by_side(x, r) for x, r in zip((q, k), rotations, strict=True))
+        q, k, v = (_split_heads(x, heads) for x in (q, k, v))
         with torch.autocast("cpu", enabled=False):
             score = torch.bmm(q, k.mT)
             unseen = torch.zeros(mask.shape, dtype=score.dtype).masked_fill_(~mask, -torch.inf)
             score.view(-1, heads, *score.shape[1:]).add_(unseen)
             probability = score.softmax(-1).to(kept)
             ctx.save_for_backward(q.to(kept), k.to(kept), v, probability)
-            return _beside(torch.bmm(probability, v), heads)
+            return _join_heads(torch.bmm(probability, v), heads)
 
     @staticmethod
     @once_differentiable
@@ -79,24 +77,25 @@ class _Attention(Function):
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, ...]:
         q, k, v, probability = ctx.saved_tensors
-        grad = _apart(grad, ctx.heads)
-        of_v = torch.bmm(probability.mT, grad)
-        of_probability = torch.bmm(grad, v.mT)
-        of_score = torch._softmax_backward_data(of_probability, probability, -1, q.dtype)
-        of_q, of_k = torch.bmm(of_score, k), torch.bmm(of_score.mT, q)
-        of_q, of_k, of_v = (_beside(x, ctx.heads) for x in (of_q, of_k, of_v))
-        if ctx.turns is None:
-            of_q = of_q.mul_(ctx.scale)
+        grad = _split_heads(grad, ctx.heads)
+        v_grad = torch.bmm(probability.mT, grad)
+        probability_grad = torch.bmm(grad, v.mT)
+        score_grad = torch._softmax_backward_data(probability_grad, probability, -1, q.dtype)
+        q_grad, k_grad = torch.bmm(score_grad, k), torch.bmm(score_grad.mT, q)
+        q_grad, k_grad, v_grad = (_join_heads(x, ctx.heads) for x in (q_grad, k_grad, v_grad))
+        if ctx.rotations is None:
+            q_grad = q_grad.mul_(ctx.scale)
         else:
-            of_q, of_k = turn(of_q, ctx.turns[0], -1), turn(of_k, ctx.turns[1], -1)
-        return of_q, of_k, of_v, None, None, None, None, None
+            back = zip((q_grad, k_grad), ctx.rotations, strict=True)
+            q_grad, k_grad = (rotate_side_by_side(x, angles, -1) for x, angles in back)
+        return q_grad, k_grad, v_grad, None, None, None, None, None
 
 
-def _apart(x: Tensor, heads: int) -> Tensor:
-    """[B·H, T, D/H] of [B, T, D]."""
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B·H, T, D/H] from [B, T, D]."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2).flatten(0, 1)
 
 
-def _beside(x: Tensor, heads: int) -> Tensor:
-    """[B, T, D] of [B·H, T, D/H]."""
+def _join_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, T, D] from [B·H, T, D/H]."""
     return x.unflatten(0, (-1, heads)).transpose(1, 2).flatten(-2)

@@ -1,119 +1,112 @@
 """One layer of the transformer.
 
-Legend: B documents, T tokens, D width, H heads.
+Legend: B documents, T tokens that are seen, Q queries (T but for a selection), D width, H heads.
 """
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.config import LoopedConfig
-from models.counts import keeps_probabilities
-from models.fast.fused import Angles, Rotation, worthwhile
-from models.fast.short_attention import causal, short_attention
-from models.joint import linear
-from models.layers.mlp import MLP, MixtureOfExperts, Routed
+from models.hooks import KeyValueHook
+from models.layers.mlp import MLP, MixtureOfExperts, RoutingHook
 from models.layers.norms import RMSNorm
-from models.positions import RotaryTable, rotate
+from models.positions import RotaryAngles, rotate
+from models.shape import LoopedShape
 
-if TYPE_CHECKING:
-    from models.fast.sparse_queries import Reading
-    from models.passes import Recall
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, H, T, D/H] from x [B, T, D], in which the heads lie side by side."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 class Attention(nn.Module):
     """Causal multi-head self-attention, no biases."""
 
-    def __init__(self, config: LoopedConfig) -> None:
+    def __init__(self, shape: LoopedShape) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.out = nn.Linear(shape.width, shape.width, bias=False)
 
     def forward(
         self,
         x: Tensor,
-        table: RotaryTable | None,
+        angles: RotaryAngles | None,
         mask: Tensor | None,
-        recall: "Recall | None" = None,
+        key_values: KeyValueHook | None = None,
     ) -> Tensor:
-        B, T, D = x.shape
-        q, k, v = self.qkv(x).split(D, dim=-1)
-        if recall is None and self._keeps_probabilities(q, k):
-            seen = causal(T, x.device) if mask is None else mask
-            turns = None if table is None else (table, table)
-            return self.out(short_attention(q, k, v, self.heads, seen, turns))
-        q, k, v = self._turned(q, table), self._turned(k, table), self._apart(v)
-        if recall is not None:
-            k, v = recall(k, v)
+        q, k, v = self.qkv(x).split(x.shape[-1], dim=-1)
+        return self.out(self.mix(q, k, v, (angles, angles), mask, key_values))
+
+    def mix(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        angles: tuple[RotaryAngles | None, RotaryAngles | None],
+        mask: Tensor | None,
+        key_values: KeyValueHook | None = None,
+    ) -> Tensor:
+        """Values mixed by attention, [B, Q, D], from q [B, Q, D] and k, v [B, T, D].
+
+        Args:
+            angles: rotary angles of the queries and of the keys.
+            mask: bool, True where a query sees a key; None: plain causal attention.
+        """
+        q, k = self.rotate_heads(q, angles[0]), self.rotate_heads(k, angles[1])
+        v = split_heads(v, self.heads)
+        if key_values is not None:
+            k, v = key_values(k, v)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.out(mixed.transpose(1, 2).reshape(B, T, D))
+        return mixed.transpose(1, 2).flatten(-2)
 
-    def at(self, reading: "Reading", x: Tensor, table: RotaryTable | None) -> Tensor:
-        """[B, Q, D]: `forward` at the positions that are read."""
-        B, _, D = x.shape
-        query, key_value = self.qkv.weight.split((D, 2 * D), dim=-2)
-        q = linear(reading.gather(x), query)
-        k, v = linear(x, key_value).split(D, dim=-1)
-        if self._keeps_probabilities(q, k):
-            turns = None if table is None or reading.table is None else (reading.table, table)
-            return self.out(short_attention(q, k, v, self.heads, reading.mask, turns))
-        q, k, v = self._turned(q, reading.table), self._turned(k, table), self._apart(v)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=reading.mask)
-        return self.out(mixed.transpose(1, 2).reshape(B, -1, D))
+    def rotate_heads(self, x: Tensor, angles: RotaryAngles | None) -> Tensor:
+        """[B, H, T, D/H] from x [B, T, D], each head rotated to its positions."""
+        return rotate(split_heads(x, self.heads), angles)
 
-    def _keeps_probabilities(self, q: Tensor, k: Tensor) -> bool:
-        short = keeps_probabilities(k.shape[1], half=k.element_size() < 4)
-        return short and worthwhile(self, q)
 
-    def _turned(self, x: Tensor, table: RotaryTable | None) -> Tensor:
-        """[B, H, T, D/H] of x [B, T, D], turned to the positions of a table."""
-        if table is None or not worthwhile(self, x):
-            return rotate(self._apart(x), table)
-        cos, sin = (angles.to(x.dtype) for angles in table)
-        return self._apart(Rotation.apply(x, Angles.of((cos, sin), x, self.heads)))
+class Layers(NamedTuple):
+    """The kinds of layer that a model is made of."""
 
-    def _apart(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    norm: type[RMSNorm] = RMSNorm
+    attention: type[Attention] = Attention
+    mlp: type[MLP] = MLP
 
 
 class Block(nn.Module):
     """One layer. Sandwich norm also norms each branch before it joins the residual stream."""
 
-    def __init__(self, config: LoopedConfig) -> None:
+    def __init__(self, shape: LoopedShape, layers: Layers = Layers()) -> None:  # noqa: B008 frozen
         super().__init__()
-        sandwich = config.norm == "sandwich"
 
         def norm(wanted: bool) -> nn.Module:
-            return RMSNorm(config.width, eps=config.norm_eps) if wanted else nn.Identity()
+            return layers.norm(shape.width, eps=shape.norm_eps) if wanted else nn.Identity()
 
+        sandwich = shape.norm == "sandwich"
         self.attention_norm = norm(True)
-        self.attention = Attention(config)
+        self.attention = layers.attention(shape)
         self.attention_out_norm = norm(sandwich)
         self.mlp_norm = norm(True)
-        self.mlp = (MixtureOfExperts if config.mlp == "moe" else MLP)(config)
+        experts = shape.mlp == "moe"
+        self.mlp = MixtureOfExperts(shape, layers.mlp) if experts else layers.mlp(shape)
         self.mlp_out_norm = norm(sandwich)
 
     def forward(
         self,
         x: Tensor,
-        table: RotaryTable | None,
+        angles: RotaryAngles | None,
         mask: Tensor | None,
-        recall: "Recall | None" = None,
-        routed: Routed | None = None,
+        key_values: KeyValueHook | None = None,
+        routing_hook: RoutingHook | None = None,
     ) -> Tensor:
-        mixed = self.attention(self.attention_norm(x), table, mask, recall)
-        return self._finish(x, mixed, routed)
+        mixed = self.attention(self.attention_norm(x), angles, mask, key_values)
+        return self.join(x, mixed, routing_hook)
 
-    def at(self, reading: "Reading", x: Tensor, table: RotaryTable | None) -> Tensor:
-        """[B, Q, D]: `forward` at the positions that are read."""
-        mixed = self.attention.at(reading, self.attention_norm(x), table)
-        return self._finish(reading.gather(x), mixed, None)
-
-    def _finish(self, x: Tensor, mixed: Tensor, routed: Routed | None) -> Tensor:
+    def join(self, x: Tensor, mixed: Tensor, routing_hook: RoutingHook | None = None) -> Tensor:
+        """The state x after it is joined by the attention's output and that of the MLP."""
         x = x + self.attention_out_norm(mixed)
-        return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x), routed))
+        return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x), routing_hook))
 
     def start_as_identity(self) -> None:
         """Zeroes what both branches end in: output projections, or the norms behind those.
@@ -124,6 +117,7 @@ class Block(nn.Module):
             assert isinstance(self.mlp_out_norm, RMSNorm)
             ends = [self.attention_out_norm.weight, self.mlp_out_norm.weight]
         else:
-            ends = [self.attention.out.weight, *(mlp.down.weight for mlp in self.mlp.parts())]
+            mlps = [m for m in self.mlp.modules() if isinstance(m, MLP)]
+            ends = [self.attention.out.weight, *(mlp.down.weight for mlp in mlps)]
         for weight in ends:
             nn.init.zeros_(weight)

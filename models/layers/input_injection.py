@@ -6,13 +6,20 @@ Legend: B documents, T tokens, D width.
 import torch
 from torch import Tensor, nn
 
-from models.config import LoopedConfig
-from models.joint import spread
 from models.layers.norms import RMSNorm
 from models.positions import sinusoid
+from models.shape import LoopedShape
 
 
-class Entrance(nn.Module):
+class LoopEmbedding(nn.Embedding):
+    """A learned vector for every loop, counted from 1."""
+
+    def forward(self, loop: int, x: Tensor) -> Tensor:  # pyrefly: ignore [bad-override]
+        """[D], which joins x."""
+        return self.weight[loop - 1]
+
+
+class InputInjection(nn.Module):
     """x ← inject(x, e) + embedding(loop), e the normed output of embedding and prelude.
 
     e is normed because a fresh embedding is fifty times smaller than the normed state it is to
@@ -21,14 +28,14 @@ class Entrance(nn.Module):
     Universal Transformer (1807.03819 §2.1) without its positions.
     """
 
-    def __init__(self, config: LoopedConfig) -> None:
+    def __init__(self, shape: LoopedShape, norm: type[RMSNorm] = RMSNorm) -> None:
         super().__init__()
-        width, rows = config.width, config.embedded_loops
-        self.injection, self.loop_embedding = config.injection, config.loop_embedding
-        self.norm = RMSNorm(width, eps=config.norm_eps)
-        concat = config.injection == "concat"
+        width, rows = shape.width, shape.embedded_loops
+        self.injection, self.loop_embedding = shape.injection, shape.loop_embedding
+        self.norm = norm(width, eps=shape.norm_eps)
+        concat = shape.injection == "concat"
         self.project = nn.Linear(2 * width, width, bias=False) if concat else None
-        self.loops = None if rows is None else nn.Embedding(rows, width)
+        self.loops = None if rows is None else LoopEmbedding(rows, width)
 
     def begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(state before the first loop, e), both [B, T, D]."""
@@ -42,5 +49,5 @@ class Entrance(nn.Module):
         elif self.injection == "add":
             x = x + e
         if self.loops is not None:
-            return x + spread(self.loops.weight[..., loop - 1, :], x)
+            return x + self.loops(loop, x)
         return x if self.loop_embedding == "none" else x + sinusoid(loop, x)

@@ -10,9 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.config import LoopedConfig
-from models.fast.fused import worthwhile
-from models.joint import linear
+from models.shape import LoopedShape
 
 
 class Routing(NamedTuple):
@@ -22,33 +20,30 @@ class Routing(NamedTuple):
     chosen: Tensor
 
 
-#: is told the routing of every application of a mixture
-Routed = Callable[[Routing], None]
+#: receives the routing of every application of a mixture
+RoutingHook = Callable[[Routing], None]
 
 
 class MLP(nn.Module):
     """SwiGLU (2002.05202) or GELU, no biases."""
 
-    def __init__(self, config: LoopedConfig) -> None:
+    def __init__(self, shape: LoopedShape) -> None:
         super().__init__()
-        self.gated = config.mlp != "gelu"
-        self.hidden = config.hidden
+        self.gated = shape.mlp != "gelu"
+        self.hidden = shape.hidden
         columns = 2 * self.hidden if self.gated else self.hidden
-        self.up = nn.Linear(config.width, columns, bias=False)
-        self.down = nn.Linear(self.hidden, config.width, bias=False)
+        self.up = nn.Linear(shape.width, columns, bias=False)
+        self.down = nn.Linear(self.hidden, shape.width, bias=False)
 
-    def forward(self, x: Tensor, routed: Routed | None = None) -> Tensor:
-        if self.gated:
-            if worthwhile(self, x):  # two products spare the backward pass a copy of both halves
-                gate, up = (linear(x, half) for half in self.up.weight.chunk(2, dim=-2))
-            else:
-                gate, up = self.up(x).split(self.hidden, dim=-1)
-            return self.down(F.silu(gate) * up)
-        return self.down(F.gelu(self.up(x)))
+    def forward(self, x: Tensor, routing_hook: RoutingHook | None = None) -> Tensor:
+        if not self.gated:
+            return self.down(F.gelu(self.up(x)))
+        gate, up = self.gate_and_up(x)
+        return self.down(F.silu(gate) * up)
 
-    def parts(self) -> list["MLP"]:
-        """The MLPs that this consists of."""
-        return [self]
+    def gate_and_up(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The two halves of the product of x and the first matrix."""
+        return self.up(x).split(self.hidden, dim=-1)
 
 
 class MixtureOfExperts(nn.Module):
@@ -58,19 +53,19 @@ class MixtureOfExperts(nn.Module):
     learns; top-2 by the two probabilities, made to sum to 1 (GShard, 2006.16668).
     """
 
-    def __init__(self, config: LoopedConfig) -> None:
+    def __init__(self, shape: LoopedShape, mlp: type[MLP] = MLP) -> None:
         super().__init__()
-        self.k = config.experts_per_token
-        self.router = nn.Linear(config.width, config.experts, bias=False)
-        self.experts = nn.ModuleList(MLP(config) for _ in range(config.experts))
+        self.k = shape.experts_per_token
+        self.router = nn.Linear(shape.width, shape.experts, bias=False)
+        self.experts = nn.ModuleList(mlp(shape) for _ in range(shape.experts))
 
-    def forward(self, x: Tensor, routed: Routed | None = None) -> Tensor:
+    def forward(self, x: Tensor, routing_hook: RoutingHook | None = None) -> Tensor:
         logits = self.router(x)
         # in half precision two experts would tie too often
         probability = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1)
         weight, chosen = probability.topk(self.k, dim=-1)  # both [B, T, K]
-        if routed is not None:
-            routed(Routing(probability, chosen))
+        if routing_hook is not None:
+            routing_hook(Routing(probability, chosen))
         if self.k > 1:
             weight = weight / weight.sum(-1, keepdim=True)
         flat, out = x.flatten(0, -2), torch.zeros_like(x).flatten(0, -2)
@@ -80,10 +75,6 @@ class MixtureOfExperts(nn.Module):
             share = expert(flat[token]) * weight[token, rank, None]
             out = out.index_add(0, token, share.to(out.dtype))
         return out.view_as(x)
-
-    def parts(self) -> list[MLP]:
-        """The experts."""
-        return [expert for expert in self.experts if isinstance(expert, MLP)]
 
 
 def imbalance(routing: Routing, counted: Tensor) -> Tensor:

@@ -2,13 +2,9 @@
 
 from torch import Tensor, nn
 
-from models.fast.fused import FusedRMSNorm, worthwhile
-
 
 class RMSNorm(nn.RMSNorm):
     """Root-mean-square norm (1910.07467) in the precision of its weight, under autocast too."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if worthwhile(self, x):
-            return FusedRMSNorm.apply(x, self.weight, self.eps)
         return super().forward(x.to(self.weight.dtype))

@@ -16,9 +16,9 @@ from experiments.training import trainer as trainers
 from experiments.training.joint_step import Stack
 from experiments.training.train import train
 from experiments.training.trainer import Trainer
-from models.compiling import as_written, compile_blocks
 from models.config import LoopedConfig
-from models.fast.fused import worthwhile
+from models.fast.compiling import as_written, compile_blocks
+from models.fast.fused import use_fused
 from models.looped import LoopedTransformer
 from models.objectives.entropy import Entropy
 
@@ -109,9 +109,9 @@ def test_kernels_written_for_a_cpu_are_left_out_of_a_compiled_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x, module = torch.ones(2, requires_grad=True), torch.nn.Linear(2, 2)
-    assert worthwhile(module, x)
+    assert use_fused(module, x)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert not worthwhile(module, x)
+    assert not use_fused(module, x)
 
 
 def config(**observe: object) -> RunConfig:

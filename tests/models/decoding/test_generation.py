@@ -207,12 +207,12 @@ def test_brute_force_of_every_sharing():
         past = []
         with torch.no_grad():
             for i, token in enumerate(tokens):
-                memory = Lists(past)
+                kept = Lists(past)
                 seen = torch.ones(1, 1, 1, i + 1, dtype=torch.bool)
-                run = model.begin(token[None, None], 3, torch.tensor([[i]]), seen, memory=memory)
+                run = model.begin(token[None, None], 3, torch.tensor([[i]]), seen, key_values=kept)
                 for loop in (1, 2, 3):
                     state = run.loop(loop)
-                past.append(keep(memory.own, sharing))
+                past.append(keep(kept.own, sharing))
             expected = run.logits(state, 3)[0, 0]
         settings = CacheSettings(sharing=sharing, prefill="serial")
         found = generate(model, tokens[None], 1, cache=settings, keep_logits=True).logits[0, 0]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
-from models.fast.fused import Angles, FusedRMSNorm, Rotation
-from models.positions import rotary_table, rotate
+from models.fast.fused import FusedRMSNorm, HeadAngles, Rotation
+from models.positions import rotary_angles, rotate
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "sandwich": {},
@@ -25,14 +25,14 @@ def draw(*shape: int) -> Tensor:
 
 
 def double(positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    cos, sin = rotary_table(positions, size, 100.0)
+    cos, sin = rotary_angles(positions, size, 100.0)
     return cos.double(), sin.double()
 
 
 def test_gradients_equal_finite_differences() -> None:
     x, weight = draw(2, 3, 8), draw(8)
     assert torch.autograd.gradcheck(lambda x, w: FusedRMSNorm.apply(x, w, 1e-2), (x, weight))
-    angles = Angles.of(double(torch.arange(3), 6), draw(2, 3, 16), heads=2)
+    angles = HeadAngles.of(double(torch.arange(3), 6), draw(2, 3, 16), heads=2)
     assert torch.autograd.gradcheck(lambda x: Rotation.apply(x, angles), (draw(2, 3, 16),))
 
 
@@ -46,7 +46,7 @@ def test_values_equal_the_plain_forms() -> None:
     for size, positions in ((8, torch.arange(4)), (4, torch.arange(4)), (6, of_each)):
         table = double(positions, size)
         plain = rotate(apart, table if positions.dim() == 1 else tuple(t[:, None] for t in table))
-        turned = Rotation.apply(x, Angles.of(table, x, heads=3))
+        turned = Rotation.apply(x, HeadAngles.of(table, x, heads=3))
         torch.testing.assert_close(turned.view(2, 4, 3, 8).transpose(1, 2), plain)
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from models.config import LoopedConfig
 from models.counts import LONGEST, LONGEST_HALF, keeps_probabilities
-from models.fast.short_attention import causal, short_attention
-from models.positions import RotaryTable, rotary_table, rotate
+from models.fast.short_attention import short_attention
+from models.positions import RotaryAngles, causal, rotary_angles, rotate
 
 B, T, H, D = 3, 7, 2, 12
 OF_EACH = torch.tensor([[0, 4], [2, 6], [1, 1]])
-Tables = tuple[RotaryTable, RotaryTable] | None
+Tables = tuple[RotaryAngles, RotaryAngles] | None
 
 
 def draw(rows: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -22,9 +22,9 @@ def draw(rows: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(B, rows, D, generator=rng, dtype=dtype).requires_grad_()
 
 
-def table(positions: Tensor, size: int = D // H) -> RotaryTable:
+def table(positions: Tensor, size: int = D // H) -> RotaryAngles:
     """In float64; [B, 1, T, r/2] for positions of each document."""
-    cos, sin = (t.double() for t in rotary_table(positions, size, 100.0))
+    cos, sin = (t.double() for t in rotary_angles(positions, size, 100.0))
     return (cos[:, None], sin[:, None]) if positions.dim() == 2 else (cos, sin)
 
 
@@ -107,7 +107,7 @@ def test_half_precision_is_as_close_to_the_truth_as_torchs(size: float) -> None:
 
 
 def test_only_short_documents_in_training_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import models.layers.block
+    import models.fast.layers
 
     used: list[int] = []
 
@@ -115,7 +115,7 @@ def test_only_short_documents_in_training_use_it(monkeypatch: pytest.MonkeyPatch
         used.append(1)
         return short_attention(*arguments)  # pyrefly: ignore [bad-argument-type]
 
-    monkeypatch.setattr(models.layers.block, "short_attention", seen)
+    monkeypatch.setattr(models.fast.layers, "short_attention", seen)
     model = LoopedConfig(width=8, heads=2).build(11, gate=False, seed=0)
     short, long = (torch.ones(1, n, dtype=torch.int64) for n in (LONGEST, LONGEST + 1))
     model.eval()(short)

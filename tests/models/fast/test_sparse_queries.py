@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.config import LoopedConfig
-from models.fast.sparse_queries import Reading
+from models.fast.sparse_queries import SparseQueries
 from models.looped import LoopedTransformer
 from models.objectives.act import ACT
 from models.objectives.entropy import Entropy
@@ -166,7 +166,7 @@ def test_states_are_those_of_the_positions() -> None:
 
 def test_queries_are_packed_in_the_order_asked_for() -> None:
     at = positions("some")
-    reading = Reading.of(at, B, T, None, None, torch.device("cpu"))
+    reading = SparseQueries.of(at, B, T, None, None, torch.device("cpu"))
     assert reading is not None
     x = torch.arange(B * T, dtype=torch.float32).view(B, T, 1)
     queries = reading.gather(x)
@@ -175,9 +175,9 @@ def test_queries_are_packed_in_the_order_asked_for() -> None:
     assert reading.mask.shape == (B, 1, 3, T)
     seen = reading.mask[:, 0].flatten(0, 1)[reading.place].sum(-1)
     assert torch.equal(seen, at[1] + 1)
-    assert Reading.of(positions("most"), B, T, None, None, torch.device("cpu")) is None
+    assert SparseQueries.of(positions("most"), B, T, None, None, torch.device("cpu")) is None
     nothing = (torch.zeros(0, dtype=torch.int64),) * 2
-    assert Reading.of(nothing, B, T, None, None, torch.device("cpu")) is None
+    assert SparseQueries.of(nothing, B, T, None, None, torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -7,16 +7,14 @@ weight knows of replicas; it splits the first axis of its input into them.
 Legend: R replicas, B documents of each, D width, … any further axes.
 """
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from models.fast.fused import worthwhile
+from models.fast.fused import FusedRMSNorm, use_fused
+from models.layers.input_injection import LoopEmbedding
 from models.layers.norms import RMSNorm
 
 
@@ -28,15 +26,13 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(x.reshape(R, -1, D), weight.mT).view(*x.shape[:-1], rows)
 
 
-def spread(vector: Tensor, x: Tensor) -> Tensor:
-    """A vector [D] or [R, D] so that it broadcasts to x [R·B, …, D]."""
-    if vector.dim() == 1:
-        return vector
+def broadcast_replicas(vector: Tensor, x: Tensor) -> Tensor:
+    """A vector [R, D] in a shape that broadcasts to x [R·B, …, D]."""
     rows = vector.repeat_interleave(len(x) // len(vector), 0)
     return rows.view(len(x), *[1] * (x.dim() - 2), -1)
 
 
-class StackedLinear(nn.Module):
+class JointLinear(nn.Module):
     """weight [R, O, D], bias [R, O] or None."""
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None) -> None:
@@ -45,10 +41,10 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = linear(x, self.weight)
-        return y if self.bias is None else y + spread(self.bias, y)
+        return y if self.bias is None else y + broadcast_replicas(self.bias, y)
 
 
-class StackedEmbedding(nn.Module):
+class JointEmbedding(nn.Module):
     """weight [R, V, D]; ids [R·B, …]."""
 
     def __init__(self, weight: nn.Parameter) -> None:
@@ -63,7 +59,18 @@ class StackedEmbedding(nn.Module):
         return F.embedding(rows.view_as(ids), self.weight.view(-1, D))
 
 
-class StackedRMSNorm(nn.Module):
+class JointLoopEmbedding(nn.Module):
+    """weight [R, loops, D]."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, loop: int, x: Tensor) -> Tensor:
+        return broadcast_replicas(self.weight[:, loop - 1], x)
+
+
+class JointRMSNorm(nn.Module):
     """weight [R, D]."""
 
     def __init__(self, weight: nn.Parameter, eps: float) -> None:
@@ -72,70 +79,38 @@ class StackedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype)
-        if worthwhile(self, x):
-            return _FusedNorm.apply(x, self.weight, self.eps)
+        if use_fused(self, x):
+            return FusedRMSNorm.apply(x, self.weight, self.eps)
         R, D = self.weight.shape
         normed = F.rms_norm(x, (D,), None, self.eps)
         return (normed.view(R, -1, D) * self.weight[:, None]).view_as(x)
 
 
-class _FusedNorm(Function):
-    """As `kernels.FusedRMSNorm`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        R, D = weight.shape
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = norm.square_().div_(D).add_(epsilon).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        return (x * scale).view(R, -1, D).mul_(weight[:, None]).view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyrefly: ignore [bad-override] one output, so one gradient
-        ctx: Any, grad: Tensor
-    ) -> tuple[Tensor, Tensor, None]:
-        x, weight, scale = ctx.saved_tensors
-        R, D = weight.shape
-        product = (grad * x).view(R, -1, D)
-        of_weight = scale.view(R, 1, -1) @ product
-        along = (product @ weight[..., None]).view_as(scale)
-        inner = along.mul_(scale**3).div_(-D)
-        of_x = (grad.reshape(R, -1, D) * weight[:, None]).view_as(x).mul_(scale)
-        return of_x.addcmul_(x, inner), of_weight.view(R, D), None
-
-
-def stacked(model: nn.Module, weights: dict[str, nn.Parameter]) -> None:
-    """Gives a model, in place, the stacked weights [R, …] under the names of its own.
+def make_joint(model: nn.Module, weights: dict[str, nn.Parameter]) -> None:
+    """Turns a model, in place, into R models computed in one pass.
 
     Args:
-        weights: of every name of `named_parameters`; one that is shared is given once.
+        weights: [R, …] for every name of `named_parameters`; a shared one is given once.
 
     Raises:
-        ValueError: a module with weights of which there is no stacked kind.
+        ValueError: a module with weights that has no joint kind.
     """
     shared = {id(p): weights[name] for name, p in model.named_parameters()}
-
-    def of(parameter: Tensor) -> nn.Parameter:
-        return shared[id(parameter)]
 
     for parent in list(model.modules()):
         for name, module in list(parent.named_children()):
             new: nn.Module | None = None
             if isinstance(module, nn.Linear):
-                bias = None if module.bias is None else of(module.bias)
-                new = StackedLinear(of(module.weight), bias)
+                bias = None if module.bias is None else shared[id(module.bias)]
+                new = JointLinear(shared[id(module.weight)], bias)
+            elif isinstance(module, LoopEmbedding):
+                new = JointLoopEmbedding(shared[id(module.weight)])
             elif isinstance(module, nn.Embedding):
-                new = StackedEmbedding(of(module.weight))
+                new = JointEmbedding(shared[id(module.weight)])
             elif isinstance(module, RMSNorm):
-                new = StackedRMSNorm(of(module.weight), cast(float, module.eps))
+                new = JointRMSNorm(shared[id(module.weight)], cast(float, module.eps))
             if new is not None:
                 setattr(parent, name, new)
     known = {id(weight) for weight in weights.values()}
     if alone := [name for name, p in model.named_parameters() if id(p) not in known]:
         raise ValueError(f"{', '.join(alone)} cannot be stacked: no module here computes them so")
-
-
-def stack_tensors(tensors: Sequence[Tensor]) -> Tensor:
-    """[R, …] in memory of its own."""
-    return torch.stack([t.detach() for t in tensors])

@@ -15,7 +15,7 @@ def compile_blocks(model: nn.Module) -> None:
     """Compiles the forward pass of every block, in place; the weights stay where they are.
 
     The block whose output only the head reads runs as written, since it is computed at selected
-    positions (`Block.at`).
+    positions (`SparseQueries.forward_at`).
 
     `torch.compiler.nested_compile_region` would compile equal blocks once, but its gradients of
     shared weights are wrong (torch 2.13).
