@@ -65,8 +65,8 @@ class Biographies(Exposures):
     splits: ClassVar[tuple[str, ...]] = ("train",)
 
     kind: Literal["bios"] = "bios"
-    people: int = Field(1000, ge=1)
-    pools: PoolSize = "small"
+    people: int = Field(1000, ge=1, description="N, people of the world")
+    pools: PoolSize = Field("small", description="size of the pools of names and values")
     templates: int = Field(4, ge=1, description="first ones of each attribute's file")
     versions: int | None = Field(
         None, ge=1, description="fixed texts per person; None: a new text at every exposure"

@@ -58,9 +58,12 @@ class Brevo(OnlineTask):
     )
     shortest: int = Field(1, ge=1, description="tokens of the shortest word")
     longest: int = Field(1, ge=1, le=6, description="tokens of the longest word")
-    sizes: SizeLaw = "harmonic"
-    query: Literal["last_quarter", "last"] = "last_quarter"
-    end: Literal["eos", "ans"] = "eos"
+    sizes: SizeLaw = Field("harmonic", description="law of the number of nodes in training")
+    query: Literal["last_quarter", "last"] = Field(
+        "last_quarter",
+        description="drawn from the last quarter of the nodes in topological order, or the last",
+    )
+    end: Literal["eos", "ans"] = Field("eos", description="token after the answer")
     score_marker: bool = Field(False, description="score <ans> too, as the published code does")
     cot: bool = Field(False, description="write the nodes breadth first before the order")
     context: int = Field(2048, ge=8, description="most tokens that a document may have")

@@ -45,9 +45,9 @@ class Comparison(Task):
     difficulty_name: ClassVar[str] = "values"
 
     kind: Literal["comparison"] = "comparison"
-    entities: int = Field(1000, ge=4)
-    attributes: int = Field(20, ge=1)
-    values: int = Field(20, ge=2)
+    entities: int = Field(1000, ge=4, description="E, entities of the world")
+    attributes: int = Field(20, ge=1, description="attributes of each entity")
+    values: int = Field(20, ge=2, description="different values of an attribute")
     phi: float = Field(7.2, gt=0, description="comparisons in training for each ID fact")
     ood: float = Field(0.1, gt=0, lt=1, description="share of entities, for each attribute")
     held_out: int = Field(3000, ge=2, description="comparisons in test, and again in validation")

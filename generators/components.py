@@ -17,7 +17,9 @@ class Component(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    task: Annotated[Task, OpenUnion(Task, "generators", but=("mixture",))]
+    task: Annotated[Task, OpenUnion(Task, "generators", but=("mixture",))] = Field(
+        description="its data"
+    )
     weight: float = Field(1.0, ge=0, description="in training, beside the weights of the others")
     domain_token: bool = Field(
         False, description="documents begin with <name of the component> in place of <bos>"

@@ -44,8 +44,8 @@ class Composition(Task):
     difficulty_name: ClassVar[str] = "hops"
 
     kind: Literal["composition"] = "composition"
-    entities: int = Field(2000, ge=2)
-    relations: int = Field(200, ge=1)
+    entities: int = Field(2000, ge=2, description="E, entities of the world")
+    relations: int = Field(200, ge=1, description="R, relations of the world")
     out_degree: int = Field(20, ge=1, description="facts of each entity")
     phi: float = Field(7.2, gt=0, description="compositions in training for each ID fact")
     ood: float = Field(0.05, gt=0, lt=1, description="share of facts that are never composed")

@@ -50,7 +50,7 @@ class Depo(OnlineTask):
     shortest: int = Field(1, ge=1, description="tokens of the shortest word")
     longest: int = Field(2, ge=1, le=8, description="tokens of the longest word")
     queries: int = Field(10, ge=1, description="Q, most queries in a document")
-    sizes: SizeLaw = "harmonic"
+    sizes: SizeLaw = Field("harmonic", description="law of the number of nodes in training")
     separator: bool = Field(False, description="a token before every edge, as the code can have")
     score_marker: bool = Field(False, description="score <ans> too, as the published code does")
     cot: bool = Field(False, description="write the words on the way before the answer")

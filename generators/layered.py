@@ -59,8 +59,10 @@ class Layered(Curriculum):
 
     kind: Literal["layered"] = "layered"
     people: int = Field(500, ge=4, description="in all layers together")
-    layers: int = Field(5, ge=2)
-    relations: int = Field(20, ge=1, le=len(RELATIONS))
+    layers: int = Field(
+        5, ge=2, description="layers of entities; a fact leads from one to the next"
+    )
+    relations: int = Field(20, ge=1, le=len(RELATIONS), description="R, relations of the world")
     hops: int = Field(3, ge=1, description="of the questions that are held out")
     budget: float = Field(0.15, gt=0, lt=1, description="share of all questions in training")
     held_out: int = Field(3000, ge=1, description="questions in validation, and again in test")

@@ -56,7 +56,7 @@ class Mano(OnlineTask):
 
     kind: Literal["mano"] = "mano"
     length: int = Field(10, ge=2, le=1000, description="L, most operators in an expression")
-    modulus: int = Field(23, ge=2, le=1000)
+    modulus: int = Field(23, ge=2, le=1000, description="arithmetic is modulo this number")
     operators: str = Field("+-*", min_length=1, description="some of + - *")
     loss: Literal["all", "answer"] = Field("all", description="tokens that are scored")
     cot: bool = Field(False, description="write the values of all operators, innermost first")

@@ -54,7 +54,9 @@ class Mixture(Task):
     version: ClassVar[int] = 1
 
     kind: Literal["mixture"] = "mixture"
-    components: dict[Name, Component] = Field(default_factory=useful_and_junk, min_length=1)
+    components: dict[Name, Component] = Field(
+        default_factory=useful_and_junk, min_length=1, description="name -> task and weight"
+    )
     exposures_of: str | None = Field(
         None, description="component whose exposures are counted; None: the only one that has any"
     )

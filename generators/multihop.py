@@ -50,9 +50,12 @@ class MultiHop(Curriculum):
     difficulty_name: ClassVar[str] = "hops"
 
     kind: Literal["multihop"] = "multihop"
-    world: Literal["function", "permutation"] = "function"
-    entities: int = Field(32, ge=2)
-    relations: int = Field(16, ge=1)
+    world: Literal["function", "permutation"] = Field(
+        "function",
+        description="what each relation is: any function of the entities, or a permutation of them",
+    )
+    entities: int = Field(32, ge=2, description="E, entities of the world")
+    relations: int = Field(16, ge=1, description="R, relations of the world")
     hops: int = Field(3, ge=1, description="most hops in a question")
     held_out: float = Field(
         0.1, gt=0, lt=1, description="share of the combinations of 2 and more hops"

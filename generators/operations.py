@@ -67,13 +67,13 @@ class Operations(PeopleQuestions):
     fewest: ClassVar[tuple[int, int]] = (2, 4)
 
     kind: Literal["operations"] = "operations"
-    operation: Operation = "dual"
+    operation: Operation = Field("dual", description="what is computed")
     questions: int = Field(1, ge=1, description="in training, for each biography")
     quantity: Literal["month", "luck"] = Field(
         "month", description="what is computed with: the birth month or the luck of the major"
     )
-    modulus: int = Field(2, ge=2)
-    clues: int = Field(len(ATTRIBUTES), ge=1, le=len(ATTRIBUTES))
+    modulus: int = Field(2, ge=2, description="of the operation modulo")
+    clues: int = Field(len(ATTRIBUTES), ge=1, le=len(ATTRIBUTES), description="of inverse")
     first_name: bool = Field(False, description="inverse search asks for the first name alone")
     cot: bool = Field(False, description="the birth months (or majors) stand before the answer")
 

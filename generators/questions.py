@@ -32,7 +32,10 @@ class PeopleQuestions(Task):
     #: people who have to be asked about in training, and who have to be left
     fewest: ClassVar[tuple[int, int]] = (1, 2)
 
-    biographies: Biographies = Field(default_factory=Biographies)
+    biographies: Biographies = Field(
+        default_factory=Biographies,
+        description="the people and how their biographies are written: the fields of task `bios`",
+    )
     trained: float = Field(0.5, gt=0, lt=1, description="share of people asked about in training")
 
     @model_validator(mode="after")

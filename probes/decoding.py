@@ -34,11 +34,13 @@ class Decoding(Probe):
     version: ClassVar[int] = 2  # 1: `item` left out what the exit rule is set to
 
     kind: Literal["decoding"] = "decoding"
-    cache: CacheSettings  # without a default: a run that names no probes is not measured this way
-    exit: AnyExitRule = AllLoops()
+    cache: CacheSettings = Field(
+        description="what is kept of a token, and how the prompt is read"
+    )  # without a default: a run that names no probes is not measured this way
+    exit: AnyExitRule = Field(AllLoops(), description="when a token leaves the loops")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
     items: int = Field(1024, ge=1, description="most documents per difficulty")
-    split: str = "test"
+    split: str = Field("test", description="split of the questions")
 
     @classmethod
     def applies(cls, task: Task) -> bool:

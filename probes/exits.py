@@ -84,7 +84,10 @@ class Exits(QuestionProbe):
 
     kind: Literal["exits"] = "exits"
     static: tuple[int, ...] | None = Field(None, description="loops; None: each of them")
-    q: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+    q: tuple[float, ...] = Field(
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),
+        description="thresholds of the cumulative exit probability",
+    )
     epsilon: tuple[float, ...] = Field((0.25, 0.5, 1, 2, 4), description="of state differences")
     nats: tuple[float, ...] = Field((0.01, 0.1, 0.3, 1), description="of prediction entropies")
     bins: int = Field(10, ge=1, description="of the calibration errors")

@@ -71,7 +71,9 @@ class PassAtK(QuestionProbe):
     kind: Literal["pass_at_k"] = "pass_at_k"
     samples: int = Field(16, ge=1, description="n, answers to every question")
     k: tuple[int, ...] = Field((1, 4, 16), min_length=1, description="of pass@k")
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(
+        1.0, gt=0, description="logits are divided by it before samples are drawn"
+    )
     top_p: float = Field(1.0, gt=0, le=1, description="samples from the likeliest tokens alone")
     loops: Literal["last", "all"] = Field("last", description="loops at which the head is read")
 

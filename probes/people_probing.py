@@ -45,8 +45,8 @@ class PeopleProbing(Probe):
     rank: int = Field(2, ge=0, description="of the embedding's update; 0: none")
     steps: int = Field(1000, ge=1, description="of each fit; the paper's 30,000")
     batch: int = Field(50, ge=2, description="people in one step")
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.3, ge=0)
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of the probe")
+    weight_decay: float = Field(0.3, ge=0, description="of the probe's parameters")
 
     @classmethod
     def applies(cls, task: Task) -> bool:

@@ -113,7 +113,7 @@ class QuestionProbe(Probe, ABC):
     needs: ClassVar[str] = "questions with an answer"
 
     items: int = Field(512, ge=1, description="most documents per difficulty")
-    split: str = "test"
+    split: str = Field("test", description="split of the questions")
     difficulties: tuple[int, ...] | None = Field(None, description="None: all of the split's")
 
     @classmethod

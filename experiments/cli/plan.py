@@ -75,11 +75,18 @@ def _calibrate(device: str, precision: str) -> None:
 
 def schema(
     of: Annotated[Literal["grid", "run"], typer.Argument(help="what to describe")] = "grid",
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="a page for people: every field of a grid file")
+    ] = False,
 ) -> None:
     """Print the JSON schema of a grid file or of a run."""
     import json
 
     from experiments.grid.json_schema import grid_schema, run_schema
+    from experiments.grid.reference_page import reference_page
 
+    if markdown:
+        typer.echo(reference_page(), nl=False)
+        return
     found = grid_schema() if of == "grid" else run_schema()
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))

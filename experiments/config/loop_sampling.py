@@ -18,9 +18,9 @@ class LoopDraw(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["uniform", "poisson"]
-    least: int = Field(1, ge=1)
-    most: int = Field(ge=1)
+    kind: Literal["uniform", "poisson"] = Field(description="the distribution")
+    least: int = Field(1, ge=1, description="fewest loops")
+    most: int = Field(ge=1, description="most loops")
 
     @model_validator(mode="after")
     def _some(self) -> Self:

@@ -43,7 +43,9 @@ class Phase(Frozen):
     )
     lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    decay: Literal["constant", "linear", "cosine", "sqrt"] = "constant"
+    decay: Literal["constant", "linear", "cosine", "sqrt"] = Field(
+        "constant", description="shape of the learning rate after the warm-up"
+    )
     final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
     draw: LoopDraw | None = Field(None, description="None: as many loops in every step")
@@ -76,15 +78,19 @@ class Training(Frozen):
 
     batch: int = Field(1024, ge=1, description="documents per step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    betas: tuple[Beta, Beta] = (0.9, 0.98)
-    eps: float = Field(1e-8, gt=0)
+    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="of AdamW's two moving averages")
+    eps: float = Field(1e-8, gt=0, description="of AdamW")
     weight_decay: float = Field(0.1, ge=0, description="on matrices only")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 computes in half precision and keeps weights in full"
+    )
     recompute: bool = Field(
         False, description="loops are computed again in the backward pass, to save memory"
     )
-    phases: tuple[Phase, ...] = Field(min_length=1)
+    phases: tuple[Phase, ...] = Field(
+        min_length=1, description="stretches of training, one after another"
+    )
 
 
 class Span(Frozen):

@@ -61,18 +61,22 @@ class Observe(Frozen):
 class RunConfig(Frozen):
     """Everything about one run. `run_id` is a function of the scientific fields alone."""
 
-    task: AnyTask
-    model: AnyModel
-    objective: AnyObjective = LastLoop()
-    training: Training
+    task: AnyTask = Field(description="the data")
+    model: AnyModel = Field(description="the architecture")
+    objective: AnyObjective = Field(LastLoop(), description="the loss")
+    training: Training = Field(description="optimiser and phases")
     start: str | None = Field(
         None,
         pattern=f"^{RUN_ID}$",
         description="run id, in the same folder, whose final weights training starts from; in a "
         "grid also {axis: label}, which names a point of it",
     )
-    seed: int = Field(0, ge=0, le=2**63 - 1)
-    observe: Observe = Observe()
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="of world, initialisation and order of the data"
+    )
+    observe: Observe = Field(
+        Observe(), description="probes, evaluations, logging; enters no run id"
+    )
 
     @field_validator("start", mode="before")
     @classmethod

@@ -34,9 +34,11 @@ class GridFile(Block):
     """The content of a grid file. Parts add to the baseline and axes at the top."""
 
     name: str | None = Field(None, pattern=f"^{GRID_NAME}$", description="None: that of the file")
-    title: str = ""
-    parts: dict[Annotated[str, Field(pattern=r"^[^/\\\s]+$")], Block] = {}
-    figures: list[AnyFigure] = []
+    title: str = Field("", description="the question that the grid asks")
+    parts: dict[Annotated[str, Field(pattern=r"^[^/\\\s]+$")], Block] = Field(
+        {}, description="name -> baseline and axes on top of those above"
+    )
+    figures: list[AnyFigure] = Field([], description="drawn when the grid has been run")
 
     @field_validator("name", mode="before")
     @classmethod

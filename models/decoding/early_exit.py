@@ -83,7 +83,7 @@ class StaticExit(ExitRule):
     """Every token leaves after the same loop."""
 
     kind: Literal["static"] = "static"
-    loop: int = Field(ge=1)
+    loop: int = Field(ge=1, description="the loop after which every token leaves")
 
     def exits(self, loops: int) -> range:
         return range(self.loop, self.loop + 1)
@@ -108,7 +108,10 @@ class QuantileExit(ExitRule):
     uses_gate: ClassVar[bool] = True
 
     kind: Literal["quantile"] = "quantile"
-    q: float = Field(ge=0)
+    q: float = Field(
+        ge=0,
+        description="a token leaves once its cumulative exit probability reaches it",
+    )
 
     def leaves(self, seen: Seen) -> "Tensor":
         import torch
@@ -128,7 +131,9 @@ class StateDifference(ExitRule):
     """Leaves once a loop moves the state by less than ε: ‖h_t - h_{t-1}‖₂ < ε (Ouro §5)."""
 
     kind: Literal["difference"] = "difference"
-    epsilon: float = Field(ge=0)
+    epsilon: float = Field(
+        ge=0, description="a token leaves once its state moves by less than this"
+    )
 
     def exits(self, loops: int) -> range:
         return range(min(2, loops), loops + 1)
@@ -144,7 +149,9 @@ class PredictionEntropy(ExitRule):
     reads_logits: ClassVar[bool] = True
 
     kind: Literal["entropy"] = "entropy"
-    nats: float = Field(ge=0)
+    nats: float = Field(
+        ge=0, description="a token leaves once its prediction has an entropy below this"
+    )
 
     def leaves(self, seen: Seen) -> "Tensor":
         assert seen.logits is not None

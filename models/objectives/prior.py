@@ -23,7 +23,9 @@ class Prior(PositionwiseObjective):
 
     kind: Literal["prior"] = "prior"
     beta: float = Field(0.1, ge=0, description="weight of the divergence from the prior")
-    prior: Literal["uniform", "geometric"] = "uniform"
+    prior: Literal["uniform", "geometric"] = Field(
+        "uniform", description="the distribution over exits that the gate is drawn to"
+    )
     rho: float = Field(0.5, gt=0, lt=1, description="of the geometric prior: chance to exit")
 
     def log_prior(self, loops: int) -> "Tensor":

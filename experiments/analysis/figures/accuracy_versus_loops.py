@@ -17,7 +17,7 @@ class AccuracyVersusLoops(Figure):
     """One panel per part; colour is the difficulty, the line k, width and what else differs."""
 
     kind: Literal["accuracy_versus_loops"] = "accuracy_versus_loops"
-    split: str = "test"
+    split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from experiments.analysis.figures.figure import Figure
 from experiments.results.selection import series_over_loops
 
@@ -15,7 +17,9 @@ class CapacityVersusLoops(Figure):
     """One panel per part; colour tells apart k, width, exposures and the items shown."""
 
     kind: Literal["capacity_versus_loops"] = "capacity_versus_loops"
-    item: str | tuple[str, ...] = "total"
+    item: str | tuple[str, ...] = Field(
+        "total", description="which bits: total, name, values or one attribute"
+    )
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results.long_table import load_runs

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from experiments.analysis.figures.figure import Figure
 from experiments.results.selection import series
 
@@ -23,7 +25,7 @@ class CapacityVersusParameters(Figure):
     """
 
     kind: Literal["capacity_versus_parameters"] = "capacity_versus_parameters"
-    item: str = "total"
+    item: str = Field("total", description="which bits: total, name, values or one attribute")
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
         from experiments.results.long_table import load_runs

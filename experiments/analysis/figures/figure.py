@@ -31,7 +31,7 @@ class Figure(BaseModel, ABC):
     name: str | None = Field(
         None, pattern=r"^[^/\\]+$", description="of the files; None: the kind and its parts"
     )
-    title: str | None = None
+    title: str | None = Field(None, description="printed above the picture; None: no title")
     part: Parts = Field(None, description="parts of the grid to draw; None: all that measure it")
     where: dict[str, Any] = Field({}, description="column -> value or values of the rows drawn")
     conditions: tuple[str, ...] = Field(

@@ -28,7 +28,7 @@ class HeatMap(Figure):
     """
 
     kind: Literal["heat_map"] = "heat_map"
-    metric: str = "lens_accuracy"
+    metric: str = Field("lens_accuracy", description="metric of the probe `lens` or `linear`")
     target: str | tuple[str, ...] | None = Field(None, description="None: all")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 

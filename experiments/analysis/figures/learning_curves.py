@@ -21,9 +21,9 @@ class LearningCurves(Figure):
     """
 
     kind: Literal["learning_curves"] = "learning_curves"
-    metric: str = "accuracy"
-    split: str = "test"
-    item: str = ""
+    metric: str = Field("accuracy", description="metric drawn over training")
+    split: str = Field("test", description="split of the questions")
+    item: str = Field("", description="item of the metric; empty: rows without one")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
     level: float | None = Field(0.9, description="that counts as emerged; None: no rings")
 

@@ -29,7 +29,7 @@ class Plane(Figure):
     kind: Literal["plane"] = "plane"
     capacity_part: Parts = Field(None, description="None: all that measure capacity")
     capacity_where: dict[str, Any] = Field({}, description="filter of the capacity rows")
-    split: str = "test"
+    split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: each part's hardest")
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":

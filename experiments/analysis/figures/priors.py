@@ -21,7 +21,7 @@ class Priors(Figure):
     """
 
     kind: Literal["priors"] = "priors"
-    split: str = "test"
+    split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":

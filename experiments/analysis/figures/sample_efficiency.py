@@ -23,7 +23,7 @@ class SampleEfficiency(Figure):
     """
 
     kind: Literal["sample_efficiency"] = "sample_efficiency"
-    split: str = "test"
+    split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
     def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
