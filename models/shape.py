@@ -60,7 +60,7 @@ class LoopedShape(ModelShape):
     """The shape of a looped transformer: prelude, core ⊗ loops, coda."""
 
     width: int = Field(64, ge=1, description="size of the residual stream")
-    heads: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1, description="attention heads of a layer")
     reuse: Literal["cycle", "sequence"] | tuple[int, ...] = Field(
         "cycle",
         description="order of the core's layers: cycle runs AB AB, sequence AA BB (one state, "
@@ -68,7 +68,10 @@ class LoopedShape(ModelShape):
     )
     prelude: int = Field(0, ge=0, description="layers before the loop")
     coda: int = Field(0, ge=0, description="layers between the looped state and the head")
-    norm: Literal["pre", "sandwich"] = "sandwich"
+    norm: Literal["pre", "sandwich"] = Field(
+        "sandwich",
+        description="RMSNorms before attention and MLP, or (sandwich) on their outputs too",
+    )
     norm_between_loops: bool = Field(
         True, description="feed the normed state to the next loop, as Ouro does"
     )
@@ -91,12 +94,14 @@ class LoopedShape(ModelShape):
     positions: Literal["rope", "rope-quarter", "learned", "none"] = Field(
         "rope", description="rope-quarter turns a quarter of each head; learned needs `context`"
     )
-    rope_base: float = Field(10_000.0, gt=1)
+    rope_base: float = Field(
+        10_000.0, gt=1, description="base of the rotary positions' wavelengths"
+    )
     context: int | None = Field(
         None, ge=1, description="most tokens of a document; None: as many as the task writes"
     )
     tied: bool = Field(False, description="output head shares the embedding matrix")
-    norm_eps: float = Field(1e-6, gt=0)
+    norm_eps: float = Field(1e-6, gt=0, description="added to the mean square in every RMSNorm")
     zero_init: bool = Field(
         False, description="every block starts as the identity: its output projections at zero"
     )
