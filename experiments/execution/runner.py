@@ -20,7 +20,7 @@ from experiments.execution.preflight import refuse
 from experiments.execution.progress import Progress
 from experiments.execution.worker import Outcome
 from experiments.grid.leakage import leaks
-from experiments.planning.makespan import share_of
+from experiments.grid.shards import share_of
 from experiments.runs.folder import RunFolder, State, prepare_output, record_grid
 from experiments.runs.json_files import read_json
 
@@ -241,7 +241,7 @@ def _record(grid: "Grid", out: Path) -> None:
         figures=list(grid.figures),
         points=points,
         source=grid.source,
-        overrides=list(grid.overrides),
+        overrides=list(grid.changes),
     )
 
 

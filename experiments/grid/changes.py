@@ -1,4 +1,4 @@
-"""Baseline + changes: nested data with some of its entries replaced, and who replaced them."""
+"""Nested data with some of its entries replaced, and where each replacement was written."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,12 +59,12 @@ def with_value(data: Any, path: Sequence[str], value: Any) -> Any:
     return {**data, head: with_value(data.get(head), rest, value)}
 
 
-def holds(data: Any, path: Sequence[str], value: Any) -> bool:
+def contains(data: Any, path: Sequence[str], value: Any) -> bool:
     """Whether what stands at `path` is `value`, or has its entries among others."""
     for step in path:
         data = data[int(step)] if isinstance(data, list) else (data or {}).get(step)
     if isinstance(value, dict) and isinstance(data, dict):
-        return all(holds(data, (key,), entry) for key, entry in value.items())
+        return all(contains(data, (key,), entry) for key, entry in value.items())
     return data == value
 
 

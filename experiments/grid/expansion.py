@@ -53,11 +53,11 @@ class GridFile(Block):
 
 
 class Combination(NamedTuple):
-    """What is said about one point.
+    """What a grid file says about one point.
 
     Attributes:
-        changes: all of them, the baseline's first; later ones win.
-        varied: those of the axes, whose values the labels promise.
+        changes: all changes, the baseline's first; later ones win.
+        varied: the changes that the axes make, whose values the labels promise.
     """
 
     part: str
@@ -73,17 +73,21 @@ class AxisValue(NamedTuple):
     changes: list[Change]
 
 
-def expand(file: GridFile, overrides: Sequence[Change], marks: Marks) -> list[Combination]:
-    """Parts in file order; in each the axes in file order (the top's first), the last fastest.
+def expand(file: GridFile, asked: Sequence[Change], marks: Marks) -> list[Combination]:
+    """All combinations: parts in file order; in each the axes in file order, the last fastest.
 
-    An override of exactly an axis's path replaces the values of that axis.
+    The axes at the top come before those of a part. A change of exactly an axis's path replaces
+    the values of that axis.
+
+    Args:
+        asked: changes to every run, from the command line.
 
     Raises:
         ConfigError: axes that are neither a path nor a label of groups, values of the same
             label, or more points than a grid may have.
     """
     base = changes_in(file.baseline, ("baseline",))
-    replaced = {".".join(change.path): change for change in overrides}
+    replaced = {".".join(change.path): change for change in asked}
     blocks = {name: (part, ("parts", name)) for name, part in file.parts.items()}
     found: list[Combination] = []
     wrong: list[Problem] = []
@@ -107,7 +111,7 @@ def expand(file: GridFile, overrides: Sequence[Change], marks: Marks) -> list[Co
         for chosen in itertools.product(*options.values()):
             varied = [change for value in chosen for change in value.changes]
             labels = {axis: v.label for axis, v in zip(options, chosen, strict=True)}
-            changes = (*baseline, *varied, *overrides)
+            changes = (*baseline, *varied, *asked)
             found.append(Combination(name, labels, changes, tuple(varied)))
     if wrong:
         raise ConfigError(wrong)
@@ -115,7 +119,7 @@ def expand(file: GridFile, overrides: Sequence[Change], marks: Marks) -> list[Co
 
 
 def axis_values(axis: str, values: list[Any], origin: Location) -> list[AxisValue]:
-    """The values of an axis: of a path, or groups of values that vary together under a label."""
+    """The values of an axis: one for a path, or a group that varies together under a label."""
     found = []
     for i, value in enumerate(values):
         here = (*origin, str(i))
@@ -135,7 +139,7 @@ def _is_path(axis: str) -> bool:
 def _unclear(
     axis: str, values: list[Any], options: list[AxisValue], origin: Location, marks: Marks
 ) -> Iterator[Problem]:
-    """What is wrong with an axis itself: no path and no groups, or values of the same label."""
+    """The problems of an axis itself: no path and no groups, or values of the same label."""
     if not _is_path(axis) and ("." in axis or not all(isinstance(v, dict) for v in values)):
         hint = nearest(axis.split(".")[0], RunConfig.model_fields)
         message = (

@@ -23,7 +23,7 @@ from typing import Any
 
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.grid.changes import command_line_changes, find_mark, holds, with_value
+from experiments.grid.changes import command_line_changes, contains, find_mark, with_value
 from experiments.grid.expansion import Combination, GridFile, expand
 from experiments.grid.located_yaml import ConfigError, Location, Mark, Marks, Problem, load_yaml
 from experiments.grid.run_checks import problems
@@ -54,7 +54,7 @@ class Grid:
 
     Attributes:
         source: the text of the file.
-        overrides: `path=value` on top of it.
+        changes: `path=value` on top of it, as given to `--set`.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Grid:
     figures: tuple[dict[str, Any], ...]
     points: tuple[GridPoint, ...]
     source: str = ""
-    overrides: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     def runs(self) -> dict[str, RunConfig]:
@@ -97,16 +97,16 @@ def find_grid(name_or_path: str) -> Path:
     )
 
 
-def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
+def load_grid(name_or_path: str | Path, changes: Sequence[str] = ()) -> Grid:
     """A shipped grid or a file, expanded and checked as far as is possible without training.
 
     Args:
-        overrides: `path=value` for every run. What replaces an axis (the same path) leaves one
+        changes: `path=value` for every run. What replaces an axis (the same path) leaves one
             value of it.
 
     Raises:
         ConfigError: everything that is wrong, with its places in the file.
-        LoopscopeError: there is no such grid, or an override is no `path=value`.
+        LoopscopeError: there is no such grid, or a change is no `path=value`.
     """
     path = find_grid(str(name_or_path))
     data, marks = load_yaml(path)
@@ -116,7 +116,7 @@ def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
 
     file, found = _structure(data, marks, path)
     try:
-        combinations = expand(file, command_line_changes(overrides), marks)
+        combinations = expand(file, command_line_changes(changes), marks)
     except ConfigError as error:
         raise ConfigError(found + error.problems) from error
     points, wrong = _points(combinations, marks, folders)
@@ -129,7 +129,7 @@ def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
         for fields, figure in zip(data.get("figures", ()), file.figures, strict=True)
     )
     text = path.read_text(encoding="utf-8")
-    return Grid(file.name, file.title, figures, tuple(points), text, tuple(overrides))
+    return Grid(file.name, file.title, figures, tuple(points), text, tuple(changes))
 
 
 def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Problem]]:
@@ -158,7 +158,7 @@ def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Prob
 def _points(
     combinations: Sequence[Combination], marks: Marks, folders: tuple[Path, ...]
 ) -> tuple[list[GridPoint], list[Problem]]:
-    """Every combination that can be a run, in order, and what is wrong with the others."""
+    """The points of all combinations that can be runs, in order, and the problems of the others."""
     fields: dict[int, dict[str, Any]] = {}
     wrong: dict[int, list[Problem]] = {i: [] for i in range(len(combinations))}
     for i, combination in enumerate(combinations):
@@ -189,7 +189,7 @@ def _points(
 
 
 def _fields(combination: Combination, marks: Marks) -> dict[str, Any]:
-    """What the changes of a combination make of nothing.
+    """The fields of a run: the changes of a combination applied to an empty mapping.
 
     Raises:
         ConfigError: a path that leads nowhere.
@@ -211,7 +211,11 @@ def _point(
     marks: Marks,
     folders: tuple[Path, ...],
 ) -> GridPoint:
-    """Raises ConfigError: what is wrong with this combination."""
+    """The point of one combination.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
 
     def find(location: Location, key: bool = False) -> Mark:
         return find_mark(combination.changes, marks, location, key)
@@ -220,7 +224,7 @@ def _point(
     config = validate(RunConfig, named, find, folders=folders)
     wrong = [Problem(find(at), at, message) for at, message in problems(config)]
     for change in combination.varied:
-        if not holds(data, change.path, change.value):
+        if not contains(data, change.path, change.value):
             message = "is overridden by a later axis or by --set, so that its label would be wrong"
             wrong.append(Problem(change.mark(marks), change.path, message))
     if wrong:
@@ -229,7 +233,7 @@ def _point(
 
 
 def _unknown_parts(file: GridFile, marks: Marks) -> Iterator[Problem]:
-    """Figures of parts that the grid lacks."""
+    """A problem for each figure that names a part that the grid lacks."""
     for i, figure in enumerate(file.figures):
         parts = (figure.part,) if isinstance(figure.part, str) else figure.part or ()
         for part in parts:
@@ -240,7 +244,7 @@ def _unknown_parts(file: GridFile, marks: Marks) -> Iterator[Problem]:
 
 
 def _contradictions(points: Iterable[GridPoint], marks: Marks) -> list[Problem]:
-    """Points that are the same run but cannot be one."""
+    """The first problem of points that have one run id but differ in what the id leaves out."""
     first: dict[str, GridPoint] = {}
     for point in points:
         other = first.setdefault(point.run_id, point)

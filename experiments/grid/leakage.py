@@ -1,6 +1,6 @@
-"""Whether a task from elsewhere keeps its test questions out of training, as it says of itself.
+"""Whether a task from a user's file keeps its test questions out of training.
 
-Those of `generators` do by construction.
+The tasks of `generators` do so by construction.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ TOO_MANY = 0.1
 
 
 def leaks(configs: Iterable[RunConfig]) -> Iterator[str]:
-    """A warning for each task from elsewhere, and difficulty, whose test occurs in training.
+    """A warning for each such task and difficulty whose test questions occur in training.
 
     A task that cannot be sampled is passed over: whoever trains on it says so better.
     """
@@ -51,7 +51,7 @@ def _leaks(task: Task) -> Iterator[str]:
 
 
 def leaked(task: Task, difficulty: int | None) -> float:
-    """Share of test questions that a few hundred training documents ask too; 0 without any."""
+    """The share of test questions that a few hundred training documents ask too."""
     training, test = (
         _questions(
             task.sample(

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a run before it starts, beyond the types of its fields."""
+"""Problems of a run that are known before it starts, beyond the types of its fields."""
 
 import inspect
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ Wrong = tuple[tuple[str, str], ...]
 
 
 def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
-    """(location in the config, what is wrong)."""
+    """Pairs of a location in the config and what is wrong there."""
     if sizes := list(impossible_sizes(config)):
         yield from sizes
         return  # anything else would have to build something
@@ -56,7 +56,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             misfits = _misfits(
                 type(probe), probe.model_dump_json(), type(task), task.model_dump_json()
             )
-            for field, message in (*misfits, *_blind(probe, config)):
+            for field, message in (*misfits, *_model_misfits(probe, config)):
                 yield ("observe", name, str(i), *filter(None, [field])), message
 
 
@@ -104,7 +104,7 @@ def _impossible_compiling(config: RunConfig) -> Iterator[tuple[Location, str]]:
 
 
 def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
-    """What a model from elsewhere lacks, and what is asked of it that only ours can do."""
+    """Problems of a model from elsewhere: its own, and what is asked of it that only ours does."""
     kind = config.model.kind
     try:
         inspect.signature(config.model.build).bind(2, gate=True, seed=0)
@@ -125,7 +125,7 @@ def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
 def _impossible_loops(
     config: RunConfig, model: LoopedConfig, i: int
 ) -> Iterator[tuple[Location, str]]:
-    """What phase i asks of the loops that the model or the objective does not allow."""
+    """Problems of phase i: loops that the model or the objective does not allow."""
     phase = config.training.phases[i]
     here = ("training", "phases", str(i))
     most = phase.draw.most if phase.draw else phase.loops or model.loops
@@ -182,28 +182,28 @@ def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple
         before = core
 
 
-def _blind(probe: Probe, config: RunConfig) -> Wrong:
-    """Why a probe cannot see what it looks at in this model."""
+def _model_misfits(probe: Probe, config: RunConfig) -> Wrong:
+    """Problems of a probe that cannot see in this model what it looks at."""
     objective = config.canonical().objective
     try:
         for part in parts_for(probe, config.task).values():
             probe.check_model(config.model, part.sketch(), objective)
     except ValueError as error:
-        return _told(error)
+        return _wrong(error)
     return ()
 
 
 @cache
 def _misfits(probe_class: type[Probe], probe: str, task_class: type[Task], task: str) -> Wrong:
-    """Why a probe cannot measure a task; asked once for equal ones."""
+    """Problems of a probe that cannot measure a task, found once for equal ones."""
     asked = probe_class.model_validate_json(probe)
     try:
         for part in parts_for(asked, task_class.model_validate_json(task)).values():
             asked.check(part.sketch())
     except ValueError as error:
-        return _told(error)
+        return _wrong(error)
     return ()
 
 
-def _told(error: ValueError) -> Wrong:
+def _wrong(error: ValueError) -> Wrong:
     return error.problems if isinstance(error, Misfit) else (("", str(error)),)

@@ -1,4 +1,4 @@
-"""Sizes that no machine like this one can hold, told from the config before anything is built."""
+"""Sizes that this machine cannot hold, found from the config before anything is built."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,21 +12,21 @@ from generators.task import Task
 if TYPE_CHECKING:
     from experiments.config.run import RunConfig
 
-#: bytes of weight, gradient and two moments of a parameter
-PER_PARAMETER = 16
+#: bytes of a parameter in training: weight, gradient and two moments
+TRAINED_PARAMETER = 16
 
 
 def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
-    """(location, message) of each part that alone needs more memory than there is.
+    """A location and a message for each part that alone needs more memory than there is.
 
-    Each is counted from below: what is too much here is too much. Nothing is built.
+    Each is a lower bound of what `config.memory` estimates. Nothing is built.
     """
     model, batch = config.model, config.training.batch
     device = largest_memory()
     if message := impossible_world(config.task):
         yield ("task",), message
     layer = 12 * model.width**2 if model.kind == "looped" else 0
-    weights = PER_PARAMETER * model.layers * layer
+    weights = TRAINED_PARAMETER * model.layers * layer
     if weights > device:
         yield ("model",), _message("training the layers of the model", weights, device)
     # one token a document: a state of `width` numbers after every application of a layer
@@ -38,7 +38,7 @@ def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
 
 
 def impossible_world(task: Task) -> str | None:
-    """What to tell of a world that is larger than the memory, None where it is not."""
+    """A message about a world that is larger than the memory, None where it is not."""
     world, host = task.world_bytes, machine_memory()
     what = f"the world of task {task.kind}"
     return _message(what, world, host, f"{SMALLER_WORLD}; ") if world > host else None

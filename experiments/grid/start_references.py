@@ -15,14 +15,14 @@ UNKNOWN = "unknown-0x0-000000000000"
 def targets_of(
     combinations: Sequence[Combination], references: Mapping[int, Mapping[str, Any]]
 ) -> tuple[dict[int, int], dict[int, str]]:
-    """Which point each reference means.
+    """The point that each reference means.
 
     Args:
         references: index of a point -> part and labels of the one that it starts from, which
             agrees with it in everything else: {arm: uniform}.
 
     Returns:
-        index -> index of the point it starts from, and index -> what is wrong.
+        index -> index of the point that it starts from, and index -> what is wrong.
     """
     found: dict[int, int] = {}
     wrong: dict[int, str] = {}
@@ -39,7 +39,7 @@ def targets_of(
 
 
 def starts_first(count: int, targets: Mapping[int, int]) -> list[int]:
-    """0 … count-1 in an order in which every point comes after the one that it starts from."""
+    """The numbers 0 … count-1, every point after the one that it starts from."""
     return sorted(range(count), key=lambda i: len(_chain(i, targets)))
 
 
@@ -54,7 +54,11 @@ def _chain(i: int, targets: Mapping[int, int]) -> list[int]:
 def _target(
     reference: Mapping[str, Any], here: Combination, combinations: Sequence[Combination]
 ) -> int:
-    """Raises ValueError: no point, or several."""
+    """The index of the point that a reference means.
+
+    Raises:
+        ValueError: there is no such point, or there are several.
+    """
     if not reference:
         raise ValueError("names no point; give an axis and a label of it, such as {arm: uniform}")
     wanted = {key: label_of(value) for key, value in reference.items()}
@@ -79,7 +83,11 @@ def _target(
 
 
 def _check_words(part: str, wanted: Mapping[str, str], combinations: Sequence[Combination]) -> None:
-    """Raises ValueError: a part, an axis or a label that does not exist."""
+    """Checks the words of a reference.
+
+    Raises:
+        ValueError: a part, an axis or a label does not exist.
+    """
     parts = {c.part for c in combinations}
     if part not in parts:
         raise ValueError(f"there is no part {part!r}{nearest(part, sorted(parts))}")

@@ -23,7 +23,7 @@ def validate(
     prefix: Location = (),
     folders: tuple[Path, ...] = (),
 ) -> Model:
-    """`cls` from data.
+    """An instance of `cls` made of data.
 
     Args:
         find: mark of a location; the flag asks for that of its key.
@@ -58,7 +58,7 @@ def validate(
 
 
 def _truths(found: Any, data: Any, at: Location = ()) -> Iterator[tuple[Location, bool]]:
-    """Where pydantic made a number of true or false, which nobody means by it."""
+    """Locations at which pydantic made a number of true or false, which nobody means by it."""
     if isinstance(data, bool):
         if isinstance(found, int | float) and not isinstance(found, bool):
             yield at, data
@@ -74,7 +74,7 @@ def _truths(found: Any, data: Any, at: Location = ()) -> Iterator[tuple[Location
 def _message(
     cls: type[BaseModel], data: Any, error: ErrorDetails, folders: tuple[Path, ...]
 ) -> tuple[str, bool]:
-    """What is wrong, and whether the key is (rather than its value)."""
+    """A message, and whether the key is wrong rather than its value."""
     if error["type"] == "extra_forbidden":
         known = fields_at(cls, data, error["loc"][:-1], folders)
         hint = nearest(str(error["loc"][-1]), known)
@@ -92,7 +92,7 @@ def _message(
 def fields_at(
     cls: type[BaseModel], data: Any, location: Iterable[str | int], folders: Iterable[Path] = ()
 ) -> list[str]:
-    """Names of the fields of the model at a location, empty where there is none."""
+    """The names of the fields of the model at a location; empty where there is none."""
     annotation: Any = cls
     for step in location:
         model = _model_in(annotation, data, folders)
@@ -108,7 +108,7 @@ def fields_at(
 
 
 def _plain(annotation: Any) -> Any:
-    """Without metadata and without `| None`."""
+    """An annotation without metadata and without `| None`."""
     if isinstance(annotation, tuple):
         return _plain(annotation[0])
     if get_origin(annotation) in (Annotated, Union, UnionType):

@@ -15,8 +15,8 @@ from experiments.machine import device_name, processor_name
 from experiments.planning.calibration import TimeModel, load_calibration
 from experiments.runs.folder import RunFolder
 
-#: bytes of weights and two moments for each parameter, in a checkpoint
-PER_PARAMETER = 12
+#: bytes of a parameter in a checkpoint: its weight and two moments
+CHECKPOINT_BYTES = 12
 #: bytes of config, environment, status, log and result, of a logged line, of an evaluation
 FILES, LINE, EVALUATION = 24_000, 150, 6_000
 
@@ -98,4 +98,4 @@ def disk_bytes(config: RunConfig, cost: Cost) -> int:
     observe = config.observe
     lines = cost.steps // observe.log_every * LINE
     evaluations = cost.steps // observe.evaluate_every * EVALUATION if observe.evaluate_every else 0
-    return PER_PARAMETER * cost.parameters["total"] + FILES + lines + evaluations
+    return CHECKPOINT_BYTES * cost.parameters["total"] + FILES + lines + evaluations

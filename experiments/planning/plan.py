@@ -10,9 +10,10 @@ from typing import Any
 from experiments.config.costs import Cost, Work, cost, cost_and_work
 from experiments.config.memory import possible_memory
 from experiments.grid.grid import Grid
+from experiments.grid.shards import share_of
 from experiments.machine import available_cores, gpus
 from experiments.planning.estimate import Estimator, Finished, disk_bytes, measured_seconds
-from experiments.planning.makespan import makespan, share_of
+from experiments.planning.makespan import makespan
 from experiments.planning.probe_costs import measuring_work
 from experiments.runs.folder import RunFolder
 from experiments.text import aligned, bytes_text, duration, number

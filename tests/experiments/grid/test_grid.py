@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from experiments.errors import LoopscopeError
-from experiments.grid.changes import command_line_changes, holds, merge, with_value
+from experiments.grid.changes import command_line_changes, contains, merge, with_value
 from experiments.grid.expansion import label_of
 from experiments.grid.grid import SHIPPED, Grid, find_grid, load_grid
 from experiments.grid.located_yaml import ConfigError
@@ -32,14 +32,14 @@ def write(tmp_path: Path, text: str, name: str = "g.yaml") -> Path:
     return path
 
 
-def load(tmp_path: Path, extra: str = "", *overrides: str) -> Grid:
-    return load_grid(write(tmp_path, BASE + extra), overrides)
+def load(tmp_path: Path, extra: str = "", *changes: str) -> Grid:
+    return load_grid(write(tmp_path, BASE + extra), changes)
 
 
-def problems(tmp_path: Path, text: str, *overrides: str) -> list[str]:
+def problems(tmp_path: Path, text: str, *changes: str) -> list[str]:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
-        load_grid(path, overrides)
+        load_grid(path, changes)
     return [line.replace(f"{path}:", "") for line in str(caught.value).splitlines()]
 
 
@@ -153,7 +153,7 @@ def test_plugins_lie_beside_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "task.moar: unknown key (did you mean 'more'?)" in found
 
 
-# --- overrides -------------------------------------------------------------------------------
+# --- changes ---------------------------------------------------------------------------------
 
 
 def test_set_applies_to_every_run(tmp_path: Path) -> None:
@@ -213,9 +213,9 @@ def test_with_value_copies_what_it_changes() -> None:
 
 def test_holds_looks_into_mappings() -> None:
     data = {"a": [{"b": 1, "c": 2}]}
-    assert holds(data, ("a", "0"), {"b": 1})
-    assert not holds(data, ("a", "0"), {"b": 2})
-    assert not holds(data, ("x", "y"), 1)
+    assert contains(data, ("a", "0"), {"b": 1})
+    assert not contains(data, ("a", "0"), {"b": 2})
+    assert not contains(data, ("x", "y"), 1)
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ axes:
 """
 
 
-def load(tmp_path: Path, extra: str, *overrides: str) -> Grid:
+def load(tmp_path: Path, extra: str, *changes: str) -> Grid:
     path = tmp_path / "g.yaml"
     path.write_text(BASE + extra, encoding="utf-8")
-    return load_grid(path, overrides)
+    return load_grid(path, changes)
 
 
 def wrong(tmp_path: Path, extra: str) -> list[str]:
@@ -56,9 +56,9 @@ def test_a_start_agrees_on_every_other_axis(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("override", ["model.width=16", "seed=7", "training.lr=1e-2"])
-def test_what_is_set_for_every_run_is_set_for_the_start(tmp_path: Path, override: str) -> None:
-    grid = load(tmp_path, ARMS, override)
+@pytest.mark.parametrize("change", ["model.width=16", "seed=7", "training.lr=1e-2"])
+def test_what_is_set_for_every_run_is_set_for_the_start(tmp_path: Path, change: str) -> None:
+    grid = load(tmp_path, ARMS, change)
     seconds = [p for p in grid.points if p.labels["arm"] == "second"]
     firsts = {p.labels["seed"]: p.run_id for p in grid.points if p.labels["arm"] == "first"}
     assert seconds and all(p.config.start == firsts[p.labels["seed"]] for p in seconds)
