@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import in_splits
 from pydantic import ValidationError
 
 from generators.brevo import Brevo
-from generators.dags import Dags, draw_dags, heights, random_orders
 from generators.hashing import mix
 from generators.streams import Stream, generator
 
@@ -124,86 +124,16 @@ def test_exactly_the_topological_orders_are_accepted(words):
     assert kinds[True] > 10 and kinds[False] > 1000
 
 
-def test_random_orders_follow_kahn():
-    """A graph with 10 orders of unequal probability: a chain 0 - 1 - 2 beside 3 and 4, below 5."""
-    parents = np.full((1, 6, 4), 6)
-    children = np.full((1, 6, 4), 6)
-    for parent, child in [(0, 1), (1, 2), (2, 5), (3, 5), (4, 3)]:
-        parents[0, child, (parents[0, child] < 6).sum()] = parent
-        children[0, parent, 0] = child
-    n = 30_000
-    dags = Dags(np.repeat(parents, n, 0), np.repeat(children, n, 0))
-    found = random_orders(generator(0, Stream.TRAIN), dags, np.ones((n, 6), bool))
-    law = Counter()
-
-    def walk(order, probability):
-        ready = [
-            v
-            for v in range(6)
-            if v not in order and all(int(p) in order for p in parents[0, v] if p < 6)
-        ]
-        if not ready:
-            law[tuple(order)] += probability
-        for v in ready:
-            walk([*order, v], probability / len(ready))
-
-    walk([], 1.0)
-    seen = Counter(map(tuple, found.tolist()))
-    assert seen.keys() == law.keys() and len(law) == 10 and len(set(law.values())) > 1
-    chi = sum((seen[o] - n * p) ** 2 / (n * p) for o, p in law.items())
-    assert chi < 27.9  # 9 degrees, p = 0.001
-
-
-def test_graphs_of_four_nodes_by_enumeration():
-    """n = 4: one leaf; node 1 has parent 0, node 2 one or two of {0, 1}, node 3 up to three."""
-    n = 30_000
-    dags = draw_dags(generator(0, Stream.TRAIN), np.full(n, 4))
-    seen = Counter(
-        (frozenset(two[two < 4].tolist()), frozenset(three[three < 4].tolist()))
-        for two, three in zip(dags.parents[:, 2], dags.parents[:, 3], strict=True)
-    )
-    assert (dags.parents[:, 1] == [0, 4, 4, 4]).all()
-    law = {}
-    for k, m in itertools.product((1, 2), (1, 2, 3)):
-        twos = list(itertools.combinations(range(2), k))
-        threes = list(itertools.combinations(range(3), m))
-        for two, three in itertools.product(twos, threes):
-            law[frozenset(two), frozenset(three)] = 1 / 6 / len(twos) / len(threes)
-    assert seen.keys() == law.keys()
-    chi = sum((seen[g] - n * p) ** 2 / (n * p) for g, p in law.items())
-    assert chi < 45.4  # 20 degrees, p = 0.001
-
-
-def test_shape_of_large_graphs():
-    nodes = np.repeat([30, 10], 500)
-    dags = draw_dags(generator(0, Stream.TRAIN), nodes)
-    edges = (dags.parents < 30).sum((1, 2))
-    assert edges[:500].mean() == pytest.approx(63, rel=0.03)  # by another simulation
-    assert edges[500:].mean() == pytest.approx(18, rel=0.03)
-    assert (dags.parents[500:, 10:] == 30).all()
-    for v in range(30):
-        degree = (dags.parents == v).sum((1, 2))
-        assert degree.max() <= 4
-        assert (np.sort(dags.children[:, v], 1) < 30).sum(1).tolist() == degree.tolist()
-    assert heights(dags)[:500, 29].mean() == pytest.approx(7.3, rel=0.05)
-
-
 def test_no_held_out_graph_is_trained_on():
     task = Brevo(nodes=8, held_out=0.4).bind(0)
-
-    def graphs(split):
-        batch = task.sample(generator(1, Stream.TRAIN), 1500, split=split, difficulty=8)
-        found = {frozenset(parsed(task, row)[0]) for row in batch.tokens}
+    found = in_splits(task, lambda row: frozenset(parsed(task, row)[0]), 1500, difficulty=8)
+    assert min(map(len, found)) > 1000
+    for split, graphs in zip(task.splits, found, strict=True):
         # the split is a function of the named edges alone, in any order
-        numbers = (np.array([8 * (int(a) - 1) + int(b) - 1 for a, b in graph]) for graph in found)
+        numbers = (np.array([8 * (int(a) - 1) + int(b) - 1 for a, b in graph]) for graph in graphs)
         fingerprints = np.array([mix(edges, 1).sum() for edges in numbers])
         for other in task.splits:
             assert (task.in_split(other, fingerprints) == (other == split)).all()
-        return found
-
-    train, validation, test = map(graphs, task.splits)
-    assert not train & test and not train & validation and not validation & test
-    assert min(len(train), len(validation), len(test)) > 1000
 
 
 def number_of_orders(edges, nodes):

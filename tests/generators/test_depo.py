@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import chi_square, in_splits
 from pydantic import ValidationError
 
 from generators.depo import Depo
@@ -86,7 +87,7 @@ def test_cycles_and_hops_are_uniform():
     task = Depo(nodes=8, hops=3, symbols=8, longest=1, queries=1, sizes="uniform").bind(0)
     batch = task.sample(generator(0, Stream.TRAIN), 60_000)
     hops = np.bincount(batch.difficulty, minlength=4)[1:]
-    assert ((hops - 20_000) ** 2 / 20_000).sum() < 13.8  # 2 degrees, p = 0.001
+    assert chi_square(hops, 20_000) < 13.8  # 2 degrees, p = 0.001
     rows = batch.tokens[batch.latents["nodes"] == 3]
     assert 0.14 < len(rows) / 60_000 < 0.194
     # 56 sets of three of the eight words, two cycles through each
@@ -94,19 +95,13 @@ def test_cycles_and_hops_are_uniform():
     pairs = np.sort(first[:, :, 0] * 100 + first[:, :, 1], axis=1)
     _, counts = np.unique(pairs, axis=0, return_counts=True)
     assert len(counts) == 112
-    expected = len(rows) / 112
-    assert ((counts - expected) ** 2 / expected).sum() < 162  # 111 degrees, p = 0.001
+    assert chi_square(counts, len(rows) / 112) < 162  # 111 degrees, p = 0.001
 
 
 def test_no_held_out_cycle_is_trained_on():
     task = Depo(nodes=8, hops=3, symbols=8, longest=1, queries=1, held_out=0.4).bind(0)
-
-    def cycles(split):
-        batch = task.sample(generator(0, Stream.TRAIN), 20_000, split=split, difficulty=1)
-        return {frozenset(parsed(task, row)[0]) for row in batch.tokens}
-
-    train, validation, test = map(cycles, task.splits)
-    assert not train & test and not train & validation and not validation & test
+    cycles = in_splits(task, lambda row: frozenset(parsed(task, row)[0]), 20_000, difficulty=1)
+    train, validation, test = cycles
     assert len(train | validation | test) > 0.99 * 5040  # of all 7! cycles
     assert len(test) == pytest.approx(5040 * 0.2, rel=0.1)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import chi_square, in_splits
 from pydantic import ValidationError
 
-import generators.mano
+from generators.expressions import answer_law
 from generators.mano import Mano
 from generators.streams import Stream, generator
 
@@ -89,7 +90,7 @@ def enumerated_law(size, modulus, operators):
 
 @pytest.mark.parametrize(("size", "modulus"), [(1, 5), (2, 5), (3, 3)])
 def test_answer_law_by_enumeration(size, modulus):
-    law = generators.mano.answer_law(3, modulus, "+-*")[size]
+    law = answer_law(3, modulus, "+-*")[size]
     assert law == pytest.approx(enumerated_law(size, modulus, "+-*"))
 
 
@@ -104,16 +105,12 @@ def test_floors_are_those_of_the_literature():
     )
 
 
-def chi_square(found, expected):
-    return float(((found - expected) ** 2 / expected).sum())
-
-
 def test_answers_and_shapes_follow_their_law():
     task = Mano(length=4, modulus=7).bind(1)
     n = 40_000
     batch = task.sample(generator(1, Stream.TRAIN), n, difficulty=3)
     answers = batch.tokens[:, 10] - task.vocabulary.id("0")
-    law = generators.mano.answer_law(3, 7, "+-*")[3]
+    law = answer_law(3, 7, "+-*")[3]
     assert chi_square(np.bincount(answers, minlength=7), n * law) < 22.5  # 6 degrees, p = .001
     # negative control: the law is not uniform
     assert chi_square(np.bincount(answers, minlength=7), np.full(7, n / 7)) > 100
@@ -133,15 +130,10 @@ def test_lengths_are_drawn_in_equal_parts():
 
 def test_splits_share_no_expression_and_leave_none_out():
     task = Mano(length=2, modulus=5, held_out=0.3).bind(2)
-
-    def expressions(split, size):
-        batch = task.sample(generator(2, Stream.TRAIN), 20_000, split=split, difficulty=size)
-        return {tuple(row[2 : 3 + 2 * size].tolist()) for row in batch.tokens}
-
-    train, validation, test = (expressions(split, 2) for split in task.splits)
-    assert not train & test and not train & validation and not validation & test
-    assert len(train | validation | test) == 2 * 9 * 5**3
-    assert len(expressions("train", 1)) == 3 * 5**2
+    found = in_splits(task, lambda row: row[2:7].tobytes(), 20_000, difficulty=2)
+    assert len(set().union(*found)) == 2 * 9 * 5**3
+    tables = task.sample(generator(2, Stream.TRAIN), 20_000, difficulty=1)
+    assert len({row[2:5].tobytes() for row in tables.tokens}) == 3 * 5**2
     with pytest.raises(ValueError, match="no difficulty 1 in its test split"):
         task.sample(generator(2, Stream.TRAIN), 1, split="test", difficulty=1)
 

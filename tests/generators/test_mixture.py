@@ -1,16 +1,13 @@
 """Mixtures: shares and exposures are exact, and components are measured as if alone."""
 
 from dataclasses import replace
-from fractions import Fraction
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.config.phases import PhaseError, spans
@@ -25,7 +22,6 @@ from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from experiments.training.trainer import Trainer
 from generators.biographies import Biographies
-from generators.component_schedule import dealt, documents_until, whole_shares
 from generators.extraction import Extraction
 from generators.mixture import Component, Mixture
 from generators.multihop import MultiHop
@@ -61,32 +57,6 @@ def run_of(task: Any, phases: list[dict], **fields: Any) -> RunConfig:
 def documents(batch: Batch, rows: np.ndarray | None = None) -> list[list[int]]:
     tokens = batch.tokens if rows is None else batch.tokens[rows]
     return [[int(t) for t in row if t] for row in tokens]
-
-
-@settings(max_examples=100)
-@given(SHARES, st.integers(0, 500), st.integers(0, 60))
-def test_counts_are_exact_in_every_window(shares: list[int], first: int, periods: int) -> None:
-    before, after = dealt(first, shares), dealt(first + periods * sum(shares), shares)
-    assert sum(before) == first
-    assert [b - a for a, b in zip(before, after, strict=True)] == [periods * s for s in shares]
-    for earlier, later in pairwise(dealt(d, shares) for d in range(first, first + 30)):
-        steps = [b - a for a, b in zip(earlier, later, strict=True)]
-        assert sorted(steps) == [0] * (len(shares) - 1) + [1]
-    for count, share in zip(before, shares, strict=True):
-        assert abs(count - Fraction(first * share, sum(shares))) < len(shares)
-
-
-@settings(max_examples=100)
-@given(SHARES, st.integers(1, 50))
-def test_the_fewest_documents_with_a_count(shares: list[int], count: int) -> None:
-    part = max(range(len(shares)), key=lambda i: shares[i])
-    found = documents_until(count, part, shares)
-    assert dealt(found, shares)[part] == count == dealt(found - 1, shares)[part] + 1
-
-
-def test_weights_are_the_decimals_they_are_written_as() -> None:
-    assert whole_shares((0.1, 0.3)) == (1, 3)
-    assert whole_shares((1e-5, 1)) == (1, 100_000)
 
 
 def test_a_mixture_of_one_is_that_task() -> None:
@@ -369,32 +339,6 @@ def test_samples_and_exports(tmp_path: Path) -> None:
     latents = parquet.read_table(data)["latents"].to_pylist()
     assert [row["component"] for row in latents].count(1) == 10
     assert "2404.05405" in card.read_text()
-
-
-@pytest.mark.parametrize("name", ["multihop", "layered"])
-def test_easier_hops_first(name: str) -> None:
-    fewer = {"fewer_hops": True, "held_out": 50}
-    task = {"kind": name, "hops": 3, **(fewer if name == "layered" else {})}
-    plain = run_of(task, [{"until_step": 30}])
-    hops = [str(d) for d in plain.task.difficulties]
-    phases = [
-        {"until_step": 10, "weights": {hops[0]: 1}},
-        {"until_step": 20, "weights": {hops[0]: 1, hops[1]: 3}},
-        {"until_step": 30},
-    ]
-    run = run_of(task, phases)
-    bound = run.bound_task()
-    seen = [
-        bound.sample(generator(0, Stream.TRAIN, step), 2000, index=8 * step).difficulty
-        for step in (9, 10, 20)
-    ]
-    assert set(seen[0]) == {int(hops[0])}
-    assert np.mean(seen[1] == int(hops[1])) == pytest.approx(0.75, abs=0.05)
-    assert set(seen[1]) == {int(h) for h in hops[:2]} and set(seen[2]) == {int(h) for h in hops}
-    same = plain.bound_task().sample(generator(0, Stream.TRAIN, 25), 8, index=200)
-    last = bound.sample(generator(0, Stream.TRAIN, 25), 8, index=200)
-    assert np.array_equal(same.tokens, last.tokens)
-    assert run.run_id != plain.run_id
 
 
 #: raise `Mixture.version` when this changes (numpy 2.x)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import chi_square
 
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
@@ -134,7 +135,7 @@ def test_permutations_are_permutations_and_functions_are_not():
 def test_hops_are_drawn_in_equal_parts():
     batch = MultiHop(hops=3).bind(0).sample(generator(0, Stream.TRAIN), 30_000)
     counts = np.bincount(batch.difficulty)[1:]
-    assert ((counts - 10_000) ** 2 / 10_000).sum() < 13.8  # chi-square, 2 degrees, p = 0.001
+    assert chi_square(counts, 10_000) < 13.8  # chi-square, 2 degrees, p = 0.001
 
 
 def test_worlds_differ_by_seed_unless_pinned():

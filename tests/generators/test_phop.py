@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import in_splits
 from pydantic import ValidationError
 
 from generators.phop import PHop
@@ -60,13 +61,7 @@ def test_floor_and_answers_given_the_last_symbol():
 
 def test_splits_are_told_by_the_sequence():
     task = PHop(length=8, hops=1, alphabet=4, held_out=0.4).bind(0)
-
-    def sequences(split):
-        batch = task.sample(generator(0, Stream.TRAIN), 60_000, split=split)
-        return {row.tobytes() for row in batch.tokens[:, :9]}
-
-    train, validation, test = map(sequences, task.splits)
-    assert not train & test and not train & validation and not validation & test
+    train, validation, test = in_splits(task, lambda row: row[:9].tobytes(), 60_000)
     share = len(test) / len(train | validation | test)
     assert share == pytest.approx(0.2, abs=0.03)
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from laws import chi_square
 from plain_online_tasks import ONLINE
 from plain_tasks import WORLDS, Plain
 from scipy.stats import chi2
@@ -93,7 +94,7 @@ def worst(ours: list[list[tuple]], plain: list[list[tuple]]) -> float:
         rare = joint[~common].sum(0)
         table = np.vstack([joint[common], rare]) if rare.sum() else joint
         expected = table.sum(1, keepdims=True) * table.sum(0) / table.sum()
-        statistic = float(((table - expected) ** 2 / expected).sum())
+        statistic = float(chi_square(table, expected))
         found.append(float(chi2.sf(statistic, len(table) - 1)) if len(table) > 1 else 1.0)
     return min(found)
 
