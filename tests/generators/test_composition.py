@@ -1,11 +1,10 @@
 """Compositions of facts against enumeration."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import best_guess
 
 from generators.composition import Composition
 from generators.streams import Stream, generator
@@ -69,25 +68,18 @@ def test_splits_are_disjoint_and_complete() -> None:
 def test_floors_by_enumeration() -> None:
     task = SMALL.bind(5)
     known = facts(task)
-    both: dict[tuple[int, int], Counter] = {}
-    last: dict[int, Counter] = {}
-    total = 0
-    for (_, first), (bridge, _) in known.items():
-        for second in range(6):
-            if (bridge, second) in known:
-                tail = known[bridge, second][0]
-                both.setdefault((first, second), Counter())[tail] += 1
-                last.setdefault(second, Counter())[tail] += 1
-                total += 1
+    asked = [
+        ((first, second), known[bridge, second][0])
+        for (_, first), (bridge, _) in known.items()
+        for second in range(6)
+        if (bridge, second) in known
+    ]
     floors = task.oracle_floors(2)
-    for name, groups in (("relations", both), ("last_relation", last)):
-        best = sum(group.most_common(1)[0][1] for group in groups.values())
-        assert floors[name] == pytest.approx(best / total)
-    single: dict[int, Counter] = {}
-    for (_, relation), (tail, _) in known.items():
-        single.setdefault(relation, Counter())[tail] += 1
-    best = sum(group.most_common(1)[0][1] for group in single.values())
-    assert task.floors(1, "train")["relations"] == pytest.approx(best / 120)
+    assert floors["relations"] == pytest.approx(best_guess(asked))
+    last = best_guess((relations[1], tail) for relations, tail in asked)
+    assert floors["last_relation"] == pytest.approx(last)
+    single = best_guess((relation, tail) for (_, relation), (tail, _) in known.items())
+    assert task.floors(1, "train")["relations"] == pytest.approx(single)
 
 
 def test_published_sizes() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from laws import best_guess
 
 from generators.biographies import Biographies
 from generators.extraction import Extraction
@@ -105,22 +106,21 @@ def test_biographies_and_questions_are_mixed_exactly() -> None:
     assert abs(np.mean(np.array(untold) == 0) - 1 / 3) < 5 * (2 / 9 / 300) ** 0.5
 
 
+@pytest.mark.parametrize("quantity", ["month", "luck"])
 @pytest.mark.parametrize("operation", ["comparison", "subtraction"])
-def test_floors_of_two_people_by_enumeration(operation: str) -> None:
-    t = task(operation)
-    months = t.text.world.dates[:, 0]
-    every: Counter = Counter()
-    by_month: dict[int, Counter] = {}
+def test_floors_of_two_people_by_enumeration(operation: str, quantity: str) -> None:
+    t = task(operation, quantity=quantity)
+    world = t.text.world
+    number = world.dates[:, 0] if quantity == "month" else t.luck[world.facts["major"]]
+    asked = []
     for one, other in itertools.permutations(t.people_of("test"), 2):
-        difference = int(months[one] - months[other])
+        difference = int(number[one] - number[other])
         answer = difference > 0 if operation == "comparison" else difference
-        every[answer] += 1
-        by_month.setdefault(int(months[one]), Counter())[answer] += 1
+        asked.append((int(number[one]), answer))
     floors = t.floors(2)
-    assert floors["majority"] == pytest.approx(every.most_common(1)[0][1] / every.total())
-    best = sum(c.most_common(1)[0][1] for c in by_month.values())
-    assert floors["one_person"] == pytest.approx(best / every.total())
-    assert t.count("test", 2) == every.total()
+    assert floors["majority"] == pytest.approx(best_guess((None, right) for _, right in asked))
+    assert floors["one_person"] == pytest.approx(best_guess(asked))
+    assert t.count("test", 2) == len(asked)
 
 
 @pytest.mark.parametrize("operation", ["day", "year", "modulo", "dual", "inverse"])
@@ -128,23 +128,19 @@ def test_floors_of_one_person_by_enumeration(operation: str) -> None:
     t = task(operation)
     known = list(facts(t).items())
     people = [known[i] for i in t.people_of("test")]
-    best = []
-    questions = itertools.combinations(ATTRIBUTES, 2) if operation == "dual" else [()]
-    for pair in questions:
-        answers: Counter = Counter()
+    asked = []
+    for pair in itertools.combinations(ATTRIBUTES, 2) if operation == "dual" else [()]:
         for name, told in people:
             month, day, year = told["birth_date"].split()
-            answers[
-                {
-                    "day": day,
-                    "year": year,
-                    "modulo": MONTHS.index(month) % 2,
-                    "dual": tuple(told[a] for a in pair),
-                    "inverse": name,
-                }[operation]
-            ] += 1
-        best.append(answers.most_common(1)[0][1] / len(people))
-    assert t.floors(1)["majority"] == pytest.approx(np.mean(best))
+            answer = {
+                "day": day,
+                "year": year,
+                "modulo": MONTHS.index(month) % 2,
+                "dual": tuple(told[a] for a in pair),
+                "inverse": name,
+            }[operation]
+            asked.append((pair, answer))
+    assert t.floors(1)["majority"] == pytest.approx(best_guess(asked))
 
 
 def test_inverse_search_accepts_everyone_who_fits() -> None:
@@ -187,22 +183,6 @@ def test_luck_belongs_to_majors_and_answers_follow_it(operation: str, cot: bool)
             }[operation]()
             assert answer == " ".join([*(told if cot else []), result])
         assert batch.tokens.shape[1] <= t.context_length
-
-
-@pytest.mark.parametrize("operation", ["comparison", "subtraction"])
-def test_floors_of_luck_by_enumeration(operation: str) -> None:
-    t = task(operation, quantity="luck")
-    luck = t.luck[t.text.world.facts["major"]]
-    every, by_luck = Counter(), {}
-    for one, other in itertools.permutations(t.people_of("test"), 2):
-        difference = int(luck[one] - luck[other])
-        answer = difference > 0 if operation == "comparison" else difference
-        every[answer] += 1
-        by_luck.setdefault(int(luck[one]), Counter())[answer] += 1
-    floors = t.floors(2)
-    assert floors["majority"] == pytest.approx(max(every.values()) / every.total())
-    best = sum(max(c.values()) for c in by_luck.values())
-    assert floors["one_person"] == pytest.approx(best / every.total())
 
 
 @pytest.mark.parametrize(("operation", "modulus"), [("subtraction", 2), ("modulo", 16)])

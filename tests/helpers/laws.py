@@ -1,6 +1,7 @@
-"""What samples are held against: laws by their chi-square, splits by what they share."""
+"""Chi-square of samples, the best guess without an ability, and what splits share."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from itertools import combinations
 from typing import Any
 
@@ -25,3 +26,11 @@ def in_splits(
         found.append({of_row(row) for row in batch.tokens})
     assert not any(a & b for a, b in combinations(found, 2))
     return found
+
+
+def best_guess(asked: Iterable[tuple[Hashable, Hashable]]) -> float:
+    """Share of right answers among (known, answer) pairs: the commonest one to what is known."""
+    answers: dict[Hashable, Counter] = {}
+    for known, answer in asked:
+        answers.setdefault(known, Counter())[answer] += 1
+    return sum(max(c.values()) for c in answers.values()) / sum(c.total() for c in answers.values())
