@@ -25,16 +25,12 @@ from models.fast.sparse_queries import SparseQueries, to_device_async
 from models.hooks import Hook, Intervention, KeyValueSource, listener, no_hook
 from models.interface import LoopedModel
 from models.layers.block import Block, Layers
+from models.layers.initial_weights import draw_weights
 from models.layers.input_injection import InputInjection
-from models.layers.mlp import Routing, imbalance
+from models.layers.mlp import Routing, mean_imbalance
 from models.outputs import LoopOutputs, Positions
 from models.positions import angles_at, causal_mask
 from models.shape import BlockCall, LoopedShape
-
-#: standard deviation of embedding and head at the start, as in GPT-2: logits begin near uniform
-OUTER_STD = 0.02
-#: what begins with it
-OUTER = ("embedding.weight", "head.weight", "position.weight", "entrance.loops.weight")
 
 
 class LoopedTransformer(LoopedModel):
@@ -70,25 +66,7 @@ class LoopedTransformer(LoopedModel):
         learned = shape.context if shape.positions == "learned" else None
         self.position = None if learned is None else nn.Embedding(learned, D)
         self.entrance = InputInjection(shape, layers.norm) if shape.injects else None
-        self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        """Normal: embeddings and head 0.02, other matrices 1/√fan-in. Norms one, gate zero.
-
-        A gate at zero starts with λ = ½ in every loop. Drawn on the CPU, so that a seed gives
-        the same weights on every device.
-        """
-        rng = torch.Generator().manual_seed(seed)
-        for name, parameter in self.named_parameters():
-            if name.startswith("gate."):
-                nn.init.zeros_(parameter)
-            elif parameter.dim() == 2:
-                std = OUTER_STD if name in OUTER else parameter.shape[1] ** -0.5
-                nn.init.normal_(parameter, std=std, generator=rng)
-        if self.config.zero_init:
-            for block in self.modules():
-                if isinstance(block, Block):
-                    block.start_as_identity()
+        draw_weights(self, seed, zero_init=shape.zero_init)
 
     def forward(
         self,
@@ -144,8 +122,9 @@ class LoopedTransformer(LoopedModel):
             learned = backprop_loops is None or t > loops - backprop_loops
             with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
                 states.append(run.loop(t, recompute=recompute))
+        imbalance = partial(mean_imbalance, run.routings, run.counted)
         return LoopOutputs(
-            states, run.logits, self.read_exit, captured, run.imbalance, run.state_positions
+            states, run.logits, self.read_exit, captured, imbalance, run.state_positions
         )
 
     def begin(
@@ -213,10 +192,12 @@ class Pass:
         self.routings: list[Routing] = []
         #: states of the loops so far, where halting weighs them
         self.states: list[Tensor] = []
-        schedule = shape.schedule(loops)
-        self.calls = {t: list(calls) for t, calls in groupby(schedule, lambda call: call.loop)}
-        self.last_call = schedule[-1]
+        schedule = groupby(shape.schedule(loops), lambda call: call.loop)
+        #: loop -> its block calls; 0 -> the prelude
+        self.calls = {t: list(calls) for t, calls in schedule}
         self.read = read
+        #: a coda needs the states of all tokens for its keys and values
+        self.state_positions = None if len(model.coda) else read
         #: `read` on the device of the model, as an index
         self.selected: Positions | None = None
         #: None where all positions are read, or hooks, caches or the balance of experts need all
@@ -227,7 +208,7 @@ class Pass:
                 self.sparse = SparseQueries.of(read, B, T, self.angles, mask, device)
 
         self.x = hook("embed", model.embed(tokens, positions))
-        for call in self.calls.get(0, ()):  # the prelude
+        for call in self.calls.get(0, ()):
             self.x = self._apply(call, self.x, self.routings)
         #: what joins the state before every loop
         self.e: Tensor | None = None
@@ -248,8 +229,8 @@ class Pass:
         else:
             self.x, routings = self._core(number, self.x, self.e)
         self.routings += routings
-        if self.sparse is not None and self._is_last(self.calls[number][-1]):
-            state = self.model.final_norm(self.sparse.select(self.x))
+        if (queries := self._queries(number)) is not None:
+            state = self.model.final_norm(queries.select(self.x))
         else:
             state = self.hook(f"state.loop.{number}", self.model.final_norm(self.x))
             if self.model.config.norm_between_loops:
@@ -264,17 +245,26 @@ class Pass:
         routings: list[Routing] = []
         if self.model.entrance is not None:
             x = self.model.entrance(x, e, number)
-        for call in self.calls[number]:
+        *calls, last = self.calls[number]
+        for call in calls:
             x = self._apply(call, x, routings)
-        return x, routings
+        return self._apply(last, x, routings, self._queries(number)), routings
+
+    def _queries(self, loop: int) -> SparseQueries | None:
+        """What the last block of a loop computes if only the head reads it; None: everything."""
+        return None if len(self.model.coda) or loop < max(self.calls) else self.sparse
 
     def _apply(
-        self, call: BlockCall, x: Tensor, routings: list[Routing], *, sparse: bool = True
+        self,
+        call: BlockCall,
+        x: Tensor,
+        routings: list[Routing],
+        queries: SparseQueries | None = None,
     ) -> Tensor:
-        """The state after a block; [B, Q, D] after one that only the head reads, if `sparse`."""
+        """The state after a block, [B, T, D], or [B, Q, D] at the queries."""
         block = getattr(self.model, call.part)[call.layer]
-        if sparse and self.sparse is not None and self._is_last(call):
-            return self.sparse.forward_at(block, x, self.angles)
+        if queries is not None:
+            return queries.forward_at(block, x, self.angles)
         seen = None if self.key_values is None else partial(self.key_values.attend, call)
         return self.hook(call.name, block(x, self.angles, self.mask, seen, routings.append))
 
@@ -285,36 +275,17 @@ class Pass:
         """
         if self.model.halting is not None:
             state = self.model.halted(self.states[:loop])
-        if len(self.model.coda):
-            sparse = at is not None and at is self.read
-            for i in range(len(self.model.coda)):
-                call = BlockCall("coda", i, loop)
-                state = self._apply(call, state, self.routings, sparse=sparse)
-            if sparse and self.sparse is not None:
-                state, at = self.sparse.select(state), None
+        if layers := len(self.model.coda):
+            queries = self.sparse if at is self.read else None
+            for i in range(layers):
+                needed = queries if i == layers - 1 else None
+                state = self._apply(BlockCall("coda", i, loop), state, self.routings, needed)
+            if queries is not None:
+                state, at = queries.select(state), None
             state = self.model.final_norm(state)
         if at is not None:
             state = state[self.selected if at is self.read else at]
         return self.model.head(state)
-
-    def imbalance(self) -> Tensor | None:
-        """How unevenly the experts were used, mean over all block calls; None without experts.
-
-        1 where they were used alike; padding is not counted.
-        """
-        if not self.routings:
-            return None
-        return torch.stack([imbalance(r, self.counted) for r in self.routings]).mean()
-
-    @property
-    def state_positions(self) -> Positions | None:
-        """Where the states are; None: at all tokens, as a coda needs for its keys and values."""
-        return None if len(self.model.coda) else self.read
-
-    def _is_last(self, call: BlockCall) -> bool:
-        """Whether only the head reads what this call returns."""
-        last = len(self.model.coda) - 1
-        return call.layer == last if call.part == "coda" else last < 0 and call == self.last_call
 
     def keep_rows(self, rows: Tensor) -> None:
         """Goes on with the documents `rows` (int64[b] or bool[B]) alone."""

@@ -65,7 +65,8 @@ class StoredBits(Probe):
 
     Metrics: `nll_nats` (mean), `bits` (about everything stored), `bits_per_parameter` and
     `capacity_ratio` (share of the ceiling); after rounding the weights to 8 bits the same with
-    `_int8` at the end (see `models.rounding`). Floors are 0 bits: what is known of the pools.
+    `_int8` at the end (`models.conversion.rounding`). Floors are 0 bits: what is known of the
+    pools.
     Intervals are 95 % percentile bootstraps over the things that are stored.
     """
 
@@ -95,7 +96,7 @@ class StoredBits(Probe):
         Raises:
             ValueError: the probe does not apply to the task.
         """
-        from models.rounding import rounded_weights
+        from models.conversion.rounding import rounded_weights
 
         scored = self.scored(subject.task)
         rows = self._rows(subject, scored)

@@ -29,7 +29,7 @@ def export_hf(model: "LoopedTransformer", vocabulary: Vocabulary, folder: Path) 
     Raises:
         LoopscopeError: there is something under that name already.
     """
-    from models.interop import save_tensors
+    from models.conversion.interop import save_tensors
 
     if folder.exists():
         raise LoopscopeError(f"{folder} exists already; remove it or give another name")

@@ -7,7 +7,7 @@ from experiments.errors import LoopscopeError
 from experiments.export.huggingface import export_hf
 from experiments.measuring.load import load_trained
 from experiments.results.diff import run_folder
-from models.interop import save_ouro, save_tensors
+from models.conversion.interop import save_ouro, save_tensors
 from models.looped import LoopedTransformer
 
 

@@ -56,7 +56,7 @@ def _rows(probe: Probe, subject: Subject) -> Iterator[Measurement]:
         return
     import torch
 
-    from models.vocabularies import in_ids
+    from models.conversion.vocabularies import in_ids
 
     for name, part in parts_for(probe, mixture).items():
         ids = torch.from_numpy(mixture.ids(name)).long().to(subject.device)

@@ -15,7 +15,7 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.trainer import Trainer, model_inputs
 from models.config import LoopedConfig
-from models.growth import grow, growth_mapping, origin_of
+from models.conversion.growth import grow, growth_mapping, origin_of
 from models.interface import LoopedModel
 from models.looped import LoopedTransformer
 

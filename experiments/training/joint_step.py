@@ -23,6 +23,7 @@ from generators.task import Batch
 from models.fast.compiling import compile_blocks
 from models.fast.replica_axis import make_joint
 from models.fast.sparse_queries import to_device_async
+from models.objectives.exit_losses import Predictions
 from models.objectives.objective import Loss, PositionwiseObjective
 from models.outputs import Positions
 
@@ -184,7 +185,8 @@ class Stack:
             options["positions"] = columns.expand(given.tokens.shape)
         with first.precision():
             outputs = self.model(given.tokens, loops, read=given.at, **options)
-            each = objective.each(outputs, given.at, given.targets, beta=span.phase.beta)
+            predictions = Predictions(outputs, given.at, given.targets)
+            each = objective.per_position(predictions, span.phase.beta)
         totals = _means(each.total, given.weight)
         for weight in self.weights.values():
             weight.grad = None

@@ -3,7 +3,7 @@
 Legend: B documents, T tokens, D width, E experts, K experts of each token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -87,3 +87,10 @@ def imbalance(routing: Routing, counted: Tensor) -> Tensor:
     E = probability.shape[-1]
     share = F.one_hot(chosen, E).to(probability.dtype).mean((0, 1))
     return E * (share * probability.mean(0)).sum()
+
+
+def mean_imbalance(routings: Sequence[Routing], counted: Tensor) -> Tensor | None:
+    """The mean of `imbalance` over block calls; None where there are none."""
+    if not routings:
+        return None
+    return torch.stack([imbalance(routing, counted) for routing in routings]).mean()

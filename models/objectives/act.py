@@ -7,9 +7,7 @@ from pydantic import Field
 from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from models.outputs import LoopOutputs, Positions
+    from models.objectives.exit_losses import Predictions
 
 
 class ACT(PositionwiseObjective):
@@ -30,22 +28,11 @@ class ACT(PositionwiseObjective):
     def halting(self) -> float:
         return self.epsilon
 
-    def each(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
-        from torch.nn.functional import cross_entropy
+    def per_position(self, predictions: "Predictions", beta: float | None) -> Loss:
+        from models.objectives.exit_losses import exit_log
 
-        from models.exits import halting
-        from models.objectives.exit_losses import at_least_fp32, exit_log
-
-        weights, ponder = halting(at_least_fp32(outputs.exit_logits(at)), self.epsilon)
-        # the model weighs its states itself
-        losses = cross_entropy(at_least_fp32(outputs.logits(at=at)), targets, reduction="none")
+        weights, ponder = predictions.halting(self.epsilon)
+        losses = predictions.last_loss()  # the model weighs its states itself
         return Loss(losses + self.tau * ponder, exit_log(weights) | {"ponder": ponder.detach()})
 
     def losses_computed(self, loops: int) -> int:

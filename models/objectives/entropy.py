@@ -7,9 +7,7 @@ from pydantic import Field
 from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from models.outputs import LoopOutputs, Positions
+    from models.objectives.exit_losses import Predictions
 
 
 class Entropy(PositionwiseObjective):
@@ -24,19 +22,11 @@ class Entropy(PositionwiseObjective):
     kind: Literal["entropy"] = "entropy"
     beta: float = Field(0.1, ge=0, description="weight of the exit entropy")
 
-    def each(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
-        from models.exits import exit_log_probabilities
-        from models.objectives.exit_losses import at_least_fp32, exit_log, loop_losses
+    def per_position(self, predictions: "Predictions", beta: float | None) -> Loss:
+        from models.objectives.exit_losses import exit_log
 
         beta = self.beta if beta is None else beta
-        log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]
-        losses, p = loop_losses(outputs, at, targets), log_p.exp()
+        log_p, losses = predictions.exit_log_probabilities(), predictions.losses()  # [n, M]
+        p = log_p.exp()
         entropy = -(p * log_p).sum(0)
         return Loss((p * losses).sum(0) - beta * entropy, exit_log(p, losses))

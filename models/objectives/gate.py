@@ -7,9 +7,7 @@ from pydantic import Field
 from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from models.outputs import LoopOutputs, Positions
+    from models.objectives.exit_losses import Predictions
 
 
 class Gate(PositionwiseObjective):
@@ -26,26 +24,18 @@ class Gate(PositionwiseObjective):
     sharpness: float = Field(50.0, gt=0, description="k")
     threshold: float = Field(0.005, description="γ: gain in nats from which on it was worth it")
 
-    def each(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
+    def per_position(self, predictions: "Predictions", beta: float | None) -> Loss:
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         from models.exits import exit_log_probabilities
-        from models.objectives.exit_losses import at_least_fp32, exit_log, loop_losses
+        from models.objectives.exit_losses import exit_log
 
         with torch.no_grad():
-            losses = loop_losses(outputs, at, targets)
+            losses = predictions.losses()
             gain = (losses[:-1] - losses[1:]).clamp(min=0)
             wanted = torch.sigmoid(self.sharpness * (gain - self.threshold))  # [n-1, M]
-        fixed = [state.detach() for state in outputs.states]
-        logits = at_least_fp32(outputs.read_exits(fixed, at))  # [n, M]
-        each = binary_cross_entropy_with_logits(-logits[1:], wanted, reduction="none")
-        total = each.sum(0) / outputs.n_loops
-        return Loss(total, exit_log(exit_log_probabilities(logits).exp(), losses))
+        logits = predictions.exit_logits(fixed_states=True)  # [n, M]
+        errors = binary_cross_entropy_with_logits(-logits[1:], wanted, reduction="none")
+        p = exit_log_probabilities(logits).exp()
+        return Loss(errors.sum(0) / len(logits), exit_log(p, losses))

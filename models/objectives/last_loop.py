@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from models.objectives.objective import Loss, PositionwiseObjective
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from models.outputs import LoopOutputs, Positions
+    from models.objectives.exit_losses import Predictions
 
 
 class LastLoop(PositionwiseObjective):
@@ -15,35 +13,11 @@ class LastLoop(PositionwiseObjective):
 
     kind: Literal["last_loop"] = "last_loop"
 
-    def each(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
-        from torch.nn.functional import cross_entropy
+    def per_position(self, predictions: "Predictions", beta: float | None) -> Loss:
+        return Loss(predictions.last_loss())
 
-        from models.objectives.exit_losses import at_least_fp32
-
-        logits = at_least_fp32(outputs.logits(at=at))
-        return Loss(cross_entropy(logits, targets, reduction="none"))
-
-    def loss(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
-        from torch.nn.functional import cross_entropy
-
-        from models.objectives.exit_losses import at_least_fp32
-
-        # the mean in one operation
-        return Loss(cross_entropy(at_least_fp32(outputs.logits(at=at)), targets))
+    def mean_loss(self, predictions: "Predictions", beta: float | None) -> Loss:
+        return Loss(predictions.last_loss("mean"))  # the mean in one operation
 
     def losses_computed(self, loops: int) -> int:
         return 1

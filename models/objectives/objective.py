@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.objectives.exit_losses import Predictions
     from models.outputs import LoopOutputs, Positions
 
 
@@ -23,7 +24,7 @@ class Loss:
     logged: dict[str, "Tensor"] = field(default_factory=dict)
 
     def mean(self) -> "Loss":
-        """Of losses per position, all [M]."""
+        """The means of losses per position, all [M]."""
         return Loss(self.total.mean(), {name: value.mean() for name, value in self.logged.items()})
 
 
@@ -67,18 +68,11 @@ class Objective(BaseModel, ABC):
 
 
 class PositionwiseObjective(Objective):
-    """A mean of what each position loses by itself, so that runs can be trained in one pass."""
+    """A mean of one loss per position, so that several runs can be trained in one pass."""
 
     @abstractmethod
-    def each(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
-        """As `loss`, with the losses of every position, [M], in place of their means."""
+    def per_position(self, predictions: "Predictions", beta: float | None) -> Loss:
+        """The loss of every position, [M]; `beta` as in `loss`."""
 
     def loss(
         self,
@@ -88,4 +82,10 @@ class PositionwiseObjective(Objective):
         *,
         beta: float | None = None,
     ) -> Loss:
-        return self.each(outputs, at, targets, beta=beta).mean()
+        from models.objectives.exit_losses import Predictions
+
+        return self.mean_loss(Predictions(outputs, at, targets), beta)
+
+    def mean_loss(self, predictions: "Predictions", beta: float | None) -> Loss:
+        """The mean over all positions."""
+        return self.per_position(predictions, beta).mean()

@@ -9,7 +9,7 @@ from models.objectives.objective import Loss, PositionwiseObjective
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.outputs import LoopOutputs, Positions
+    from models.objectives.exit_losses import Predictions
 
 
 class Prior(PositionwiseObjective):
@@ -36,20 +36,12 @@ class Prior(PositionwiseObjective):
         steps = torch.arange(loops, dtype=torch.float64)
         return torch.log_softmax(steps * torch.log1p(torch.tensor(-rate, dtype=steps.dtype)), 0)
 
-    def each(
-        self,
-        outputs: "LoopOutputs",
-        at: "Positions",
-        targets: "Tensor",
-        *,
-        beta: float | None = None,
-    ) -> Loss:
-        from models.exits import exit_log_probabilities
-        from models.objectives.exit_losses import at_least_fp32, exit_log, loop_losses
+    def per_position(self, predictions: "Predictions", beta: float | None) -> Loss:
+        from models.objectives.exit_losses import exit_log
 
         beta = self.beta if beta is None else beta
-        log_p = exit_log_probabilities(at_least_fp32(outputs.exit_logits(at)))  # [n, M]
-        losses, p = loop_losses(outputs, at, targets), log_p.exp()
-        divergence = (p * (log_p - self.log_prior(outputs.n_loops).to(log_p)[:, None])).sum(0)
+        log_p, losses = predictions.exit_log_probabilities(), predictions.losses()  # [n, M]
+        p, log_prior = log_p.exp(), self.log_prior(len(log_p)).to(log_p)
+        divergence = (p * (log_p - log_prior[:, None])).sum(0)
         total = (p * losses).sum(0) + beta * divergence
         return Loss(total, exit_log(p, losses) | {"prior_kl": divergence.detach()})

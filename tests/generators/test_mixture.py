@@ -28,7 +28,7 @@ from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from generators.task import Batch
 from models.config import LoopedConfig
-from models.vocabularies import in_ids
+from models.conversion.vocabularies import in_ids
 from probes.accuracy import Accuracy
 from probes.capacity import Capacity
 

@@ -160,7 +160,7 @@ def test_a_folder_has_all_it_needs(tmp_path: Path) -> None:
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.interop.save_file", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("models.conversion.interop.save_file", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export_hf(built({}), VOCABULARY, tmp_path / "m")
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
-from models.interop import load_ouro, save_tensors
+from models.conversion.interop import load_ouro, save_tensors
 
 
 def command(monkeypatch, *arguments):

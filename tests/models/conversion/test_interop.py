@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.config import LoopedConfig
+from models.conversion.interop import load_ouro, save_ouro
 from models.exits import exit_log_probabilities
-from models.interop import load_ouro, save_ouro
 
 V, CONFIG = 12, LoopedConfig(width=16, heads=2, core=2, loops=4, rope_base=1e6, mlp_hidden=24)
 TOKENS = torch.randint(1, V, (2, 6), generator=torch.Generator().manual_seed(3))

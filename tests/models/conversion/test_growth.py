@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.config import LoopedConfig
-from models.growth import grow, growth_mapping
+from models.conversion.growth import grow, growth_mapping
 
 V = 9
 TOKENS = torch.randint(1, V, (2, 5), generator=torch.Generator().manual_seed(1))

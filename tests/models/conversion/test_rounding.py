@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models.config import LoopedConfig
-from models.rounding import rounded, rounded_weights
+from models.conversion.rounding import rounded, rounded_weights
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
