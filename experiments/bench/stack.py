@@ -14,7 +14,7 @@ import torch
 from experiments.bench.timing import Clock, in_turns
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.training.joint_step import Stack
+from experiments.training.joint_step import JointRuns
 from experiments.training.trainer import Trainer
 
 #: documents of a run in a step, at the standard widths
@@ -117,7 +117,7 @@ def _ways(config: RunConfig, runs: int, device: str) -> dict[str, Callable[[], i
             ways[way] = _alone(Trainer(wanted, device), runs)
         else:
             seeds = (wanted.model_copy(update={"seed": wanted.seed + r}) for r in range(runs))
-            ways[way] = _stacked(Stack([Trainer(run, device) for run in seeds]))
+            ways[way] = _stacked(JointRuns([Trainer(run, device) for run in seeds]))
     return ways
 
 
@@ -143,7 +143,7 @@ def _alone(trainer: Trainer, runs: int) -> Callable[[], int]:
     return step
 
 
-def _stacked(stack: Stack) -> Callable[[], int]:
+def _stacked(stack: JointRuns) -> Callable[[], int]:
     def step() -> int:
         before = sum(trainer.counters.tokens for trainer in stack.trainers)
         stack.step(0)

@@ -116,14 +116,15 @@ def stack_(
     from experiments.bench.stack import HEAD, RUNS, measure, standard_shapes
     from experiments.bench.timing import as_json
     from experiments.bench.train import shapes_of
+    from experiments.execution.stack_planner import reason_not_stackable
     from experiments.machine import device_name
     from experiments.runs.json_files import write_json
     from experiments.text import aligned
-    from experiments.training.ensemble import why_alone
 
     found = shapes_of(shapes or ["16", "32", "64"], precision, standard_shapes)
     numbers = stack or RUNS[device.partition(":")[0]]
-    reasons = {name: why for name, config in found.items() if (why := why_alone(config))}
+    refused = {name: reason_not_stackable(config) for name, config in found.items()}
+    reasons = {name: why for name, why in refused.items() if why}
     typer.echo(f"{device_name(device)}; ratios above 1: faster than the same runs one at a time")
     speeds = []
     for name, config in found.items():

@@ -9,7 +9,7 @@ from experiments.cli.options import RUNS, Changes, GridName, Out, Shard, parse_s
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
-    from experiments.execution.backends import BackendOptions
+    from experiments.execution.backends.options import BackendOptions
     from experiments.grid.grid import Grid
 
 
@@ -94,7 +94,7 @@ def _backend(
     stack: str | None,
 ) -> "BackendOptions":
     """Raises LoopscopeError for options that the back end lacks."""
-    from experiments.execution.backends import backend_options
+    from experiments.execution.backends.options import backend_options
 
     if workers is not None and workers < 1:
         raise LoopscopeError(f"--workers needs 1 or more, got {workers}")

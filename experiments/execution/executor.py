@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from experiments.execution.backends.backend import Backend
-from experiments.execution.worker import Outcome
+from experiments.execution.job import JobOutcome
 from experiments.runs.folder import RunFolder
 
 #: times a run is tried again after its worker died without reaching a new checkpoint
 RETRIES = 3
-#: seconds between looks at the workers, and the longest wait for Ctrl-C to be seen
-LOOK = 0.25
+#: seconds that one asks the workers for outcomes, and the longest wait for Ctrl-C to be seen
+POLL = 0.25
 #: seconds until a run that another process works on is asked for again
 BUSY = 2.0
 #: seconds that workers are given to write their checkpoints
@@ -55,14 +55,14 @@ class Executor:
 
     Args:
         finished: told of every run that ended, in the order of ending.
-        look: called about four times a second with the runs being worked on.
-        tell: given a sentence when a worker died, and when the executor is stopping.
+        refresh: called about four times a second with the runs being worked on.
+        notify: given a sentence when a worker died, and when the executor is stopping.
     """
 
     backend: Backend
-    finished: Callable[[Outcome], None] = lambda outcome: None
-    look: Callable[[list[RunFolder]], None] = lambda running: None
-    tell: Callable[[str], None] = lambda message: None
+    finished: Callable[[JobOutcome], None] = lambda outcome: None
+    refresh: Callable[[list[RunFolder]], None] = lambda running: None
+    notify: Callable[[str], None] = lambda message: None
 
     queue: deque[RunFolder] = field(default_factory=deque, init=False)
     elsewhere: list[tuple[float, RunFolder]] = field(default_factory=list, init=False)
@@ -82,9 +82,11 @@ class Executor:
         interrupts = Interrupts()
         with interrupts.watched():
             while not (interrupts.count or self.blocked) and self._left():
-                self._assign()
+                self._take_back()
+                if self.queue:
+                    self.backend.take(self.queue)
                 self._collect()
-                self.look(self.backend.running)
+                self.refresh(self.backend.running)
             if interrupts.count or self.blocked:
                 self._stop(interrupts)
         return interrupts.count > 0 or bool(self.blocked)
@@ -92,13 +94,12 @@ class Executor:
     def _left(self) -> bool:
         return bool(self.queue or self.elsewhere or self.backend.running)
 
-    def _assign(self) -> None:
+    def _take_back(self) -> None:
+        """Puts runs that another process had and did not finish back into the queue."""
         now = time.monotonic()
         due = [folder for when, folder in self.elsewhere if when <= now]
         self.elsewhere = [(when, folder) for when, folder in self.elsewhere if when > now]
         self.queue.extend(folder for folder in due if not self._ended_elsewhere(folder))
-        if self.queue:
-            self.backend.take(self.queue)
 
     def _ended_elsewhere(self, folder: RunFolder) -> bool:
         """Whether the process that had this run has finished it, well or badly."""
@@ -106,11 +107,11 @@ class Executor:
         if state == "running":
             self._later(folder)
         elif state == "done":
-            self.finished(Outcome(run_id=folder.run_id, ended="done"))
+            self.finished(JobOutcome(run_id=folder.run_id, ended="done"))
         elif state == "failed":
             status = folder.status()
             reason = status.reason if status else ""
-            self.finished(Outcome(run_id=folder.run_id, ended="failed", reason=reason))
+            self.finished(JobOutcome(run_id=folder.run_id, ended="failed", reason=reason))
         return state in ("running", "done", "failed")
 
     def _later(self, folder: RunFolder) -> None:
@@ -118,10 +119,10 @@ class Executor:
 
     def _collect(self) -> None:
         """Takes the answers that are there, waiting for a moment if there is none."""
-        for folder, outcome in self.backend.ended(LOOK):
+        for folder, outcome in self.backend.ended(POLL):
             self._answered(folder, outcome)
 
-    def _answered(self, folder: RunFolder, outcome: Outcome) -> None:
+    def _answered(self, folder: RunFolder, outcome: JobOutcome) -> None:
         if outcome.ended == "died":
             self._died(folder, outcome.reason)
         elif outcome.ended == "busy":
@@ -146,7 +147,7 @@ class Executor:
         if count <= RETRIES:
             message = f"its worker died ({how}); trying again from step {checkpoint}"
             folder.log(message)
-            self.tell(f"{folder.run_id}: {message}")
+            self.notify(f"{folder.run_id}: {message}")
             self.queue.appendleft(folder)
             return
         reason = (
@@ -155,15 +156,15 @@ class Executor:
         )
         with suppress(OSError):  # its folder may be gone
             folder.fail(reason)
-        self.finished(Outcome(run_id=folder.run_id, ended="failed", reason=reason))
+        self.finished(JobOutcome(run_id=folder.run_id, ended="failed", reason=reason))
 
     def _stop(self, interrupts: Interrupts) -> None:
         """Lets running workers write their checkpoints; a second Ctrl-C does not wait."""
         self.stopping = True
         if self.backend.running:
-            self.tell("stopping: runs write their checkpoints; once more to stop at once")
+            self.notify("stopping: runs write their checkpoints; once more to stop at once")
         self.backend.stop()
         deadline = time.monotonic() + GRACE
         while self.backend.running and interrupts.count < 2 and time.monotonic() < deadline:
             self._collect()
-            self.look(self.backend.running)
+            self.refresh(self.backend.running)

@@ -17,7 +17,7 @@ from experiments.runs.json_files import write_json
 from experiments.runs.schema_version import read_current, stamped
 from generators.plugins import nearest
 
-#: seconds between looks at the metrics of running runs
+#: seconds between two readings of the metrics of running runs
 EVERY = 2.0
 
 
@@ -111,15 +111,15 @@ class Mirrors:
         self.homes = {name: out / "mirrors" / name for name in dict.fromkeys(names)}
         self.mirrors = {name: KINDS[name](home, project) for name, home in self.homes.items()}
         self.out = out
-        self.tell: Callable[[str], None] = lambda message: None
+        self.notify: Callable[[str], None] = lambda message: None
         self._open: set[str] = set()
-        self._looked = 0.0
+        self._read_at = 0.0
 
-    def look(self, running: Iterable[RunFolder]) -> None:
-        """Copies what running runs have written since the last look."""
-        if not self.mirrors or time.monotonic() - self._looked < EVERY:
+    def refresh(self, running: Iterable[RunFolder]) -> None:
+        """Copies what running runs have written since the last time."""
+        if not self.mirrors or time.monotonic() - self._read_at < EVERY:
             return
-        self._looked = time.monotonic()
+        self._read_at = time.monotonic()
         for folder in running:
             self._copy(folder)
 
@@ -159,7 +159,7 @@ class Mirrors:
 
     def _failed(self, name: str, error: Exception) -> None:
         self.mirrors.pop(name)
-        self.tell(
+        self.notify(
             f"mirror {name} failed and is off now ({type(error).__name__}: {error}); "
             "runs go on, metrics.jsonl has everything"
         )

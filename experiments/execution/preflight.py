@@ -3,7 +3,7 @@
 from experiments.config.memory import possible_memory
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.execution.backends import BackendOptions, LocalOptions
+from experiments.execution.backends.options import BackendOptions, LocalOptions
 from experiments.runs.folder import RunFolder
 from experiments.runs.provenance import drift_message, drift_of, environment
 from experiments.runs.repair import check_plain

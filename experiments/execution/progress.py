@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from experiments.execution.worker import Outcome
+from experiments.execution.job import JobOutcome
 from experiments.runs.folder import RunFolder
 from experiments.text import duration
 
@@ -47,11 +47,11 @@ class Progress:
         if self.live:
             self.live.stop()
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: JobOutcome) -> None:
         """One line for a run that ended."""
         self.counts[outcome.ended] += 1
         for note in outcome.notes:
-            self.tell(note)
+            self.notify(note)
         line = Text(f"{self.counts['done'] + self.counts['failed']}/{self.total} ")
         line.append(outcome.ended, style=MARKS[outcome.ended])
         line.append(f" {outcome.run_id}")
@@ -62,11 +62,11 @@ class Progress:
             self.failures.append(Text(short, style="red", no_wrap=True, overflow="ellipsis"))
         self.console.print(line, soft_wrap=True)
 
-    def tell(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """One line that a person should know of."""
         self.console.print(Text(message, style="yellow"), soft_wrap=True)
 
-    def look(self, running: list[RunFolder]) -> None:
+    def refresh(self, running: list[RunFolder]) -> None:
         """Redraws the table."""
         if self.live:
             self.live.update(self.drawn(running))

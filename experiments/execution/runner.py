@@ -12,13 +12,14 @@ from experiments.config.costs import cost
 from experiments.config.memory import run_memory
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.execution.backends import BackendOptions, backend_options, make_backend
-from experiments.execution.backends.backend import Orders
+from experiments.execution.backends.backend import JobContext
+from experiments.execution.backends.make import make_backend
+from experiments.execution.backends.options import BackendOptions, backend_options
 from experiments.execution.executor import Executor
+from experiments.execution.job import JobOutcome
 from experiments.execution.mirrors import Mirrors
 from experiments.execution.preflight import refuse
 from experiments.execution.progress import Progress
-from experiments.execution.worker import Outcome
 from experiments.grid.leakage import leaks
 from experiments.grid.shards import share_of
 from experiments.runs.folder import RunFolder, State, prepare_output, record_grid
@@ -95,20 +96,24 @@ def run_grid(
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
     done = len(folders) - len(todo) - given_up
     display = Progress(grid.title or grid.name, len(folders), done, given_up) if progress else None
-    tell = display.tell if display else lambda message: None
-    orders = Orders(out, allow_drift, _memory(configs), tell)
-    executor = Executor(make_backend(options, orders), tell=tell) if todo else None
+    notify = copies.notify = display.notify if display else lambda message: None
+    context = JobContext(out, allow_drift, _memory(configs), notify)
+    executor = Executor(make_backend(options, context), notify=notify) if todo else None
     _record(grid, out)
     for folder in folders:  # one that is done may have lost its config
         for damaged in folder.freeze(configs[folder]):
-            tell(damaged)
+            notify(damaged)
     if display:
         for warning in leaks(configs[folder] for folder in todo):
-            display.tell(warning)
-        _say_what_stays({folder: configs[folder] for folder in folders}, given_up)
-    copies.tell = tell
-    waves = _waves(todo, configs)
-    interrupted = executor is not None and _execute(executor, waves, display, copies)
+            notify(warning)
+        _print_what_stays({folder: configs[folder] for folder in folders}, given_up)
+    interrupted = False
+    if executor is not None:
+        _show(executor, display, copies)
+        with closing(executor.backend), closing(copies), display or nullcontext():
+            for wave in _waves(todo, configs):
+                interrupted = interrupted or executor.run(wave)
+        _raise_if_blocked(executor)
     return _outcome(folders, interrupted)
 
 
@@ -124,10 +129,10 @@ def describe_grid(
     """What `run_grid` would start where; writes nothing."""
     folders, configs = _unique_runs(grid, out, shard)
     todo = _todo({folder: folder.state() for folder in folders}, configs, retry_failed)
-    orders = Orders(out, allow_drift, _memory(configs))
+    context = JobContext(out, allow_drift, _memory(configs))
     if not todo:
         return "nothing to do"
-    with closing(make_backend(backend, orders)) as made:
+    with closing(make_backend(backend, context)) as made:
         return made.describe(todo)
 
 
@@ -137,9 +142,9 @@ def _local(workers: int | None) -> BackendOptions:
     return backend_options("local", workers=workers)
 
 
-def _say_what_stays(configs: dict[RunFolder, RunConfig], given_up: int) -> None:
-    """For people: which runs are not what the grid asks for now, and what can be done."""
-    if kept := sum(_looked_at_otherwise(folder, config) for folder, config in configs.items()):
+def _print_what_stays(configs: dict[RunFolder, RunConfig], given_up: int) -> None:
+    """Prints how many runs are not what the grid asks for now, and what can be done."""
+    if kept := sum(_observed_otherwise(folder, config) for folder, config in configs.items()):
         print(
             f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
             "`loopscope probe` measures finished runs again",
@@ -149,7 +154,7 @@ def _say_what_stays(configs: dict[RunFolder, RunConfig], given_up: int) -> None:
         print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
 
 
-def _looked_at_otherwise(folder: RunFolder, config: RunConfig) -> bool:
+def _observed_otherwise(folder: RunFolder, config: RunConfig) -> bool:
     """Whether a run is frozen with other probes, evaluations or times than its grid asks for."""
     frozen = (read_json(folder.path / "config.json") or {}).get("observe", {})
     wanted = config.observe.model_dump(mode="json")
@@ -178,30 +183,28 @@ def _memory(configs: dict[RunFolder, RunConfig]) -> Callable[[RunFolder], int]:
     return estimate
 
 
-def _execute(
-    executor: Executor, waves: list[list[RunFolder]], display: Progress | None, copies: Mirrors
-) -> bool:
-    """Whether it was interrupted."""
+def _show(executor: Executor, display: Progress | None, copies: Mirrors) -> None:
+    """Lets people and other tools see what the executor does."""
 
-    def finished(outcome: Outcome) -> None:
+    def finished(outcome: JobOutcome) -> None:
         copies.finished(outcome.run_id)
         if display:
             display.finished(outcome)
 
-    def look(running: list[RunFolder]) -> None:
-        copies.look(running)
+    def refresh(running: list[RunFolder]) -> None:
+        copies.refresh(running)
         if display:
-            display.look(running)
+            display.refresh(running)
 
-    executor.finished, executor.look = finished, look
-    with closing(executor.backend), closing(copies), display or nullcontext():
-        interrupted = any(executor.run(wave) for wave in waves)
+    executor.finished, executor.refresh = finished, refresh
+
+
+def _raise_if_blocked(executor: Executor) -> None:
     if executor.blocked:
         raise LoopscopeError(
             f"{executor.blocked}\nstopped, since runs cannot be written; nothing is lost: the same "
             "command goes on once that is mended"
         )
-    return interrupted
 
 
 def _waves(todo: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> list[list[RunFolder]]:

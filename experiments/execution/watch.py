@@ -15,8 +15,8 @@ from experiments.text import aligned, duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: seconds between two looks at a log that is followed
-LOOK = 0.5
+#: seconds between two readings of a log that is followed
+POLL = 0.5
 HEAD = ("run", "status", "step", "loss", "tokens/s", "left", "reason")
 
 
@@ -27,7 +27,7 @@ class Watched:
     out: Path
     done: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def look(self) -> tuple[list[tuple[str, ...]], Counter[State]]:
+    def snapshot(self) -> tuple[list[tuple[str, ...]], Counter[State]]:
         """A row of text per run, and their number by state.
 
         Raises:
@@ -73,7 +73,7 @@ def status_text(out: Path) -> str:
     Raises:
         LoopscopeError: `out` is no folder.
     """
-    rows, states = Watched(out).look()
+    rows, states = Watched(out).snapshot()
     return f"{aligned([HEAD, *rows])}\n\n{_counts(states)}" if rows else f"{out} has no runs yet"
 
 
@@ -84,7 +84,7 @@ def watch_status(out: Path, every: float, console: "Console | None" = None) -> N
     Reads only. A folder without runs is waited for: this may be typed before the first run.
 
     Args:
-        every: seconds between two looks.
+        every: seconds between two readings.
 
     Raises:
         LoopscopeError: `out` is no folder.
@@ -97,7 +97,7 @@ def watch_status(out: Path, every: float, console: "Console | None" = None) -> N
     watched, before = Watched(out), ""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            rows, states = watched.look()
+            rows, states = watched.snapshot()
             counts = _counts(states) or f"{out} has no runs yet"
             if console.is_terminal:
                 active = [row for row in rows if row[1] in ("running", "measuring", "failed")]
@@ -127,7 +127,7 @@ def log_lines(folder: RunFolder, *, follow: bool = False, last: int | None = Non
     if not path.exists() and not follow:
         raise LoopscopeError(f"{folder.run_id} has no log yet: it was never started")
     text = path.read_bytes() if path.exists() else b""
-    if follow:  # a line that is being written is told once it is whole
+    if follow:  # a line that is being written is given once it is whole
         text = text[: text.rfind(b"\n") + 1]
     offset, lines = len(text), text.decode(errors="replace").splitlines()
     yield from lines if last is None else lines[-last:]
@@ -143,6 +143,6 @@ def log_lines(folder: RunFolder, *, follow: bool = False, last: int | None = Non
             yield from (line.decode(errors="replace") for line in whole)
         if ended:
             break
-        time.sleep(LOOK)
+        time.sleep(POLL)
     if torn:
         yield torn.decode(errors="replace")

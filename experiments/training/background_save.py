@@ -22,7 +22,7 @@ LARGE = 8_000_000
 
 
 def own_copy(state: Any) -> Any:
-    """Tensors and containers of their own; what shared its memory still does.
+    """A copy of a state, in which tensors that shared memory still do.
 
     A tensor that is a part of a larger one, as the weights of stacked runs are, is copied alone.
     """
@@ -81,13 +81,13 @@ class Saver:
         self._thread = threading.Thread(target=self._write, args=(copied,), daemon=True)
         self._thread.start()
 
-    def look(self) -> None:
-        """Says what has landed, if anything has; raises as `save`."""
+    def poll(self) -> None:
+        """Reports what has been written meanwhile; raises what `save` raises."""
         if self._thread is not None and not self._thread.is_alive():
             self.join()
 
     def join(self) -> None:
-        """Waits for what is being written; raises as `save`."""
+        """Waits for what is being written; raises what `save` raises."""
         if self._thread is None:
             return
         self._thread.join()

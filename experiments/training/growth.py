@@ -20,7 +20,7 @@ from models.interface import LoopedModel
 from models.looped import LoopedTransformer
 
 
-def enter(trainer: Trainer, span: Span) -> dict[str, Any] | None:
+def grow_if_due(trainer: Trainer, span: Span) -> dict[str, Any] | None:
     """Brings the model into the shape of a phase that is about to begin; what that did, if it grew.
 
     The entry of `trainer.growths`: the step that follows, the phase, `from` and `to` (k⊗n), the
@@ -36,7 +36,7 @@ def enter(trainer: Trainer, span: Span) -> dict[str, Any] | None:
 
 
 def grow_into(trainer: Trainer, span: Span) -> dict[str, Any]:
-    """As `enter`, where the cores differ.
+    """`grow_if_due` where the cores differ.
 
     Raises:
         LoopscopeError: no growth leads there.

@@ -2,7 +2,7 @@
 
 The weights and moments of the runs lie in one tensor each, [R, …], of which every run's own model
 and optimiser hold their slice. So a checkpoint, an evaluation or a probe of one run sees nothing
-of the others, and each run can go on alone or in another stack at any step.
+of the others, and each run can go on alone or with others at any step.
 
 Legend: R runs, B documents of each, T tokens of the longest one, M predicted positions of each.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.training.optimiser import learning_rate
-from experiments.training.prefetch import Ahead
+from experiments.training.prefetch import Prefetch
 from experiments.training.trainer import Trainer
 from generators.task import Batch
 from models.fast.compiling import compile_blocks
@@ -29,11 +29,14 @@ from models.outputs import Positions
 
 
 class Inputs(NamedTuple):
-    """Attributes:
-    tokens: int64[R·B, T-1].
-    at, targets: R·M positions that predict, run after run (on the host), and what follows them.
-    weight: [R, M], one through the run's own number of positions; 0 where it has fewer than M.
-    contexts, predicted: columns that each run reads of itself, and positions.
+    """What the models of several runs read and predict in one step.
+
+    Attributes:
+        tokens: int64[R·B, T-1].
+        at, targets: R·M positions that predict, run after run (on the host), and what follows
+            them.
+        weight: [R, M], one through the run's own number of positions; 0 where it has fewer than M.
+        contexts, predicted: columns that each run reads of itself, and positions.
     """
 
     tokens: Tensor
@@ -44,7 +47,7 @@ class Inputs(NamedTuple):
     predicted: list[int]
 
 
-def stacked_inputs(batches: Sequence[Batch], device: torch.device) -> Inputs:
+def joint_inputs(batches: Sequence[Batch], device: torch.device) -> Inputs:
     """The batches of R runs behind each other, padded to the longest document and most positions.
 
     Positions that pad are those of documents with few, so that no document gets more of them
@@ -82,8 +85,8 @@ def stacked_inputs(batches: Sequence[Batch], device: torch.device) -> Inputs:
     )
 
 
-class Stack:
-    """Steps of runs that agree in everything but seed, world, learning rate and weight decay.
+class JointRuns:
+    """Runs that take their steps together and agree in all but seed, world and rates.
 
     Args:
         trainers: all at the same step; their order is kept in `trainers`, by learning rate.
@@ -109,12 +112,12 @@ class Stack:
         for r, parameters in enumerate(own):
             for name, parameter in parameters.items():
                 parameter.data = self.weights[name].data[r]
-        self.optimiser = self._stacked_optimiser(own)
+        self.optimiser = self._joint_optimiser(own)
         self._parts = _parts_of(self.trainers)
-        self.ahead = Ahead[list[Batch]](first.device.type == "cuda")
+        self.prefetch = Prefetch[list[Batch]](first.device.type == "cuda")
 
-    def _stacked_optimiser(self, own: list[dict[str, nn.Parameter]]) -> torch.optim.AdamW:
-        """AdamW over slices of the stacked weights: those of runs with one learning rate."""
+    def _joint_optimiser(self, own: list[dict[str, nn.Parameter]]) -> torch.optim.AdamW:
+        """AdamW over slices of the joint weights: those of runs with one learning rate."""
         first = self.trainers[0].optimiser
         names = {id(parameter): name for name, parameter in own[0].items()}
         groups: list[dict[str, Any]] = []
@@ -166,7 +169,7 @@ class Stack:
         """One optimiser step of every run in their phase `index`; the loss of each."""
         step = self.trainers[0].counters.step
         last = min(trainer.last_step for trainer in self.trainers)
-        with self.ahead.taken(self._documents, step, last) as batches:
+        with self.prefetch.taken(self._documents, step, last) as batches:
             return self._step_on(batches, index)
 
     def _documents(self, step: int) -> list[Batch]:
@@ -176,7 +179,7 @@ class Stack:
         first, device = self.trainers[0], self.trainers[0].device
         span, objective = first.spans[index], first.objective
         assert isinstance(objective, PositionwiseObjective)
-        given = stacked_inputs(batches, device)
+        given = joint_inputs(batches, device)
         loops = span.phase.loops or first.config.model.loops
         self._set_rates(index)
         options = first.backward_options(span.phase)

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """One thread that makes the batch of the next step from when that of this step is taken.
 
     It is done before this step is: what happens between two steps, such as an evaluation, uses
@@ -21,7 +21,7 @@ class Ahead(Generic[T]):
 
     def __init__(self, on: bool) -> None:
         self.on = on
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # ends with its owner
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")  # ends with its owner
         self._next: tuple[int, Future[T]] | None = None
 
     @contextmanager

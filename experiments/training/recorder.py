@@ -27,7 +27,7 @@ Clock = Callable[[], tuple[float, float]]
 
 
 def process_clock() -> tuple[float, float]:
-    """Of this process."""
+    """Wall and processor time of this process."""
     return time.perf_counter(), time.process_time()
 
 
@@ -35,8 +35,8 @@ class Diverged(LoopscopeError):
     """The loss or the weights are no longer finite."""
 
 
-class Journal:
-    """Looks at a run between its steps and writes into its folder whatever is due."""
+class Recorder:
+    """Writes into the folder of a run, between its steps, whatever is due."""
 
     def __init__(self, trainer: Trainer, folder: RunFolder, clock: Clock = process_clock) -> None:
         self.trainer, self.folder, self.clock = trainer, folder, clock
@@ -48,13 +48,13 @@ class Journal:
         self._clocks = clock()
 
     def check_finite(self) -> None:
-        """Looks at the losses since the last look.
+        """Reads the losses since it was last called, which waits for the device.
 
         Raises:
             Diverged: with the first step whose loss is not.
         """
         if not self.trainer.window:
-            return None
+            return
         losses = torch.stack(self.trainer.window).cpu()
         self.trainer.window.clear()
         bad = (~losses.isfinite()).nonzero()
@@ -119,7 +119,7 @@ class Journal:
         if every is not None and (last or step % every == 0):
             self.evaluate()
         now = time.monotonic()
-        self.saver.look()
+        self.saver.poll()
         if last or now - self._checkpoint_time >= observe.checkpoint_seconds:
             self.checkpoint(wait=last)
         if now - self._status_time >= HEARTBEAT:

@@ -1,12 +1,12 @@
 """Training one run: a visible loop that can stop anywhere and go on bit for bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from experiments.config.chosen_probes import chosen_probes
-from experiments.config.phases import Span
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.measuring.measure import record_probe, rows_of
@@ -14,11 +14,11 @@ from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.provenance import drift_message, drift_of, environment
 from experiments.runs.repair import lost_lines, lost_text
-from experiments.training.growth import enter, smaller
-from experiments.training.recorder import Clock, Journal, process_clock
+from experiments.training.growth import grow_if_due, smaller
+from experiments.training.recorder import Clock, Recorder, process_clock
+from experiments.training.steps import Steps, run_to_end
 from experiments.training.trainer import Trainer
 from generators.task import Task
-from models.objectives.objective import Loss
 
 
 def train(
@@ -28,18 +28,14 @@ def train(
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
     allow_drift: bool = False,
-    tell: Callable[[str], None] = lambda message: None,
-    step: Callable[[Trainer, Span], Loss] | None = None,
-    clock: Clock = process_clock,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> bool:
     """Trains a run to its end, from its checkpoint where there is one, and measures it.
 
     Args:
         stop: asked after every step and every probe; once true, a checkpoint is written.
         allow_drift: go on although code or libraries changed since the run began.
-        tell: given a sentence for every file that was damaged.
-        step, clock: how a step is taken, and what its time is taken from, where several runs
-            share this process.
+        notify: given a sentence for every file that was damaged.
 
     Returns:
         Whether the run is done; False if it was stopped and can be resumed.
@@ -48,36 +44,52 @@ def train(
         Diverged: the loss or the weights are no longer finite; there is no result.
         LoopscopeError: no such device, or the run began with other code or libraries.
     """
+    with started(config, folder, device, allow_drift, notify) as recorder:
+        return run_to_end(proceed(recorder, stop))
+
+
+@contextmanager
+def started(
+    config: RunConfig,
+    folder: RunFolder,
+    device: str,
+    allow_drift: bool,
+    notify: Callable[[str], None],
+    clock: Clock = process_clock,
+) -> Iterator[Recorder]:
+    """A run that is ready to proceed; nothing of it is being written afterwards. See `train`.
+
+    Args:
+        clock: measures its time, of which several runs of one process have a part each.
+    """
     configure(device)
     damaged = folder.freeze(config)
     trainer = Trainer(config, device)
     damaged += begin(trainer, folder, allow_drift)
     for message in damaged:
-        tell(message)
-    journal = Journal(trainer, folder, clock)
-    journal.report()
+        notify(message)
+    recorder = Recorder(trainer, folder, clock)
+    recorder.report()
     try:
-        return proceed(journal, stop, step or Trainer.step)
+        yield recorder
     finally:
-        journal.saver.settle()
+        recorder.saver.settle()
 
 
-def proceed(
-    journal: Journal, stop: Callable[[], bool], step: Callable[[Trainer, Span], Loss]
-) -> bool:
-    """From where the trainer is to the end; False if stopped in between."""
-    trainer = journal.trainer
+def proceed(recorder: Recorder, stop: Callable[[], bool]) -> Steps[bool]:
+    """Trains from where the trainer is to the end; False if stopped in between."""
+    trainer = recorder.trainer
     for span in trainer.spans:
         if trainer.counters.step == span.first_step:
-            journal.grown(enter(trainer, span))
+            recorder.grown(grow_if_due(trainer, span))
         while trainer.counters.step < span.last_step:
-            loss = step(trainer, span)
-            journal.observe(loss, span)
+            loss = (yield trainer, span) or trainer.step(span)
+            recorder.observe(loss, span)
             if stop():
-                journal.checkpoint()
-                journal.report(state="stopped")
+                recorder.checkpoint()
+                recorder.report(state="stopped")
                 return False
-    return finish(journal, stop)
+    return finish(recorder, stop)
 
 
 def configure(device: str) -> None:
@@ -153,18 +165,18 @@ def _lacking(start: RunFolder) -> str:
     return f"failed ({status.reason}) and has no result" if status else "has no result"
 
 
-def finish(journal: Journal, stop: Callable[[], bool]) -> bool:
+def finish(recorder: Recorder, stop: Callable[[], bool]) -> bool:
     """Probes the trained model and writes result.json last; False if stopped in between."""
-    trainer, folder = journal.trainer, journal.folder
-    journal.report(doing="measuring")
+    trainer, folder = recorder.trainer, recorder.folder
+    recorder.report(doing="measuring")
     records = []
     for probe in chosen_probes(trainer.config, trainer.task):
         records.append(record_probe(folder, probe, trainer.subject, trainer.last_step))
         if stop():
-            journal.report(state="stopped")
+            recorder.report(state="stopped")
             return False
     folder.write_result(result_of(trainer, folder, records))
-    journal.report(state="done")
+    recorder.report(state="done")
     folder.previous_checkpoint_path.unlink(missing_ok=True)
     folder.log("done")
     return True

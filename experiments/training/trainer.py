@@ -18,9 +18,8 @@ from experiments.config.loop_sampling import loops_of_step
 from experiments.config.phases import Phase, Span
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.measuring.measure import subject_of
 from experiments.training.optimiser import build_optimiser, learning_rate
-from experiments.training.prefetch import Ahead
+from experiments.training.prefetch import Prefetch
 from generators.streams import Stream, generator
 from generators.task import Batch
 from models.config import LoopedConfig
@@ -30,6 +29,7 @@ from models.interface import LoopedModel
 from models.model import ModelConfig
 from models.objectives.objective import Loss
 from models.outputs import LoopOutputs, Positions
+from probes.probe import Subject
 
 
 @dataclass
@@ -91,19 +91,21 @@ class Trainer:
         self.counters = Counters()
         #: what each growth of the core did to the loss
         self.growths: list[dict[str, Any]] = []
-        #: losses since the last look: they stay on the device, looking waits for it
+        #: losses that the recorder has not read: they stay on the device, reading waits for it
         self.window: list[Tensor] = []
-        self.ahead = Ahead[Batch](self.device.type == "cuda")
+        self.prefetch = Prefetch[Batch](self.device.type == "cuda")
 
     def adopt(self, model: LoopedModel) -> None:
-        """Goes on with this model, and with an optimiser that has seen nothing yet."""
+        """Continues with this model and a new optimiser."""
         self.model = model.to(self.device)
         self._compile()
         if self.objective.trains_gate_alone:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(name.startswith("gate."))
         self.optimiser = build_optimiser(self.model, self.config.training)
-        self.subject = subject_of(self.config, self.model, self.task, self.device)
+        self.subject = Subject(
+            self.model, self.task, model.count_parameters(), self.config.seed, self.device
+        )
 
     def _compile(self) -> None:
         """Raises LoopscopeError where blocks are to be compiled for a GPU and there is none."""
@@ -175,34 +177,29 @@ class Trainer:
                 when it is done; of `data` again at the end, where the next batch may be waited
                 for.
         """
-        with self.ahead.taken(self.documents, self.counters.step, self.last_step) as batch:
-            loss = self._step_on(batch, span, mark)
+        training, step, phase = self.config.training, self.counters.step, span.phase
+        with self.prefetch.taken(self.documents, step, self.last_step) as batch:
+            inputs, at, targets = model_inputs(batch, self.device)
+            mark("data")
+            wanted = phase.loops or self.config.model.loops
+            loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(span, training, step)
+            with self.precision():
+                outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
+                loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
+                self._balance(outputs, loss)
+            mark("forward")
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.total.backward()
+            mark("backward")
+            if training.clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
+            self.optimiser.step()
+            mark("optimiser")
+            self.window.append(loss.total.detach())
+            self.count(batch, inputs.shape[1], len(targets), loops, phase.backprop_loops)
         mark("data")
-        return loss
-
-    def _step_on(self, batch: Batch, span: Span, mark: Callable[[str], None]) -> Loss:
-        training, step = self.config.training, self.counters.step
-        inputs, at, targets = model_inputs(batch, self.device)
-        mark("data")
-        phase = span.phase
-        wanted = phase.loops or self.config.model.loops
-        loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(span, training, step)
-        with self.precision():
-            outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
-            loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
-            self._balance(outputs, loss)
-        mark("forward")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
-        mark("backward")
-        if training.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
-        self.optimiser.step()
-        mark("optimiser")
-        self.window.append(loss.total.detach())
-        self.count(batch, inputs.shape[1], len(targets), loops, phase.backprop_loops)
         return loss
 
     def backward_options(self, phase: Phase) -> dict[str, Any]:
@@ -224,7 +221,7 @@ class Trainer:
             loss.logged["imbalance"] = imbalance.detach()
 
     def precision(self) -> AbstractContextManager:
-        """In which a forward pass is computed."""
+        """The precision in which a forward pass is computed."""
         half = self.config.training.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from experiments.errors import LoopscopeError
-from experiments.execution.backends.options import BackendOptions, LocalOptions, RayOptions
-from experiments.execution.worker import Job, Outcome
+from experiments.execution.job import Job, JobOutcome
+from experiments.execution.stack_planner import Stacker
 from experiments.runs.folder import RunFolder
-from experiments.training.ensemble import Stacker
 
 #: what became of a run that a back end took
-Ended = tuple[RunFolder, Outcome]
+Ended = tuple[RunFolder, JobOutcome]
 
 
 class Backend(Protocol):
@@ -51,19 +50,19 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
-class Orders:
+class JobContext:
     """What every back end is told about the work.
 
     Args:
         out: folder of the runs, seen under the same path by every worker.
         memory: bytes that a run needs.
-        tell: given a sentence that a person should know of.
+        notify: given a sentence that a person should know of.
     """
 
     out: Path
     allow_drift: bool = False
     memory: Callable[[RunFolder], int] = lambda folder: 0
-    tell: Callable[[str], None] = lambda message: None
+    notify: Callable[[str], None] = lambda message: None
 
     #: asks the workers of this command, and no others, to stop
     stop_file: Path = field(init=False)
@@ -83,18 +82,18 @@ class Orders:
 
 
 @dataclass
-class Load:
+class JobBundle:
     """What a worker is sent at once: runs one after the other, or all of them together."""
 
     folders: list[RunFolder]
     together: bool = False
 
-    def jobs(self, orders: Orders, device: str) -> list[str]:
-        """As text."""
+    def jobs(self, context: JobContext, device: str) -> list[str]:
+        """Its jobs as text."""
         if self.together:
             first, *beside = self.folders
-            return [orders.job(first, device, beside).model_dump_json()]
-        return [orders.job(folder, device).model_dump_json() for folder in self.folders]
+            return [context.job(first, device, beside).model_dump_json()]
+        return [context.job(folder, device).model_dump_json() for folder in self.folders]
 
     def died(self, left: list[RunFolder], reason: str, stacker: Stacker) -> list[Ended]:
         """What becomes of runs whose worker died: of those together each may be to blame.
@@ -107,15 +106,15 @@ class Load:
         at = left if self.together else left[:1]
         if len(at) > 1:
             stacker.part(at)
-        dead = [(f, Outcome(run_id=f.run_id, ended="died", reason=reason)) for f in at]
-        return dead + [(f, Outcome(run_id=f.run_id, ended="busy")) for f in left[len(at) :]]
+        dead = [(f, JobOutcome(run_id=f.run_id, ended="died", reason=reason)) for f in at]
+        return dead + [(f, JobOutcome(run_id=f.run_id, ended="busy")) for f in left[len(at) :]]
 
 
-def loads(
+def bundles(
     queue: deque[RunFolder], size: int, stacker: Stacker, gpu: bool, most: int | None = None
-) -> list[Load]:
+) -> list[JobBundle]:
     """Takes runs from the queue: those that may be stacked together, the others as `packs`."""
-    found: list[Load] = []
+    found: list[JobBundle] = []
     for folder in tuple(queue):
         if len(found) == most:
             break
@@ -123,32 +122,11 @@ def loads(
             continue
         beside = stacker.companions(folder, "cuda" if gpu else "cpu", queue)
         if beside:
-            found.append(Load([folder, *beside], together=True))
+            found.append(JobBundle([folder, *beside], together=True))
             for taken in found[-1].folders:
                 queue.remove(taken)
     room = None if most is None else most - len(found)
-    return found + [Load(pack) for pack in packs(queue, size, room)]
-
-
-def make_backend(options: BackendOptions, orders: Orders) -> Backend:
-    """The back end that `options` describe.
-
-    Raises:
-        LoopscopeError: its library is not installed, or it cannot be used here.
-    """
-    if isinstance(options, LocalOptions):
-        from experiments.execution.backends.local import LocalBackend
-
-        return LocalBackend(options, orders)
-    if isinstance(options, RayOptions):
-        require("ray", "--backend ray", "ray")
-        from experiments.execution.backends.ray import RayBackend
-
-        return RayBackend(options, orders)
-    require("submitit", "--backend slurm", "slurm")
-    from experiments.execution.backends.slurm import SlurmBackend
-
-    return SlurmBackend(options, orders)
+    return found + [JobBundle(pack) for pack in packs(queue, size, room)]
 
 
 def require(library: str, wanted: str, extra: str) -> None:

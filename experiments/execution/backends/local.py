@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.execution.backends.backend import Ended, Orders
+from experiments.execution.backends.backend import Ended, JobContext
 from experiments.execution.backends.options import LocalOptions
-from experiments.execution.worker import CLAIM_LOST, Job, Outcome
+from experiments.execution.job import Job, JobOutcome
+from experiments.execution.stack_planner import Stacker
+from experiments.execution.worker import LOCK_LOST
 from experiments.machine import free_memory, worker_devices
 from experiments.runs.folder import RunFolder
 from experiments.text import bytes_text
-from experiments.training.ensemble import Stacker
 
 
 @dataclass
@@ -33,19 +34,9 @@ class Slot:
     process: subprocess.Popen[bytes] | None = None
     folders: list[RunFolder] = field(default_factory=list)
 
-    def send(self, allow_drift: bool) -> None:
-        """Gives the slot's worker its runs; starts a worker where there is none."""
-        folder, *beside = self.folders
-        if self.process is None or self.process.poll() is not None:
-            self.close()
-            self.process = _spawn(folder.path / "log.txt")
-        job = Job(
-            folder=folder.path.absolute(),
-            device=self.device,
-            allow_drift=allow_drift,
-            beside=tuple(other.path.absolute() for other in beside),
-        )
-        assert self.process.stdin is not None
+    def send(self, job: Job) -> None:
+        """Gives the slot's worker its runs."""
+        assert self.process is not None and self.process.stdin is not None
         with suppress(BrokenPipeError):  # it died just now: the end of its output says so
             self.process.stdin.write(job.model_dump_json().encode() + b"\n")
             self.process.stdin.flush()
@@ -88,16 +79,16 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
 class LocalBackend:
     """Slots for workers, and the memory that their runs may fill together."""
 
-    def __init__(self, options: LocalOptions, orders: Orders) -> None:
+    def __init__(self, options: LocalOptions, context: JobContext) -> None:
         devices = worker_devices(options.workers, options.slots_per_gpu, options.device)
-        self.orders = orders
+        self.context = context
         self.slots = [Slot(device) for device in devices]
         given = None if options.memory_gb is None else round(options.memory_gb * 1e9)
         self.free = {
             device: free_memory(device) if given is None else given for device in set(devices)
         }
         self._warned = False
-        self.stacker = Stacker(options.stack, len(devices), orders.tell)
+        self.stacker = Stacker(options.stack, len(devices), context.notify)
 
     @property
     def running(self) -> list[RunFolder]:
@@ -117,19 +108,22 @@ class LocalBackend:
                     slot.folders.append(other)
             for taken in slot.folders:
                 queue.remove(taken)
-            slot.send(self.orders.allow_drift)
+            if slot.process is None or slot.process.poll() is not None:
+                slot.close()
+                slot.process = _spawn(folder.path / "log.txt")
+            slot.send(self.context.job(folder, slot.device, slot.folders[1:]))
 
     def _fits(self, folder: RunFolder, device: str) -> bool:
         """Whether memory is left for a run; a device with nothing on it takes any."""
         beside = [folder for s in self.slots if s.device == device for folder in s.folders]
         if not beside:
             return True
-        needed = sum(map(self.orders.memory, [*beside, folder]))
+        needed = sum(map(self.context.memory, [*beside, folder]))
         if needed <= self.free[device]:
             return True
         if not self._warned:
             self._warned = True
-            self.orders.tell(
+            self.context.notify(
                 f"{device}: {len(beside) + 1} runs at once need about {bytes_text(needed)}, there "
                 f"are {bytes_text(self.free[device])}; some wait for others"
             )
@@ -151,7 +145,7 @@ class LocalBackend:
             assert slot.process is not None and slot.process.stdout is not None
             line = slot.process.stdout.readline()
             if line.endswith(b"\n"):
-                outcome = Outcome.model_validate_json(line)
+                outcome = JobOutcome.model_validate_json(line)
                 folder = next(f for f in slot.folders if f.run_id == outcome.run_id)
                 slot.folders.remove(folder)
                 found.append((folder, outcome))
@@ -182,15 +176,15 @@ class LocalBackend:
         places = ", ".join(f"{n} on {device}" for device, n in used.items()) or "none"
         free = ", ".join(f"{bytes_text(size)} on {name}" for name, size in self.free.items())
         lines = [f"{len(folders)} runs by processes of this machine: {places}; memory: {free}"]
-        lines += [f"  {f.run_id}  {bytes_text(self.orders.memory(f))}" for f in folders]
+        lines += [f"  {f.run_id}  {bytes_text(self.context.memory(f))}" for f in folders]
         return "\n".join(lines)
 
 
-def _last_words(folder: RunFolder, status: int) -> Outcome:
+def _last_words(folder: RunFolder, status: int) -> JobOutcome:
     """What an exit status says about a run."""
-    if status == CLAIM_LOST:
-        return Outcome(run_id=folder.run_id, ended="busy")
-    return Outcome(run_id=folder.run_id, ended="died", reason=describe_exit(status))
+    if status == LOCK_LOST:
+        return JobOutcome(run_id=folder.run_id, ended="busy")
+    return JobOutcome(run_id=folder.run_id, ended="died", reason=describe_exit(status))
 
 
 def describe_exit(status: int) -> str:

@@ -22,12 +22,13 @@ import ray
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 
 from experiments.errors import LoopscopeError
-from experiments.execution.backends.backend import Ended, Load, Orders, loads, packs
+from experiments.execution.backends.backend import Ended, JobBundle, JobContext, bundles, packs
 from experiments.execution.backends.options import RayOptions
-from experiments.execution.worker import Job, Outcome, StopFlag, perform_all
+from experiments.execution.job import Job, JobOutcome
+from experiments.execution.stack_planner import Stacker
+from experiments.execution.worker import StopFlag, perform
 from experiments.machine import available_cores, available_gpus
 from experiments.runs.folder import RunFolder
-from experiments.training.ensemble import Stacker
 
 #: bytes of the object store of a local cluster: nothing but short texts goes through it
 OBJECT_STORE = 80 * 2**20
@@ -38,7 +39,7 @@ SHORT = Path("/tmp")
 def work_through(jobs: list[str]) -> Iterator[str]:
     """In a Ray worker: the outcome of each run, as text, once it has ended."""
     for text in jobs:
-        for outcome in perform_all(Job.model_validate_json(text), StopFlag()):
+        for outcome in perform(Job.model_validate_json(text), StopFlag()):
             yield outcome.model_dump_json()
 
 
@@ -57,20 +58,20 @@ def _own_signals() -> Iterator[None]:
 
 @dataclass
 class Task:
-    """A load of runs on its way; those `left` have not ended."""
+    """A bundle of runs on its way; those `left` have not ended."""
 
     outcomes: Any
-    load: Load
+    bundle: JobBundle
     left: list[RunFolder]
 
 
 class RayBackend:
     """Connects to the cluster with the first run that it takes."""
 
-    def __init__(self, options: RayOptions, orders: Orders) -> None:
-        self.options, self.orders = options, orders
+    def __init__(self, options: RayOptions, context: JobContext) -> None:
+        self.options, self.context = options, context
         self.tasks: list[Task] = []
-        self.stacker = Stacker(options.stack, 1, orders.tell)
+        self.stacker = Stacker(options.stack, 1, context.notify)
         self.started: Path | None = None
         self._connected = False
         self._remote: Any = None
@@ -84,9 +85,9 @@ class RayBackend:
         options, room = self.options, self._most() - len(self.tasks)
         self.stacker.slots = options.workers or max(1, self._room())
         gpu = options.gpus > 0 and options.device != "cpu"
-        for load in loads(queue, options.pack, self.stacker, gpu, room) if room > 0 else ():
-            outcomes = self._remote.remote(load.jobs(self.orders, options.device))
-            self.tasks.append(Task(outcomes, load, list(load.folders)))
+        for bundle in bundles(queue, options.pack, self.stacker, gpu, room) if room > 0 else ():
+            outcomes = self._remote.remote(bundle.jobs(self.context, options.device))
+            self.tasks.append(Task(outcomes, bundle, list(bundle.folders)))
 
     def _most(self) -> int:
         """Tasks at once: what Ray is given beyond its room waits there, and Ray places it."""
@@ -115,7 +116,7 @@ class RayBackend:
     def _read(self, task: Task) -> list[Ended]:
         """The next outcome of a task, or what becomes of its runs if it died."""
         try:
-            outcome = Outcome.model_validate_json(ray.get(next(task.outcomes)))
+            outcome = JobOutcome.model_validate_json(ray.get(next(task.outcomes)))
         except StopIteration:
             how = "its task ended early"
         except RayError as error:
@@ -125,17 +126,17 @@ class RayBackend:
             task.left.remove(folder)
             return [(folder, outcome)]
         left, task.left = task.left, []
-        return task.load.died(left, how, self.stacker)
+        return task.bundle.died(left, how, self.stacker)
 
     def stop(self) -> None:
         if self.running:
-            self.orders.stop_file.touch()
+            self.context.stop_file.touch()
 
     def close(self) -> None:
         for task in self.tasks:
             ray.cancel(task.outcomes, force=True)
         self.tasks = []
-        self.orders.stop_file.unlink(missing_ok=True)
+        self.context.stop_file.unlink(missing_ok=True)
         if not self._connected:
             return
         ray.shutdown()
@@ -159,7 +160,7 @@ class RayBackend:
             ) from error
         if not self._room():
             has = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
-            self.orders.tell(
+            self.context.notify(
                 f"a task needs {self.options.cpus:g} CPUs and {self.options.gpus:g} GPUs, the Ray "
                 f"cluster has {has}: runs wait until it grows; --option cpus=… or gpus=… asks "
                 "for less"

@@ -28,11 +28,12 @@ from submitit.local import local
 from submitit.slurm import slurm
 
 from experiments.errors import LoopscopeError
-from experiments.execution.backends.backend import Ended, Load, Orders, loads, packs
+from experiments.execution.backends.backend import Ended, JobBundle, JobContext, bundles, packs
 from experiments.execution.backends.options import SlurmOptions
-from experiments.execution.worker import Job, Outcome, StopFlag, perform_all
+from experiments.execution.job import Job, JobOutcome
+from experiments.execution.stack_planner import Stacker
+from experiments.execution.worker import StopFlag, perform
 from experiments.runs.folder import RunFolder
-from experiments.training.ensemble import Stacker
 
 #: times a job may reach its time limit and be requeued
 TIMEOUTS = 1000
@@ -51,7 +52,7 @@ class WorkThrough:
     def __call__(self) -> list[str]:
         """The outcomes, as text. Warned by Slurm, it stops with a checkpoint and is requeued."""
         number = getattr(signal, "SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2"))
-        stop, outcomes = StopFlag(), list[Outcome]()
+        stop, outcomes = StopFlag(), list[JobOutcome]()
         warned = StopFlag()
 
         def warn(*_: Any) -> None:
@@ -60,7 +61,7 @@ class WorkThrough:
 
         requeue = signal.signal(number, warn)
         for text in self.jobs:
-            outcomes += perform_all(Job.model_validate_json(text), stop)
+            outcomes += perform(Job.model_validate_json(text), stop)
         if warned() and callable(requeue) and any(o.ended == "stopped" for o in outcomes):
             requeue(number, None)  # does not return: submitit ends the process
         return [outcome.model_dump_json() for outcome in outcomes]
@@ -84,11 +85,11 @@ class Sent:
     """A job and its runs."""
 
     job: submitit.Job[list[str]]
-    load: Load
+    bundle: JobBundle
 
     @property
     def folders(self) -> list[RunFolder]:
-        return self.load.folders
+        return self.bundle.folders
 
     @property
     def has_result(self) -> bool:
@@ -108,11 +109,11 @@ class Sent:
 class SlurmBackend:
     """Sends everything it is given at once; Slurm keeps the queue."""
 
-    def __init__(self, options: SlurmOptions, orders: Orders) -> None:
-        self.options, self.orders = options, orders
-        self.home = orders.out.absolute() / "slurm"
+    def __init__(self, options: SlurmOptions, context: JobContext) -> None:
+        self.options, self.context = options, context
+        self.home = context.out.absolute() / "slurm"
         self.sent: list[Sent] = []
-        self.stacker = Stacker(options.stack, options.workers or 1, orders.tell)
+        self.stacker = Stacker(options.stack, options.workers or 1, context.notify)
         self._asked = time.monotonic()
         #: jobs that the last look at Slurm's queue did not find
         self._missed: set[str] = set()
@@ -129,14 +130,14 @@ class SlurmBackend:
         """
         executor, options = self._executor(), self.options
         gpu = options.gpus > 0 and options.device != "cpu"
-        found = loads(queue, options.pack, self.stacker, gpu)
-        functions = [WorkThrough(load.jobs(self.orders, options.device)) for load in found]
+        found = bundles(queue, options.pack, self.stacker, gpu)
+        functions = [WorkThrough(bundle.jobs(self.context, options.device)) for bundle in found]
         try:
             with executor.batch():
                 jobs = [executor.submit(function) for function in functions]
         except FailedSubmissionError as error:
             raise LoopscopeError(f"Slurm refused the job: {error}") from error
-        self.sent += [Sent(job, load) for job, load in zip(jobs, found, strict=True)]
+        self.sent += [Sent(job, bundle) for job, bundle in zip(jobs, found, strict=True)]
 
     def _executor(self) -> submitit.Executor:
         if self.options.cluster == "local":
@@ -206,7 +207,7 @@ class SlurmBackend:
     def _read(self, sent: Sent) -> list[Ended]:
         """The outcomes of a job; if it was killed, its files say how far it came."""
         try:
-            outcomes = [Outcome.model_validate_json(text) for text in sent.job.result()]
+            outcomes = [JobOutcome.model_validate_json(text) for text in sent.job.result()]
         except Exception as error:  # submitit's errors, and whatever a job raised
             return self._killed(sent, error)
         for path in _files(sent.job):
@@ -220,14 +221,14 @@ class SlurmBackend:
         how = f"{lines[0] if lines else type(error).__name__}; see {sent.job.paths.stdout}"
         unfinished = [f for f in sent.folders if f.state() not in ("done", "failed")]
         ended = [f for f in sent.folders if f not in unfinished]
-        found = sent.load.died(unfinished, how, self.stacker)
-        return found + [(f, Outcome(run_id=f.run_id, ended="busy")) for f in ended]
+        found = sent.bundle.died(unfinished, how, self.stacker)
+        return found + [(f, JobOutcome(run_id=f.run_id, ended="busy")) for f in ended]
 
     def stop(self) -> None:
         """Running jobs see the file; those that wait in Slurm's queue are cancelled by `close`."""
         if not self.sent:
             return
-        self.orders.stop_file.touch()
+        self.context.stop_file.touch()
         waiting = [
             sent for sent in self.sent if not any(f.claim_path.exists() for f in sent.folders)
         ]
@@ -239,7 +240,7 @@ class SlurmBackend:
         for sent in self.sent:
             sent.cancel()
         self.sent = []
-        self.orders.stop_file.unlink(missing_ok=True)
+        self.context.stop_file.unlink(missing_ok=True)
 
     def describe(self, folders: Sequence[RunFolder]) -> str:
         found = packs(deque(folders), self.options.pack)

@@ -13,7 +13,7 @@ from experiments.bench.stack import HEAD, endless, measure, standard_shapes
 from experiments.cli.main import app
 from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
-from experiments.training.ensemble import kin_of, why_alone
+from experiments.execution.stack_planner import reason_not_stackable, stack_key
 from generators.biographies import Biographies
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
@@ -96,9 +96,9 @@ def test_only_the_first_phase_is_measured_and_it_has_no_end() -> None:
 def test_standard_shapes_can_be_stacked_and_differ_only_in_the_batch() -> None:
     found = standard_shapes(64, "bf16")
     assert [run.training.batch for run in found.values()] == [32, 128, 1024]
-    assert len({kin_of(run) for run in found.values()}) == 3
+    assert len({stack_key(run) for run in found.values()}) == 3
     for run in found.values():
-        assert not why_alone(run)
+        assert not reason_not_stackable(run)
         assert (run.model.layers, run.model.loops) == (1, 4)
         assert (run.model.width, run.training.precision) == (64, "bf16")
 

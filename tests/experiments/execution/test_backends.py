@@ -22,18 +22,18 @@ from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution import runner
-from experiments.execution.backends import (
+from experiments.execution.backends import local
+from experiments.execution.backends.backend import JobBundle, JobContext, bundles, packs, require
+from experiments.execution.backends.options import (
     LocalOptions,
     RayOptions,
     SlurmOptions,
     backend_options,
-    local,
 )
-from experiments.execution.backends.backend import Load, Orders, loads, packs, require
+from experiments.execution.job import Job
 from experiments.execution.runner import run_grid
-from experiments.execution.worker import Job
+from experiments.execution.stack_planner import Stacker
 from experiments.runs.folder import RunFolder
-from experiments.training.ensemble import Stacker
 from models.config import LoopedConfig
 
 ROOT = Path(local.__file__).parents[3]
@@ -102,22 +102,25 @@ def test_runs_of_one_shape_are_a_load_until_one_of_them_kills_its_worker(tmp_pat
     (other,) = frozen(tmp_path, config(0, model=wide))
     stacker = Stacker(2, 1, print)
     queue = deque([narrow[0], other, *narrow[1:]])
-    first, second, third = loads(queue, 8, stacker, False)
+    first, second, third = bundles(queue, 8, stacker, False)
     assert not queue
-    assert (first, second) == (Load(narrow[:2], True), Load(narrow[2:4], True))
-    assert third == Load([other, narrow[4]])
-    (job,) = (Job.model_validate_json(text) for text in first.jobs(Orders(tmp_path), "cpu"))
+    assert (first, second) == (JobBundle(narrow[:2], True), JobBundle(narrow[2:4], True))
+    assert third == JobBundle([other, narrow[4]])
+    (job,) = (Job.model_validate_json(text) for text in first.jobs(JobContext(tmp_path), "cpu"))
     assert (job.folder, job.beside) == (narrow[0].path, (narrow[1].path,))
-    alone = [Job.model_validate_json(text) for text in third.jobs(Orders(tmp_path), "cpu")]
+    alone = [Job.model_validate_json(text) for text in third.jobs(JobContext(tmp_path), "cpu")]
     assert [(job.folder, job.beside) for job in alone] == [(f.path, ()) for f in third.folders]
 
-    def ends(load: Load) -> list[str]:
+    def ends(load: JobBundle) -> list[str]:
         return [outcome.ended for _, outcome in load.died(load.folders, "killed", stacker)]
 
     assert ends(third) == ["died", "busy"], "runs one after the other: the first was worked on"
     assert ends(first) == ["died", "died"], "it may have been any one of them"
     queue = deque(narrow)
-    assert loads(queue, 1, stacker, False, most=2) == [Load(narrow[2:4], True), Load(narrow[:1])]
+    assert bundles(queue, 1, stacker, False, most=2) == [
+        JobBundle(narrow[2:4], True),
+        JobBundle(narrow[:1]),
+    ]
     assert list(queue) == [narrow[1], narrow[4]], "the rest stays in the queue"
 
 
@@ -131,12 +134,13 @@ def test_no_more_runs_at_once_than_memory_allows(
     monkeypatch.setattr(
         local.Slot,
         "send",
-        lambda slot, drift: sent.extend(folder.run_id for folder in slot.folders),
+        lambda slot, job: sent.extend(folder.run_id for folder in slot.folders),
     )
+    monkeypatch.setattr(local, "_spawn", lambda log: None)
     said: list[str] = []
     sizes = {"huge": 30e9, "big": 6e9, "large": 5e9, "small": 1e9}
-    orders = Orders(tmp_path, memory=lambda f: int(sizes[f.run_id]), tell=said.append)
-    pool = local.LocalBackend(LocalOptions(workers=4, device="cpu", memory_gb=8), orders)
+    context = JobContext(tmp_path, memory=lambda f: int(sizes[f.run_id]), notify=said.append)
+    pool = local.LocalBackend(LocalOptions(workers=4, device="cpu", memory_gb=8), context)
     queue = deque(RunFolder(tmp_path / name) for name in sizes)
     pool.take(queue)
     assert sent == ["huge"], "alone, since nothing would be gained by waiting"
@@ -270,7 +274,7 @@ def test_the_executor_is_given_what_the_command_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(runner, "make_backend", lambda options, orders: seen.append(options))
+    monkeypatch.setattr(runner, "make_backend", lambda options, context: seen.append(options))
     with pytest.raises(AttributeError):
         run_grid(toy(config()), tmp_path, backend=RayOptions(pack=7), progress=False)
     assert seen == [RayOptions(pack=7)]

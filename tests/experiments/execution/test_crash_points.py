@@ -17,15 +17,14 @@ from toys import assert_same_run, config, toy
 
 from experiments.errors import LoopscopeError
 from experiments.execution import runner, worker
-from experiments.execution.backends.backend import Ended, Orders
+from experiments.execution.backends.backend import Ended, JobContext
 from experiments.execution.runner import run_grid
 from experiments.execution.worker import StopFlag, perform
 from experiments.runs import repair
 from experiments.runs.checkpoint import load_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json
-from experiments.training import background_save as saving
-from experiments.training import recorder as journal
+from experiments.training import background_save, recorder
 
 pytestmark = pytest.mark.faults
 
@@ -37,8 +36,8 @@ STRIDES = [pytest.param(11, id="some"), pytest.param(1, id="each", marks=pytest.
 class Here:
     """A back end that works in this process."""
 
-    def __init__(self, orders: Orders) -> None:
-        self.orders, self.running = orders, list[RunFolder]()
+    def __init__(self, context: JobContext) -> None:
+        self.context, self.running = context, list[RunFolder]()
 
     def take(self, queue: deque[RunFolder]) -> None:
         if not self.running:
@@ -46,8 +45,9 @@ class Here:
 
     def ended(self, wait: float) -> list[Ended]:
         return [
-            (folder, perform(self.orders.job(folder, "cpu"), StopFlag()))
+            (folder, outcome)
             for folder in [self.running.pop() for _ in self.running[:1]]
+            for outcome in perform(self.context.job(folder, "cpu"), StopFlag())
         ]
 
     def stop(self) -> None: ...
@@ -61,8 +61,8 @@ class Here:
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is done here, and nothing depends on how fast this machine is."""
-    monkeypatch.setattr(runner, "make_backend", lambda options, orders: Here(orders))
-    monkeypatch.setattr(journal, "HEARTBEAT", 0.0)
+    monkeypatch.setattr(runner, "make_backend", lambda options, context: Here(context))
+    monkeypatch.setattr(recorder, "HEARTBEAT", 0.0)
     monkeypatch.setattr(worker, "BEAT", 3600.0)
     monkeypatch.setattr(repair, "STALE_AFTER", -1.0)  # whatever lies about is old
 
@@ -71,7 +71,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_a_thread(monkeypatch: pytest.MonkeyPatch, threaded: bool) -> None:
     """Whether checkpoints are written beside training, as large ones are."""
     if threaded:
-        monkeypatch.setattr(saving, "LARGE", 0)
+        monkeypatch.setattr(background_save, "LARGE", 0)
 
 
 def run(out: Path) -> None:

@@ -111,7 +111,7 @@ def address_space(tmp_path: Path) -> int:
     """Bytes that a process has mapped at most while it trains a small run."""
     code = (
         "import sys; from pathlib import Path; from experiments.execution.worker import *;"
-        "perform(Job(folder=Path(sys.argv[1])), StopFlag());"
+        "list(perform(Job(folder=Path(sys.argv[1])), StopFlag()));"
         "print(Path('/proc/self/status').read_text())"
     )
     folder = RunFolder(tmp_path / "small" / config(steps=2).run_id)

@@ -17,11 +17,12 @@ from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution import executor
-from experiments.execution.backends import LocalOptions, local
-from experiments.execution.backends.backend import Orders
+from experiments.execution.backends import local
+from experiments.execution.backends.backend import JobContext
+from experiments.execution.backends.options import LocalOptions
+from experiments.execution.job import JobOutcome
 from experiments.execution.progress import Progress
 from experiments.execution.runner import run_grid
-from experiments.execution.worker import Outcome
 from experiments.machine import available_cores, worker_devices
 from experiments.runs.folder import RunFolder, Status
 from experiments.runs.json_files import write_json
@@ -224,7 +225,7 @@ def test_a_run_that_another_process_has_is_waited_for(
     answers: list[str] = []
     answered = executor.Executor._answered
 
-    def spy(self: executor.Executor, run: RunFolder, outcome: Outcome) -> None:
+    def spy(self: executor.Executor, run: RunFolder, outcome: JobOutcome) -> None:
         answers.append(outcome.ended)
         answered(self, run, outcome)
 
@@ -266,16 +267,16 @@ def test_damaged_results_are_named_and_redone(
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> tuple[executor.Executor, RunFolder, list[Outcome]]:
+def pool(tmp_path: Path) -> tuple[executor.Executor, RunFolder, list[JobOutcome]]:
     folder = RunFolder(tmp_path / "a-run")
     folder.freeze(config())
-    ended: list[Outcome] = []
-    backend = local.LocalBackend(LocalOptions(workers=1, device="cpu"), Orders(tmp_path))
+    ended: list[JobOutcome] = []
+    backend = local.LocalBackend(LocalOptions(workers=1, device="cpu"), JobContext(tmp_path))
     return executor.Executor(backend, finished=ended.append), folder, ended
 
 
 def test_a_run_whose_workers_keep_dying_is_given_up(
-    pool: tuple[executor.Executor, RunFolder, list[Outcome]],
+    pool: tuple[executor.Executor, RunFolder, list[JobOutcome]],
 ) -> None:
     pooled, folder, ended = pool
     for _ in range(executor.RETRIES):
@@ -289,7 +290,7 @@ def test_a_run_whose_workers_keep_dying_is_given_up(
 
 
 def test_a_new_checkpoint_resets_the_count(
-    pool: tuple[executor.Executor, RunFolder, list[Outcome]],
+    pool: tuple[executor.Executor, RunFolder, list[JobOutcome]],
 ) -> None:
     pooled, folder, ended = pool
     for death in range(3 * executor.RETRIES):
@@ -344,7 +345,9 @@ def test_progress_shows_running_runs_and_reasons(tmp_path: Path) -> None:
             )
         )
         console.print(progress.drawn([folder]))
-        progress.finished(Outcome(run_id="other", ended="failed", reason="loss is nan at step 3"))
+        progress.finished(
+            JobOutcome(run_id="other", ended="failed", reason="loss is nan at step 3")
+        )
     shown = console.export_text()
     console.file.close()
     assert "Toy: 1/4 done, 1 running, 2 to go" in shown

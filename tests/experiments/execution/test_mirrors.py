@@ -60,9 +60,9 @@ def test_lines_are_copied_once_even_if_they_are_written_again(
     copies = Mirrors(["wandb"], tmp_path, "toy")
     for line in LINES[:2]:
         folder.append_metrics(line)
-    copies.look([folder])
+    copies.refresh([folder])
     folder.cut_metrics(1)  # a crash: the run goes on from step 1
-    copies.look([folder])
+    copies.refresh([folder])
     for line in LINES[1:]:
         folder.append_metrics(line)
     copies.finished(folder.run_id)
@@ -83,13 +83,13 @@ def test_a_mirror_that_fails_is_turned_off(
 
     said: list[str] = []
     copies = Mirrors(["wandb"], tmp_path, "toy")
-    copies.tell = said.append
+    copies.notify = said.append
     folder.append_metrics(LINES[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakeRun, "log", fail)
-        copies.look([folder])
+        copies.refresh([folder])
     folder.append_metrics(LINES[1])
-    copies.look([folder])
+    copies.refresh([folder])
     copies.close()
     assert len(said) == 1 and "no space in the cloud" in said[0]
 

@@ -14,7 +14,7 @@ from background_runs import assert_same_run, config, toy
 from processes import held_task
 
 from experiments.config.phases import Phase, Training
-from experiments.execution.backends import RayOptions
+from experiments.execution.backends.options import RayOptions
 from experiments.execution.runner import run_grid
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train

@@ -11,7 +11,7 @@ from background_runs import Background, assert_same_run, config, toy, wait_for_p
 
 from experiments.config.phases import Phase, Training
 from experiments.errors import LoopscopeError
-from experiments.execution.backends import SlurmOptions
+from experiments.execution.backends.options import SlurmOptions
 from experiments.execution.runner import describe_grid, run_grid
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train

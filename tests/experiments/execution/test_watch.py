@@ -81,11 +81,11 @@ def test_a_finished_run_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for i in range(3):
         write_run(tmp_path, f"bios-1x1-{i}", config("bios", 1, i), [] if i else None)
     watched = watch.Watched(tmp_path)
-    first = watched.look()
+    first = watched.snapshot()
     read: list[str] = []
     original = watch._row
     monkeypatch.setattr(watch, "_row", lambda f: read.append(f.run_id) or original(f))
-    assert watched.look() == first
+    assert watched.snapshot() == first
     assert read == ["bios-1x1-0"]
 
 
@@ -105,7 +105,7 @@ def test_a_log_is_printed_whole_or_its_end(tmp_path: Path) -> None:
 def test_following_tells_lines_once_and_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "LOOK", 0.01)
+    monkeypatch.setattr(watch, "POLL", 0.01)
     folder, claim = running(tmp_path, "bios-1x1-a")
     path = folder.path / "log.txt"
     path.write_text("one\ntw")

@@ -11,7 +11,8 @@ import torch
 from toys import assert_same_run, config, science, weights
 
 from experiments.errors import LoopscopeError
-from experiments.execution.worker import Job, Outcome, StopFlag, perform
+from experiments.execution.job import Job, JobOutcome
+from experiments.execution.worker import StopFlag, perform
 from experiments.export.weights import export_run
 from experiments.measuring.load import load_model
 from experiments.results.index import build_index
@@ -72,10 +73,11 @@ def copy(folder: RunFolder, out: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(folder.path, out / folder.run_id)))
 
 
-def gone_on(folder: RunFolder) -> Outcome:
+def gone_on(folder: RunFolder) -> JobOutcome:
     """As a worker goes on with it, after its grid was asked for again."""
     folder.freeze(RUN)
-    return perform(Job(folder=folder.path), StopFlag())
+    (outcome,) = perform(Job(folder=folder.path), StopFlag())
+    return outcome
 
 
 @pytest.mark.parametrize(

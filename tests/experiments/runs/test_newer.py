@@ -11,8 +11,9 @@ import torch
 from toys import config, toy
 
 from experiments.errors import LoopscopeError
+from experiments.execution.job import Job
 from experiments.execution.runner import run_grid
-from experiments.execution.worker import Job, StopFlag, perform
+from experiments.execution.worker import StopFlag, perform
 from experiments.planning import calibration
 from experiments.results.archive import write_archive
 from experiments.results.index import INDEX, METRICS, write_index
@@ -105,7 +106,7 @@ def test_a_worker_writes_into_none(stopped: Path, tmp_path: Path, name: str) -> 
     path = place(out, name)
     made_newer(path)
     before = path.read_bytes()
-    outcome = perform(Job(folder=out / RUN.run_id), StopFlag())
+    (outcome,) = perform(Job(folder=out / RUN.run_id), StopFlag())
     assert outcome.ended == "failed" and NEWER in outcome.reason and str(path) in outcome.reason
     assert path.read_bytes() == before
     assert not list(out.rglob("*.corrupt")) and not list(out.rglob("result.json"))

@@ -12,8 +12,9 @@ from toys import assert_same_run, config, toy
 
 from experiments.errors import LoopscopeError
 from experiments.execution.backends.local import LocalBackend
+from experiments.execution.job import Job
 from experiments.execution.runner import run_grid
-from experiments.execution.worker import Job, StopFlag, perform
+from experiments.execution.worker import StopFlag, perform
 from experiments.grid.grid import load_grid
 from experiments.measuring.remeasure import measure_again
 from experiments.runs.folder import RunFolder
@@ -58,7 +59,8 @@ def test_a_pickle_is_never_executed(tmp_path: Path, stopped: RunFolder) -> None:
         _use_new_zipfile_serialization=False,
     )
     assert not zipfile.is_zipfile(folder.previous_checkpoint_path)
-    notes = perform(Job(folder=folder.path), StopFlag()).notes
+    (outcome,) = perform(Job(folder=folder.path), StopFlag())
+    notes = outcome.notes
     assert len(notes) == 2 and "holds more than tensors and plain data" in notes[0]
     assert not sprung.exists()
     straight = RunFolder(tmp_path / "straight" / RUN.run_id)

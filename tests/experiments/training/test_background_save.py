@@ -12,7 +12,7 @@ from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
 from experiments.runs.checkpoint import load_checkpoint
 from experiments.runs.folder import RunFolder
-from experiments.training import background_save as saving
+from experiments.training import background_save
 from experiments.training.background_save import Saver, own_copy, size_of
 from experiments.training.train import train
 from generators.multihop import MultiHop
@@ -32,14 +32,14 @@ def state(step: int) -> dict[str, Any]:
 @pytest.fixture
 def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every state is large, and the disk takes its time."""
-    real = saving.save_checkpoint
+    real = background_save.save_checkpoint
 
     def save(folder: RunFolder, state: dict[str, Any]) -> None:
         time.sleep(SLOW)
         real(folder, state)
 
-    monkeypatch.setattr(saving, "LARGE", 0)
-    monkeypatch.setattr(saving, "save_checkpoint", save)
+    monkeypatch.setattr(background_save, "LARGE", 0)
+    monkeypatch.setattr(background_save, "save_checkpoint", save)
 
 
 def saver_of(path: Path) -> tuple[Saver, list[int]]:
@@ -56,7 +56,7 @@ def test_what_is_written_is_the_state_as_it_was(tmp_path: Path) -> None:
     saver.save(first, wait=False)
     assert time.perf_counter() - start < SLOW
     first["model"]["head"].fill_(-1)
-    saver.look()
+    saver.poll()
     assert landed == [] and load_checkpoint(saver.folder)[0] is None
     saver.join()
     assert landed == [1]
@@ -84,12 +84,12 @@ def test_a_disk_that_is_full_is_said_at_the_next_look(
     def full(folder: RunFolder, state: dict[str, Any]) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "save_checkpoint", full)
+    monkeypatch.setattr(background_save, "save_checkpoint", full)
     saver.save(state(2), wait=False)
     with pytest.raises(OSError, match="No space"):
         for _ in range(100):
             time.sleep(0.01)
-            saver.look()
+            saver.poll()
     assert landed == [1]
     found = load_checkpoint(saver.folder)[0]
     assert found is not None and found["step"] == 1
@@ -118,15 +118,15 @@ def test_training_is_the_same_however_checkpoints_are_written(
     plain = RunFolder(tmp_path / "plain" / config.run_id)
     beside = RunFolder(tmp_path / "beside" / config.run_id)
     train(config, plain)
-    monkeypatch.setattr(saving, "LARGE", 0)
+    monkeypatch.setattr(background_save, "LARGE", 0)
     seen: set[str] = set()
-    real = saving.save_checkpoint
+    real = background_save.save_checkpoint
 
     def save(folder: RunFolder, state: dict[str, Any]) -> None:
         seen.add("main" if threading.current_thread() is threading.main_thread() else "beside")
         real(folder, state)
 
-    monkeypatch.setattr(saving, "save_checkpoint", save)
+    monkeypatch.setattr(background_save, "save_checkpoint", save)
     calls = iter(range(100))
     assert not train(config, beside, stop=lambda: next(calls) == 5)
     assert train(config, beside)

@@ -11,9 +11,9 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.grid.run_checks import problems
 from experiments.runs.folder import RunFolder
-from experiments.training import joint_step as stacks
-from experiments.training import trainer as trainers
-from experiments.training.joint_step import Stack
+from experiments.training import joint_step
+from experiments.training import trainer as trainer_module
+from experiments.training.joint_step import JointRuns
 from experiments.training.train import train
 from experiments.training.trainer import Trainer
 from models.config import LoopedConfig
@@ -152,22 +152,22 @@ def test_experts_are_refused() -> None:
     assert at == ("observe", "compile_blocks") and "model.mlp moe" in message
 
 
-def stack_of(*compile_blocks: str) -> Stack:
+def stack_of(*compile_blocks: str) -> JointRuns:
     """In float64, a run for each."""
     trainers = []
     for seed, wanted in enumerate(compile_blocks):
         trainer = Trainer(config(compile_blocks=wanted).model_copy(update={"seed": seed}), "cpu")
         trainer.adopt(trainer.model.double())
         trainers.append(trainer)
-    return Stack(trainers)
+    return JointRuns(trainers)
 
 
 def test_blocks_of_a_stack_are_compiled_where_those_of_all_its_runs_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[torch.nn.Module] = []
-    monkeypatch.setattr(trainers, "compile_blocks", lambda model: None)
-    monkeypatch.setattr(stacks, "compile_blocks", seen.append)
+    monkeypatch.setattr(trainer_module, "compile_blocks", lambda model: None)
+    monkeypatch.setattr(joint_step, "compile_blocks", seen.append)
     for wanted in (("never", "never"), ("anywhere", "never")):
         stack_of(*wanted)
     assert not seen

@@ -12,13 +12,22 @@ import torch
 from experiments.config.loop_sampling import LoopDraw
 from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
-from experiments.execution.backends import backend_options
+from experiments.execution.backends.options import backend_options
+from experiments.execution.job import Job, JobOutcome
 from experiments.execution.runner import run_grid
-from experiments.execution.worker import Job, Outcome, StopFlag, perform_all
+from experiments.execution.stack_planner import (
+    Stacker,
+    pays_on_cpu,
+    reason_not_stackable,
+    stack_key,
+)
+from experiments.execution.worker import StopFlag, perform
 from experiments.grid.grid import load_grid
 from experiments.runs.folder import RunFolder
-from experiments.training import joint_step as stacks
-from experiments.training.ensemble import Stacker, in_turns, kin_of, pays_on_cpu, why_alone
+from experiments.training import joint_step
+from experiments.training.ensemble import Ensemble
+from experiments.training.recorder import Clock
+from experiments.training.steps import Steps
 from experiments.training.train import train
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
@@ -52,10 +61,10 @@ def frozen(path: Path, runs: list[RunConfig]) -> list[RunFolder]:
     return folders
 
 
-def together(folders: list[RunFolder], stop: StopFlag | None = None) -> dict[str, Outcome]:
+def together(folders: list[RunFolder], stop: StopFlag | None = None) -> dict[str, JobOutcome]:
     first, *others = folders
     job = Job(folder=first.path, beside=tuple(f.path for f in others))
-    return {outcome.run_id: outcome for outcome in perform_all(job, stop or StopFlag())}
+    return {outcome.run_id: outcome for outcome in perform(job, stop or StopFlag())}
 
 
 def alone(path: Path, runs: list[RunConfig]) -> list[RunFolder]:
@@ -100,13 +109,13 @@ def test_every_run_is_what_it_is_alone(tmp_path: Path) -> None:
 
 def test_steps_are_really_taken_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    real = stacks.Stack.step
+    real = joint_step.JointRuns.step
 
-    def step(self: stacks.Stack, index: int) -> Any:
+    def step(self: joint_step.JointRuns, index: int) -> Any:
         sizes.append(len(self.trainers))
         return real(self, index)
 
-    monkeypatch.setattr(stacks.Stack, "step", step)
+    monkeypatch.setattr(joint_step.JointRuns, "step", step)
     together(frozen(tmp_path, [config(1), config(2), config(3)]))
     assert sizes == [3] * STEPS
 
@@ -169,14 +178,14 @@ def test_one_that_is_done_or_taken_is_left_alone(tmp_path: Path) -> None:
 def test_where_a_common_step_fails_each_goes_on_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stacks.Stack.step
+    real = joint_step.JointRuns.step
 
-    def step(self: stacks.Stack, index: int) -> Any:
+    def step(self: joint_step.JointRuns, index: int) -> Any:
         if self.trainers[0].counters.step == 4:
             raise torch.OutOfMemoryError("too many at once")
         return real(self, index)
 
-    monkeypatch.setattr(stacks.Stack, "step", step)
+    monkeypatch.setattr(joint_step.JointRuns, "step", step)
     runs = [config(1), config(2)]
     folders = frozen(tmp_path / "together", runs)
     assert {outcome.ended for outcome in together(folders).values()} == {"done"}
@@ -198,13 +207,13 @@ def test_time_is_divided_and_adds_up(tmp_path: Path) -> None:
 
 def test_kin_agree_in_everything_but_seed_and_rates() -> None:
     one = config(1)
-    assert kin_of(one) == kin_of(config(2, lr=5e-3))
-    assert kin_of(one) == kin_of(config(1, observe=Observe()))
+    assert stack_key(one) == stack_key(config(2, lr=5e-3))
+    assert stack_key(one) == stack_key(config(1, observe=Observe()))
     pinned = MultiHop(entities=8, relations=4, hops=2, world_seed=5)
-    assert kin_of(one) == kin_of(config(1, task=pinned))
-    assert kin_of(one) != kin_of(config(1, task=MultiHop(entities=9, relations=4, hops=2)))
-    assert kin_of(one) != kin_of(config(1, model=LoopedConfig(width=16, heads=1, loops=2)))
-    assert kin_of(one) != kin_of(config(1, objective=Entropy()))
+    assert stack_key(one) == stack_key(config(1, task=pinned))
+    assert stack_key(one) != stack_key(config(1, task=MultiHop(entities=9, relations=4, hops=2)))
+    assert stack_key(one) != stack_key(config(1, model=LoopedConfig(width=16, heads=1, loops=2)))
+    assert stack_key(one) != stack_key(config(1, objective=Entropy()))
 
 
 def test_what_cannot_be_stacked_says_why(tmp_path: Path) -> None:
@@ -213,9 +222,9 @@ def test_what_cannot_be_stacked_says_why(tmp_path: Path) -> None:
         "experts": config(1, model=LoopedConfig(width=16, heads=2, mlp="moe")),
         "draws": config(1, training=Training(batch=16, phases=drawn)),
     }
-    assert why_alone(config(1)) == ""
+    assert reason_not_stackable(config(1)) == ""
     for word, run in alone.items():
-        assert word in why_alone(run)
+        assert word in reason_not_stackable(run)
     told: list[str] = []
     folders = frozen(tmp_path, [alone["experts"], config(5, model=alone["experts"].model)])
     stacker = Stacker(4, 1, told.append)
@@ -268,13 +277,24 @@ def test_a_grid_in_stacks(tmp_path: Path) -> None:
         assert found is not None and len(found["stacked_with"]) == 2
 
 
-def test_an_error_of_the_work_itself_is_not_swallowed(tmp_path: Path) -> None:
-    def work(path: Path, how: dict[str, Any]) -> str:
+def test_an_error_of_the_work_itself_is_not_swallowed_and_lets_go_of_the_others(
+    tmp_path: Path,
+) -> None:
+    closed: list[str] = []
+
+    def work(path: Path, clock: Clock) -> Steps[str]:
         if path.name == "b":
             raise KeyboardInterrupt
+        if path.name == "a":
+            return path.name
+        try:
+            yield never
+        finally:
+            closed.append(path.name)
         return path.name
 
-    found = in_turns([tmp_path / name for name in "abc"], work)
+    never: Any = None
+    found = Ensemble([tmp_path / name for name in "abc"], work).outcomes()
     assert next(found) == "a"
     with pytest.raises(KeyboardInterrupt):
         next(found)

@@ -14,6 +14,7 @@ from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
 from experiments.planning.plan import cost
 from experiments.runs.folder import RunFolder
+from experiments.training.growth import grow_if_due
 from experiments.training.train import train
 from experiments.training.trainer import Trainer
 from generators.multihop import MultiHop
@@ -88,13 +89,11 @@ def test_stopped_and_resumed_across_growth_is_the_same_run(tmp_path: Path, stop:
 
 def test_a_copy_takes_over_the_moments_of_its_origin(tmp_path: Path) -> None:
     trainer = Trainer(config({"until_step": FIRST, "core": 2}, GROWN, model={"core": 4}), "cpu")
-    from experiments.training.growth import enter
-
     for _ in range(FIRST):
         trainer.step(trainer.spans[0])
     old = dict(trainer.model.named_parameters())
     before = {name: dict(trainer.optimiser.state[p]) for name, p in old.items()}
-    assert enter(trainer, trainer.spans[1]) is not None
+    assert grow_if_due(trainer, trainer.spans[1]) is not None
     new = dict(trainer.model.named_parameters())
     for layer, source in enumerate((0, 1, 0, 1)):
         found = trainer.optimiser.state[new[f"core.{layer}.mlp.up.weight"]]

@@ -8,7 +8,7 @@ import torch
 
 from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
-from experiments.training.joint_step import Stack, stacked_inputs
+from experiments.training.joint_step import JointRuns, joint_inputs
 from experiments.training.trainer import Trainer, model_inputs
 from generators.biographies import Biographies
 from generators.multihop import MultiHop
@@ -64,7 +64,7 @@ def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float, what: str
 def compare(runs: list[RunConfig], dtype: torch.dtype, tolerance: float, steps: int = 4) -> None:
     """Loss, what is logged, every gradient, weight and moment of every run after every step."""
     alone = {run.run_id: trainer_of(run, dtype) for run in runs}
-    stack = Stack([trainer_of(run, dtype) for run in runs])
+    stack = JointRuns([trainer_of(run, dtype) for run in runs])
     assert len(alone) == len(stack.trainers)
     for _ in range(steps):
         losses = stack.step(0)
@@ -143,7 +143,7 @@ def test_padded_positions_weigh_nothing_and_lengthen_no_document() -> None:
         mask[:, 0], mask[0, 1] = False, True
         masks.append(mask[:, 1:])
         batches.append(Batch(tokens, mask.astype(np.int8), {}, {}, np.zeros(6, dtype=np.int64)))
-    given = stacked_inputs(batches, torch.device("cpu"))
+    given = joint_inputs(batches, torch.device("cpu"))
     M = max(int(mask.sum()) for mask in masks)
     assert given.weight.shape == (3, M)
     row, column = given.at
@@ -164,13 +164,13 @@ def test_padded_positions_weigh_nothing_and_lengthen_no_document() -> None:
 def test_models_of_two_shapes_do_not_stack() -> None:
     runs = [config(1), config(1, model=LoopedConfig(width=8, heads=2, loops=3))]
     with pytest.raises(ValueError, match="differ in shape"):
-        Stack([Trainer(run, "cpu") for run in runs])
+        JointRuns([Trainer(run, "cpu") for run in runs])
 
 
 def test_a_replica_that_is_not_finite_leaves_the_others_alone() -> None:
     runs = [config(seed) for seed in (3, 4)]
     alone = trainer_of(runs[1], torch.float64)
-    stack = Stack([trainer_of(run, torch.float64) for run in runs])
+    stack = JointRuns([trainer_of(run, torch.float64) for run in runs])
     with torch.no_grad():
         next(stack.trainers[0].model.parameters()).fill_(float("nan"))
     for _ in range(3):

@@ -16,12 +16,12 @@ from experiments.bench.timing import Clock
 from experiments.bench.train import PARTS, _contenders
 from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
-from experiments.execution.worker import Job, StopFlag, perform_all
+from experiments.execution.job import Job
+from experiments.execution.worker import StopFlag, perform
 from experiments.runs.folder import RunFolder
-from experiments.training import joint_step as stacks
-from experiments.training import trainer as trainers
-from experiments.training.joint_step import Stack
-from experiments.training.prefetch import Ahead
+from experiments.training import joint_step, trainer
+from experiments.training.joint_step import JointRuns
+from experiments.training.prefetch import Prefetch
 from experiments.training.train import train
 from experiments.training.trainer import Trainer
 from generators.mixture import Mixture
@@ -31,21 +31,21 @@ from models.config import LoopedConfig
 from models.objectives.entropy import Entropy
 from probes.capacity import Capacity
 
-NAME = "ahead"
+NAME = "prefetch"
 
 
 @pytest.fixture
 def forced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Batches are made ahead on a CPU too; all threads that do so end with the test."""
-    for module in (trainers, stacks):
-        monkeypatch.setattr(module, "Ahead", {Batch: Always, list[Batch]: Always})
+    for module in (trainer, joint_step):
+        monkeypatch.setattr(module, "Prefetch", {Batch: Always, list[Batch]: Always})
     yield
     assert_threads_end()
 
 
-def Always(on: bool) -> Ahead[Any]:
+def Always(on: bool) -> Prefetch[Any]:
     assert not on, "off on a CPU, unless forced"
-    return Ahead(True)
+    return Prefetch(True)
 
 
 def assert_threads_end() -> None:
@@ -191,7 +191,7 @@ def test_a_stack_is_bit_for_bit_the_same(
     for ahead in (False, True):
         if ahead:
             request.getfixturevalue("forced")
-        stack = Stack([Trainer(wanted, "cpu") for wanted in runs])
+        stack = JointRuns([Trainer(wanted, "cpu") for wanted in runs])
         losses = [loss.total for index in (0, 0, 1, 1, 1) for loss in stack.step(index)]
         found.append([*losses, *(w.detach() for w in stack.weights.values())])
         made = [(16 * step, ahead and step > 0) for step in range(5) for _ in runs]
@@ -210,7 +210,7 @@ def test_an_error_of_one_in_a_stack_is_that_of_this_one(
     calls = Calls(monkeypatch, MultiHop)
     calls.broken = lambda task, index: task.seed == 2 and index >= 16 * 3
     job = Job(folder=folders[0].path, beside=tuple(f.path for f in folders[1:]))
-    outcomes = {outcome.run_id: outcome for outcome in perform_all(job, StopFlag())}
+    outcomes = {outcome.run_id: outcome for outcome in perform(job, StopFlag())}
     assert [outcomes[f.run_id].ended for f in folders] == ["done", "failed", "done"]
     assert "nothing left to tell" in outcomes[folders[1].run_id].reason
     assert len(folders[1].metrics()) == 4, "three steps and an evaluation"

@@ -1,15 +1,16 @@
 """What a run writes down of its own time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import pytest
 from training import TRAINING, config
 
-from experiments.config.run import Observe, Phase, Span
+from experiments.config.run import Observe, Phase, RunConfig, Span
 from experiments.runs.folder import RunFolder
-from experiments.training.train import train
+from experiments.training.steps import run_to_end
+from experiments.training.train import proceed, started
 from experiments.training.trainer import Trainer
 from generators.task import Task
 from models.objectives.objective import Loss
@@ -40,15 +41,24 @@ class Slow(Probe):
         return (Measurement("nothing", 0.0, 1),)
 
 
-def slow_step(trainer: Trainer, span: Span) -> Loss:
-    Watch.now += 1
-    return trainer.step(span)
-
-
 @pytest.fixture
-def clock() -> Iterator[type[Watch]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Watch]:
+    """Every step takes a second."""
     Watch.now = 0.0
-    yield Watch
+    step = Trainer.step
+
+    def slow(trainer: Trainer, span: Span) -> Loss:
+        Watch.now += 1
+        return step(trainer, span)
+
+    monkeypatch.setattr(Trainer, "step", slow)
+    return Watch
+
+
+def timed(run: RunConfig, folder: RunFolder, stop: Callable[[], bool]) -> bool:
+    """`train` by that clock."""
+    with started(run, folder, "cpu", False, print, Watch.read) as recorder:
+        return run_to_end(proceed(recorder, stop))
 
 
 @pytest.mark.parametrize("stop_at", [None, 3])
@@ -61,12 +71,11 @@ def test_training_and_evaluation_are_booked_apart(
     )
     training = TRAINING.model_copy(update={"phases": (Phase(until_step=10),)})
     run, folder = config(observe=observe, training=training), RunFolder(tmp_path / "run")
-    options: dict[str, Any] = {"step": slow_step, "clock": clock.read}
     if stop_at is not None:
         asked = iter(range(1, 99))
-        assert not train(run, folder, stop=lambda: next(asked) == stop_at, **options)
+        assert not timed(run, folder, lambda: next(asked) == stop_at)
         clock.now += 5000  # nobody trains meanwhile
-    assert train(run, folder, **options)
+    assert timed(run, folder, lambda: False)
     result = folder.result()
     assert result is not None
     timings = result["timings"]
