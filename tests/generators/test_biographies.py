@@ -7,6 +7,7 @@ from math import log2
 
 import numpy as np
 import pytest
+from facts import fact, name
 from laws import chi_square
 from pydantic import ValidationError
 
@@ -29,25 +30,6 @@ VARIANTS = {
 
 def train_rng(step: int = 0) -> np.random.Generator:
     return generator(0, Stream.TRAIN, step)
-
-
-def fact(task: Biographies, attribute: str, person: int) -> str:
-    """The value as text, worked out from the index of the fact."""
-    pools, index = task.values, int(task.world.facts[attribute][person])
-    if attribute == "birth_date":
-        month_day, year = divmod(index, len(pools.year))
-        month, day = divmod(month_day, 28)
-        return f"{pools.month[month]} {pools.day[day]} {pools.year[year]}"
-    if attribute == "company_city":
-        return pools.headquarters[pools.company_city[int(task.world.facts["employer"][person])]]
-    pool = {"birth_city": "city", "employer": "company"}.get(attribute, attribute)
-    return getattr(pools, pool)[index]
-
-
-def name(task: Biographies, person: int) -> str:
-    pools = task.values
-    first, middle, last = task.world.names[person]
-    return f"{pools.first[first]} {pools.middle[middle]} {pools.last[last]}"
 
 
 def possible_sentences(task: Biographies, person: int, named: bool) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from facts import fact, name
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -30,19 +31,6 @@ tasks = st.builds(
 )
 
 
-def fact(task: Extraction, attribute: str, person: int) -> str:
-    """The value as text, worked out from the index of the fact."""
-    pools, index = task.text.values, int(task.text.world.facts[attribute][person])
-    if attribute == "birth_date":
-        month, day = divmod(index // len(pools.year), 28)
-        date = [pools.month[month], pools.day[day], pools.year[index % len(pools.year)]]
-        return " ".join(
-            [date[i] for i in ((1, 0, 2) if task.biographies.reversed_date else range(3))]
-        )
-    pool = {"birth_city": "city", "employer": "company", "company_city": "headquarters"}
-    return getattr(pools, pool.get(attribute, attribute))[index]
-
-
 @given(tasks, st.integers(0, 30), st.sampled_from(Extraction.splits))
 def test_answers_follow_the_world(task, seed, split):
     task = task.bind(seed)
@@ -54,13 +42,9 @@ def test_answers_follow_the_world(task, seed, split):
         assert set(batch.latents["person"].tolist()) == set(task.people_of(split))  # once each
         for i, person in enumerate(batch.latents["person"]):
             row = batch.tokens[i]
-            names = (task.text.values.first, task.text.values.middle, task.text.values.last)
-            name = " ".join(
-                pool[j] for pool, j in zip(names, task.text.world.names[person], strict=True)
-            )
             question, answer = task.vocabulary.decode(row).split(" Answer: ")
-            assert name in question
-            assert answer == fact(task, ATTRIBUTES[difficulty - 1], int(person))
+            assert name(task.text, person) in question
+            assert answer == fact(task.text, ATTRIBUTES[difficulty - 1], int(person))
             start, stop = batch.spans["answer"][i]
             assert task.vocabulary.decode(row[start:stop]) == answer
             assert batch.loss_mask[i].nonzero()[0].tolist() == list(range(start, stop))
@@ -126,7 +110,7 @@ def test_floors_by_counting(split):
     task = Extraction(biographies=Biographies(people=60)).bind(1)
     for difficulty in task.difficulties:
         people = task.people_of(split)
-        values = [fact(task, ATTRIBUTES[difficulty - 1], person) for person in people]
+        values = [fact(task.text, ATTRIBUTES[difficulty - 1], person) for person in people]
         most = max(map(values.count, values))
         assert task.floors(difficulty, split)["majority"] == pytest.approx(most / len(people))
     every = [task.floors(d, split)["majority"] for d in task.difficulties]

@@ -3,13 +3,34 @@
 Legend: B documents, T tokens, D width, V vocabulary, E entities.
 """
 
+from typing import Any
+
 import torch
+from known_models import subject as subject_of
 from torch import Tensor, nn
 
 from generators.multihop import MultiHop
+from generators.task import Task
 from models.adapter import ForeignModel
 from models.config import LoopedConfig
 from models.outputs import LoopOutputs
+from probes.probe import Subject
+
+TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.3).bind(1)
+
+
+def subject(model: Any, task: Task = TASK) -> Subject:
+    return subject_of(model, task, seed=1)
+
+
+def looped(task: Task = TASK, *, gate: bool = False, seed: int = 0, **fields: Any) -> Subject:
+    """An untrained looped model of the task, its gate (if any) with weights that differ."""
+    config = LoopedConfig(**{"width": 16, "heads": 2, "core": 2, "loops": 3, **fields})
+    model = config.build(len(task.vocabulary), gate=gate, seed=seed)
+    if gate:
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(model.gate.weight, std=0.5)
+    return subject(model, task)
 
 
 class HopSolver(nn.Module):

@@ -5,14 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from hop_solver import foreign
+from hop_solver import foreign, subject
 from torch import nn
 
 from generators.multihop import MultiHop
 from models.adapter import ForeignModel
 from models.config import LoopedConfig
 from probes.dynamics import Dynamics, periods
-from probes.probe import Subject
 
 TASK = MultiHop(entities=8, relations=4, hops=2, world="permutation", held_out=0.3).bind(1)
 D = 2
@@ -43,8 +42,7 @@ def measured(A, b=(0.0, 0.0), loops=3, **fields):
     config = LoopedConfig(width=D, heads=1, loops=loops)
     model = ForeignModel(Iterated(A, b), config, head=nn.Linear(D, len(TASK.vocabulary)))
     model.config = config
-    subject = Subject(model, TASK, {"total": 1}, 1, torch.device("cpu"))
-    rows = Dynamics(items=32, **fields).measure(subject)
+    rows = Dynamics(items=32, **fields).measure(subject(model, TASK))
     return {(r.metric, r.item, r.loop): r for r in rows}
 
 
@@ -105,8 +103,7 @@ def test_periods_of_every_document_apart():
 
 
 def test_the_solver_rests_once_it_is_done():
-    subject = Subject(foreign(TASK, 2), TASK, {"total": 1}, 1, torch.device("cpu"))
-    rows = Dynamics(items=16).measure(subject)
+    rows = Dynamics(items=16).measure(subject(foreign(TASK, 2), TASK))
     steps = {r.loop: r.value for r in rows if r.metric == "state_step"}
     assert steps[2] > 1 and all(steps[t] == 0 for t in range(3, 33))
 
@@ -116,8 +113,7 @@ def test_looped_models_and_those_with_an_end():
     V = len(TASK.vocabulary)
     for more, limit in (({}, None), ({"loop_embedding": "learned", "loop_rows": 4}, 4)):
         model = LoopedConfig(**fields, **more).build(V, gate=False, seed=0)
-        subject = Subject(model.eval(), TASK, {"total": 1}, 1, torch.device("cpu"))
-        rows = Dynamics(items=8).measure(subject)
+        rows = Dynamics(items=8).measure(subject(model, TASK))
         norms = [r.value for r in rows if r.metric == "state_norm"]
         assert len(norms) == (limit or 32)
         assert norms[0] == pytest.approx(4, rel=1e-3), "of a normed state: the root of its width"

@@ -3,34 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from hop_solver import foreign
+from hop_solver import TASK, foreign, looped, subject
 from known_models import table
 
 from generators.copying import Copying
-from generators.multihop import MultiHop
-from models.config import LoopedConfig
 from models.exits import exit_log_probabilities
 from probes.calibration import expected_calibration_error
 from probes.exit_following import counted_blocks, follow
 from probes.exits import Exits
-from probes.probe import Subject
 from probes.questions import questions
 
-TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.3).bind(1)
 V = len(TASK.vocabulary)
-
-
-def subject(model, task=TASK):
-    return Subject(model.eval(), task, {"total": 1}, 1, torch.device("cpu"))
-
-
-def looped(gate=True, seed=0, task=TASK, **fields):
-    config = LoopedConfig(**{"width": 16, "heads": 2, "core": 2, "loops": 3, **fields})
-    model = config.build(len(task.vocabulary), gate=gate, seed=seed)
-    if gate:
-        torch.manual_seed(seed)
-        torch.nn.init.normal_(model.gate.weight, std=0.5)
-    return subject(model, task)
 
 
 def test_a_gate_that_knows_sends_harder_questions_round_more_often():
@@ -58,7 +41,7 @@ def test_a_gate_that_knows_sends_harder_questions_round_more_often():
 
 
 def test_executed_blocks_are_counted_by_hand():
-    model = looped()
+    model = looped(gate=True)
     found = table(Exits(items=16, difficulties=(2,)).measure(model))
     prompt = 4  # <2> e r r; the columns but the last are read at once, as a whole, by 2 · 3 blocks
     for t in (1, 2, 3):
@@ -80,7 +63,7 @@ def test_executed_blocks_are_counted_by_hand():
 @pytest.mark.parametrize("coda", [0, 1])
 def test_decoding_follows_rules_as_reading_all_loops_does(coda):
     """Independent: exits of all loops' states, in numpy, by each rule's own definition."""
-    one = looped(coda=coda)
+    one = looped(gate=True, coda=coda)
     probe = Exits(items=64, difficulties=(3,), q=(0.3, 0.6, 0.9), epsilon=(1.5, 3), nats=(2.5, 3))
     batch = questions(TASK, 1, "test", 3, 64)
     with torch.no_grad():
@@ -122,7 +105,7 @@ def test_calibration_error_against_a_loop_and_known_cases():
 
 
 def test_a_gate_that_knows_nothing_and_one_that_is_missing():
-    blind = looped()
+    blind = looped(gate=True)
     torch.nn.init.zeros_(blind.model.gate.weight)
     found = table(Exits(items=32).measure(blind))
     for t, p in ((1, 0.5), (2, 0.25), (3, 0.25)):
@@ -131,7 +114,7 @@ def test_a_gate_that_knows_nothing_and_one_that_is_missing():
     assert ("difficulty_correlation", "quantile q=0.5", None, None) not in found
     wrong = found["exit_accuracy", "static loop=1", 3, None].value
     assert found["exit_cdf_ece", "gate", 3, 1].value == pytest.approx(abs(0.5 - wrong))
-    rules = Exits().rules(looped(gate=False).model)
+    rules = Exits().rules(looped().model)
     assert not any("quantile" in item for item in rules) and "static loop=3" in rules
     with pytest.raises(ValueError, match="leaves after loop 4, but loops is 3"):
         Exits(static=(4,)).rules(blind.model)
@@ -139,7 +122,9 @@ def test_a_gate_that_knows_nothing_and_one_that_is_missing():
 
 def test_longer_answers_are_decoded_and_refused_where_nothing_decodes():
     task = Copying(length=4, symbols=12).bind(0)
-    found = table(Exits(items=8, difficulties=task.difficulties[:1]).measure(looped(task=task)))
+    found = table(
+        Exits(items=8, difficulties=task.difficulties[:1]).measure(looped(task, gate=True))
+    )
     assert {"exit_accuracy", "compute_saved"} <= {metric for metric, *_ in found}
     task = TASK.model_copy(update={"cot": True}).bind(1)
     with pytest.raises(ValueError, match="answers of a single token; multihop has answers of 3"):

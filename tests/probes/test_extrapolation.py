@@ -1,21 +1,12 @@
 """Accuracy over loops of models whose best number of loops is known."""
 
 import pytest
-import torch
-from hop_solver import foreign
+from hop_solver import TASK, foreign, subject
 from torch import nn
 
-from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from probes.accuracy import Accuracy
 from probes.extrapolation import Extrapolation
-from probes.probe import Subject
-
-TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.3).bind(1)
-
-
-def subject(model):
-    return Subject(model.eval(), TASK, {"total": 1}, 1, torch.device("cpu"))
 
 
 def table(rows):

@@ -1,18 +1,17 @@
 """Interchange on a solver that holds the entity reached before the answer, and exact controls."""
 
+import hop_solver
 import numpy as np
 import pytest
 import torch
-from hop_solver import HookedSolver, foreign
+from hop_solver import HookedSolver, foreign, subject
 from known_models import table
 
 from generators.composition import Composition
 from generators.layered import Layered
 from generators.mano import Mano
 from generators.multihop import MultiHop
-from models.config import LoopedConfig
 from probes.interchange import Interchange, pair_up, patched_logits
-from probes.probe import Subject
 from probes.questions import before, questions
 
 TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.5).bind(1)
@@ -23,22 +22,17 @@ VARIANTS = (
 )  # fmt: skip
 
 
-def subject(model, task=TASK):
-    return Subject(model.eval(), task, {"total": 1}, 1, torch.device("cpu"))
-
-
 def looped(task=TASK, **fields):
-    config = LoopedConfig(**{"width": 16, "heads": 2, "core": 2, "loops": 3, **fields})
-    model = config.build(len(task.vocabulary), gate=False, seed=3)
+    found = hop_solver.looped(task, seed=3, **fields)
     with torch.no_grad():
-        model.embedding.weight.mul_(50)  # so that answers differ
-    return subject(model, task)
+        found.looped.embedding.weight.mul_(50)  # so that answers differ
+    return found
 
 
 @pytest.mark.parametrize("differ", ["entity", "relation", "hop"])
 def test_the_solver_follows_the_state_that_holds_the_entity(differ):
     probe = Interchange(items=64, differ=differ, only_right=True)
-    found = table(probe.measure(subject(HookedSolver(TASK, 3))))
+    found = table(probe.measure(subject(HookedSolver(TASK, 3), TASK)))
     for k in (2, 3):
         assert found["interchange_pairs", "", k, None].value >= 20
         for loop in range(4):
@@ -56,7 +50,7 @@ def test_the_solver_follows_the_state_that_holds_the_entity(differ):
 def test_a_swapped_relation_alone_is_followed_by_neither_kind_of_state():
     """The entity's state is the same in both questions: swapping it leaves the base's answer."""
     probe = Interchange(items=64, differ="relation")
-    found = table(probe.measure(subject(HookedSolver(TASK, 3))))
+    found = table(probe.measure(subject(HookedSolver(TASK, 3), TASK)))
     for loop in range(4):
         assert found["follows_base", "entity", 3, loop].value == 1
 
@@ -126,6 +120,6 @@ def test_other_tasks_with_hops_and_those_without():
     assert not Interchange.applies(Mano(length=2).bind(0))
     assert not Interchange.by_default
     with pytest.raises(ValueError, match="one from elsewhere has none"):
-        Interchange().measure(subject(foreign(TASK, 2)))
+        Interchange().measure(subject(foreign(TASK, 2), TASK))
     with pytest.raises(ValueError, match="no span 'verb'"):
         Interchange(items=8, swap=("verb",)).measure(looped())

@@ -5,28 +5,16 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from hop_solver import HookedSolver, foreign
+from hop_solver import TASK, HookedSolver, foreign, looped, subject
 from known_models import table
 
 from generators.mano import Mano
-from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from probes.accuracy import Accuracy
 from probes.lens import Lens, latent_names
-from probes.probe import Subject
 from probes.questions import questions
 
-TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.3).bind(1)
 V = len(TASK.vocabulary)
-
-
-def subject(model, task=TASK):
-    return Subject(model.eval(), task, {"total": 1}, 1, torch.device("cpu"))
-
-
-def looped(**fields):
-    config = LoopedConfig(width=16, heads=2, core=2, loops=3, **fields)
-    return subject(config.build(V, gate=False, seed=0))
 
 
 def test_the_solver_holds_hop_t_after_loop_t():

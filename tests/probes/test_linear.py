@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hop_solver import HookedSolver
+from known_models import subject
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
@@ -14,15 +15,10 @@ from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from models.config import LoopedConfig
 from probes.linear import Linear, decodability, held_out_predictions, measurements
-from probes.probe import Subject
 from probes.questions import questions
 from probes.states import hooks_of, states_at
 
 TASK = MultiHop(entities=6, relations=8, hops=3, world="permutation", held_out=0.4).bind(1)
-
-
-def subject(task, model):
-    return Subject(model, task, {"total": 1}, 0, torch.device("cpu"))
 
 
 def values(rows, metric):
@@ -74,7 +70,7 @@ def test_a_bridge_is_found_from_the_loop_in_which_it_is_reached() -> None:
     """The solver holds the entity after t hops in loop t, and overwrites it in the next."""
     model = HookedSolver(TASK, loops=3).eval()
     probe = Linear(items=300, difficulties=(3,), folds=3, targets=("hop.1", "hop.2", "answer"))
-    rows = probe.measure(subject(TASK, model))
+    rows = probe.measure(subject(model, TASK))
     accuracy = values(rows, "probe_accuracy")
     control = values(rows, "probe_control")
     for target, found in (("hop.1", 1), ("hop.2", 2), ("answer", 3)):
@@ -109,7 +105,7 @@ def test_every_hook_of_a_model_is_read_where_it_should_be() -> None:
     ]
     batch = TASK.sample(generator(0, Stream.EVALUATION), 9)
     columns = batch.spans["answer"][:, 0] - 1
-    found = states_at(subject(TASK, model), batch, columns, tuple(hooks))
+    found = states_at(subject(model, TASK), batch, columns, tuple(hooks))
     outputs = model(torch.from_numpy(batch.tokens).long())
     for i, column in enumerate(columns):
         wanted = outputs.state(2)[i, column].detach().numpy()
@@ -124,7 +120,7 @@ def test_what_the_text_says_is_found_at_its_token() -> None:
     probe = Linear(
         items=120, difficulties=(2,), folds=2, back=(0, 1), targets=("relation.1", "relation.2")
     )
-    accuracy = values(probe.measure(subject(TASK, model)), "probe_accuracy")
+    accuracy = values(probe.measure(subject(model, TASK)), "probe_accuracy")
     assert accuracy["relation.2@embed", 0].value == 1
     assert accuracy["relation.1@embed", 0].value < 0.4
     assert accuracy["relation.1@embed -1", 0].value == 1
@@ -134,11 +130,11 @@ def test_what_the_text_says_is_found_at_its_token() -> None:
 def test_partial_results_and_settings() -> None:
     task = Mano(length=3, modulus=5).bind(0)
     model = LoopedConfig(width=8, loops=2).build(len(task.vocabulary), gate=False, seed=0).eval()
-    rows = Linear(items=40, difficulties=(3,), folds=2, loops=1).measure(subject(task, model))
+    rows = Linear(items=40, difficulties=(3,), folds=2, loops=1).measure(subject(model, task))
     assert {row.item.partition("@")[0] for row in rows} == {"left", "right", "depth", "answer"}
     probe = Linear(items=40, difficulties=(3,), folds=2, loops=1, targets=("depth",))
     depth = tuple(row for row in rows if row.item.startswith("depth"))
-    assert probe.measure(subject(task, model)) == depth  # the same folds again
+    assert probe.measure(subject(model, task)) == depth  # the same folds again
     assert not Linear.by_default and Linear.applies(task)
     with pytest.raises(ValueError, match="mano has no latent 'hop.1'; it has left, right, depth"):
         Linear(targets=("hop.1",)).check(task)
@@ -150,7 +146,7 @@ def test_the_floor_is_the_share_of_the_commonest_class() -> None:
     """Counted on the same documents, where the classes are far from equally common."""
     task = MultiHop(entities=6, relations=3, hops=2, world="function", held_out=0.5).bind(3)
     model = LoopedConfig(width=8, heads=1, loops=1).build(len(task.vocabulary), gate=False, seed=0)
-    rows = Linear(items=200, folds=2).measure(subject(task, model.eval()))
+    rows = Linear(items=200, folds=2).measure(subject(model.eval(), task))
     batch = questions(task, 0, "test", 2, 200)
     for target in ("hop.1", "hop.2"):
         classes = Counter(batch.latents[target].tolist())
