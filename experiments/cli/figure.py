@@ -60,7 +60,7 @@ def figures_asked(
     """
     from experiments.analysis.figures.figure import Figure
     from experiments.grid.grid import UnknownGrid
-    from experiments.runs.folder import OUTPUT_FILE
+    from experiments.runs.output import OUTPUT_FILE
     from generators.plugins import choices, nearest
 
     kinds = choices(Figure, "experiments.analysis.figures")

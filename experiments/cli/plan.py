@@ -32,7 +32,7 @@ def plan(
     from experiments.grid.leakage import leaks
     from experiments.machine import gpus
     from experiments.planning import plan as planning
-    from experiments.runs.folder import check_output
+    from experiments.runs.output import check_output
 
     share = parse_shard(shard)
     loaded = load_grid(grid, changes)

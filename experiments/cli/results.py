@@ -41,7 +41,8 @@ def diff(
     out: Out = RUNS,
 ) -> None:
     """Show in which fields two runs differ."""
-    from experiments.results.diff import differences, run_folder
+    from experiments.results.diff import differences
+    from experiments.runs.output import run_folder
     from experiments.text import aligned
 
     one, two = run_folder(first, out), run_folder(second, out)
@@ -53,7 +54,7 @@ def diff(
 def index(out: OutArgument = RUNS) -> None:
     """Copy what all runs say into two Parquet files, from which results are read at once."""
     from experiments.results.index import INDEX, METRICS, write_index
-    from experiments.runs.folder import check_output
+    from experiments.runs.output import check_output
 
     _check_folder(out)
     check_output(out)
@@ -71,7 +72,7 @@ def archive(
 ) -> None:
     """Put the results of a folder, without weights, into one file that is read as the folder is."""
     from experiments.results.archive import write_archive
-    from experiments.runs.folder import check_output
+    from experiments.runs.output import check_output
     from experiments.text import bytes_text
 
     _check_folder(out)
@@ -112,7 +113,7 @@ def rm(
 
 def _check_folder(out: Path) -> None:
     from experiments.errors import LoopscopeError
-    from experiments.runs.json_files import no_folder
+    from experiments.runs.output import no_folder
 
     if not out.is_dir():
         raise LoopscopeError(no_folder(out))

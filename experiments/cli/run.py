@@ -59,7 +59,7 @@ def run(
     """Train and measure what a grid lacks, then print its table and draw its figures."""
     from experiments.execution.runner import describe_grid, run_grid
     from experiments.grid.grid import load_grid
-    from experiments.runs.folder import check_output
+    from experiments.runs.output import check_output
 
     share = parse_shard(shard)
     where = _backend(backend, options, workers, slots_per_gpu, stack)

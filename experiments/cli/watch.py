@@ -36,7 +36,7 @@ def logs(
 ) -> None:
     """Print the log of a run: when it started and ended, warnings, tracebacks."""
     from experiments.execution.watch import log_lines
-    from experiments.runs.folder import find_run
+    from experiments.runs.output import find_run
 
     for line in log_lines(find_run(out, run), follow=follow, last=lines):
         typer.echo(line)

@@ -73,7 +73,7 @@ class Progress:
 
     def drawn(self, running: list[RunFolder]) -> Group:
         """The counts, one row for each run that is worked on, and the last failures."""
-        begun = [folder for folder in running if folder.claim_path.exists()]
+        begun = [folder for folder in running if folder.lock_path.exists()]
         room = max(self.console.height - 3 - FAILURES, 4)
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         table.add_column("run", no_wrap=True, overflow="ellipsis", ratio=1)

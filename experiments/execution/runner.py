@@ -22,8 +22,9 @@ from experiments.execution.preflight import refuse
 from experiments.execution.progress import Progress
 from experiments.grid.leakage import leaks
 from experiments.grid.shards import share_of
-from experiments.runs.folder import RunFolder, State, prepare_output, record_grid
+from experiments.runs.folder import RunFolder, State
 from experiments.runs.json_files import read_json
+from experiments.runs.output import prepare_output, record_grid
 
 if TYPE_CHECKING:
     from experiments.grid.grid import Grid

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import LoopscopeError
-from experiments.runs.folder import RunFolder, State, run_folders
-from experiments.runs.json_files import no_folder
+from experiments.runs.folder import RunFolder, State
+from experiments.runs.output import no_folder, run_folders
 from experiments.text import aligned, duration
 
 if TYPE_CHECKING:

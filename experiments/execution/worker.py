@@ -26,7 +26,8 @@ from typing import Any
 from experiments.errors import LoopscopeError
 from experiments.execution.job import Ending, Job, JobOutcome
 from experiments.runs.folder import RunFolder
-from experiments.runs.lock import Claim
+from experiments.runs.lock import RunLock
+from experiments.runs.repair import repair
 from experiments.training.steps import Steps, run_to_end
 
 #: seconds between two beats of the lock and looks for the parent and the stop file
@@ -55,7 +56,7 @@ class StopFlag:
 @contextmanager
 def locked(folder: RunFolder, stop: StopFlag, stop_file: Path | None) -> Iterator[bool]:
     """Whether this process has the run; keeps its lock alive and watches for a stop meanwhile."""
-    lock = Claim.acquire(folder.claim_path)
+    lock = RunLock.acquire(folder.lock_path)
     if lock is None:
         yield False
         return
@@ -101,7 +102,7 @@ def work(
             if not ours:
                 return outcome("busy")
             try:
-                notes += folder.repair()
+                notes += repair(folder)
             except LoopscopeError as error:  # files of a newer version: nothing is written
                 return outcome("failed", str(error))
             if folder.result() is not None:

@@ -6,7 +6,7 @@ from typing import Literal
 from experiments.errors import LoopscopeError
 from experiments.export.huggingface import export_hf
 from experiments.measuring.load import load_trained
-from experiments.results.diff import run_folder
+from experiments.runs.output import run_folder
 from models.conversion.interop import save_ouro, save_tensors
 from models.looped import LoopedTransformer
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.runs.checkpoint import read_checkpoint
-from experiments.runs.folder import RunFolder, find_run
+from experiments.runs.folder import RunFolder
+from experiments.runs.output import find_run
 from generators.task import Task
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from experiments.config.chosen_probes import parts_for
 from experiments.config.run import RunConfig
 from experiments.runs.folder import RunFolder
-from experiments.runs.json_files import write_json
-from experiments.runs.schema_version import stamped
 from generators.mixture import Mixture
 from generators.task import Task
 from probes.probe import Measurement, Probe, Subject
@@ -86,8 +84,7 @@ def record_probe(folder: RunFolder, probe: Probe, subject: Subject, step: int) -
         "cpu_seconds": time.process_time() - cpu,
         "measurements": measurements,
     }
-    (folder.path / "probes").mkdir(exist_ok=True)
-    write_json(folder.path / "probes" / f"{record['id']}.json", stamped(record))
+    folder.write_probe(record)
     return record
 
 

@@ -9,7 +9,8 @@ from experiments.config.chosen_probes import chosen_probes, parts_for
 from experiments.errors import LoopscopeError, wrap_plugin_error
 from experiments.measuring.load import load_trained
 from experiments.measuring.measure import probe_id, record_probe, rows_of, subject_of
-from experiments.runs.folder import RunFolder, check_output, find_run, run_folders
+from experiments.runs.folder import RunFolder
+from experiments.runs.output import check_output, find_run, run_folders
 from experiments.runs.repair import check_plain
 from generators.task import Task
 from probes.probe import Probe

@@ -26,8 +26,8 @@ from experiments.results.index import (
     write_table,
 )
 from experiments.results.records import is_name
-from experiments.runs.folder import OUTPUT_FILE
 from experiments.runs.json_files import replacing
+from experiments.runs.output import OUTPUT_FILE
 from experiments.runs.schema_version import current, stamped
 from experiments.text import bytes_text
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import LoopscopeError
-from experiments.runs.folder import RunFolder, find_run
 from experiments.runs.schema_version import read_current
 
 
@@ -34,12 +33,6 @@ def differences(first: Path, second: Path) -> list[tuple[str, str, str]]:
         for name in dict.fromkeys([*one, *two])
         if name not in one or name not in two or one[name] != two[name]
     ]
-
-
-def run_folder(run: str, out: Path) -> RunFolder:
-    """A run by its folder, or by its id (or the start of it) in `out`."""
-    path = Path(run)
-    return RunFolder(path) if (path / "config.json").is_file() else find_run(out, run)
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from typing import IO, TYPE_CHECKING, Any
 from experiments.config.run import SCHEMA_VERSION
 from experiments.errors import LoopscopeError
 from experiments.results.records import Record, Run
-from experiments.runs.folder import RunFolder, run_folders
+from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import replacing
+from experiments.runs.output import run_folders
+from experiments.runs.record_checks import is_line, is_whole
 from experiments.runs.repair import lost_text
 from experiments.runs.schema_version import check_version
-from experiments.runs.status import is_line, is_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

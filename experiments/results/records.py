@@ -9,8 +9,8 @@ from typing import Any
 
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder, State
+from experiments.runs.record_checks import is_config
 from experiments.runs.schema_version import read_current
-from experiments.runs.status import is_config
 from models.config import LoopedConfig
 
 

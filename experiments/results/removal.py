@@ -11,9 +11,10 @@ from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_runs
 from experiments.results.records import is_name
 from experiments.results.row_filter import Condition, chosen_runs
-from experiments.runs.folder import RunFolder, check_output, run_folders
-from experiments.runs.json_files import no_folder, write_json
-from experiments.runs.lock import Claim
+from experiments.runs.folder import RunFolder
+from experiments.runs.json_files import write_json
+from experiments.runs.lock import RunLock
+from experiments.runs.output import check_output, no_folder, run_folders
 from experiments.runs.schema_version import read_current, stamped
 from experiments.text import aligned, bytes_text
 
@@ -80,7 +81,7 @@ def _refusal(out: Path, folder: RunFolder, needed: dict[str, str]) -> str:
     path = folder.path
     if not is_name(path.name) or path.parent != out or path.is_symlink():
         return "is a link to another place; only what lies in the folder is removed"
-    if Claim.is_held(folder.claim_path):
+    if RunLock.is_held(folder.lock_path):
         return "is worked on just now"
     if folder.run_id in needed:
         return f"{needed[folder.run_id]}, which is not done, starts from its weights"
@@ -100,7 +101,7 @@ def _size(folder: Path) -> int:
 def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
     """Removes runs and their places in the records of grids.
 
-    A run is claimed first, so that no runner takes it up meanwhile, and vanishes in one step. What
+    A run is locked first, so that no runner takes it up meanwhile, and vanishes in one step. What
     stays keeps its place in the records, and all comes back where those cannot be written.
 
     Yields:
@@ -111,7 +112,7 @@ def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
     """
     if (out / "grids").is_symlink():
         raise LoopscopeError(f"{out / 'grids'} is a link to another place; nothing was removed")
-    hidden: dict[RunFolder, tuple[Path, Claim]] = {}
+    hidden: dict[RunFolder, tuple[Path, RunLock]] = {}
     stays: dict[str, str] = {}
     for candidate in chosen:
         folder = candidate.folder
@@ -119,8 +120,8 @@ def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
         try:
             if refusal := candidate.refusal or _refusal(out, folder, {}):
                 stays[folder.run_id] = refusal
-            elif claim := _hide(folder, away):
-                hidden[folder] = away, claim
+            elif lock := _hide(folder, away):
+                hidden[folder] = away, lock
             else:
                 stays[folder.run_id] = "is worked on just now"
         except OSError as error:
@@ -128,9 +129,9 @@ def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
     try:
         forget(out, {folder.run_id for folder in hidden})
     except OSError:
-        for folder, (away, claim) in hidden.items():
+        for folder, (away, lock) in hidden.items():
             os.rename(away, folder.path)
-            claim.release()
+            lock.release()
         raise
     yield from stays.items()
     for folder, (away, _) in hidden.items():
@@ -142,17 +143,17 @@ def remove(out: Path, chosen: Sequence[Candidate]) -> Iterator[tuple[str, str]]:
             yield folder.run_id, ""
 
 
-def _hide(folder: RunFolder, away: Path) -> Claim | None:
+def _hide(folder: RunFolder, away: Path) -> RunLock | None:
     """Claims a run and takes its folder out of the way; None where another process has it."""
-    claim = Claim.acquire(folder.claim_path)
-    if claim is None:
+    lock = RunLock.acquire(folder.lock_path)
+    if lock is None:
         return None
     try:
         os.rename(folder.path, away)
     except OSError:
-        claim.release()
+        lock.release()
         raise
-    return claim
+    return lock
 
 
 def forget(out: Path, run_ids: set[str]) -> None:

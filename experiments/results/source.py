@@ -15,7 +15,8 @@ from experiments.errors import LoopscopeError
 from experiments.results.archive import is_archive, read_archive
 from experiments.results.index import INDEX, Index, read_index, stamp_of
 from experiments.results.records import Point, Record, points_of
-from experiments.runs.folder import OUTPUT_FILE, RunFolder, as_config, run_folders
+from experiments.runs.folder import RunFolder, as_config
+from experiments.runs.output import OUTPUT_FILE, run_folders
 from experiments.runs.schema_version import read_current
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
-from experiments.runs.json_files import named
+from experiments.runs.json_files import replacing
 from experiments.runs.schema_version import current, stamped
 
 #: what a checkpoint holds at least
@@ -51,23 +51,17 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
     # through memory: torch turns a full disk into an error without its reason
     archive = io.BytesIO()
     torch.save(stamped({**state, "run_id": folder.run_id}), archive)
-    temporary = folder.path / f".checkpoint.{os.getpid()}.tmp"
-    with named(folder.checkpoint_path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(archive.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            _read(temporary)
-            if folder.checkpoint_path.exists():
-                os.replace(folder.checkpoint_path, folder.previous_checkpoint_path)
-            os.replace(temporary, folder.checkpoint_path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replacing(folder.checkpoint_path) as file:
+        file.write(archive.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+        _read(Path(file.name))
+        if folder.checkpoint_path.exists():
+            os.replace(folder.checkpoint_path, folder.previous_checkpoint_path)
 
 
 def load_checkpoint(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
-    """For the one process that will go on with the run, the holder of its claim.
+    """For the one process that will go on with the run, the holder of its lock.
 
     Returns:
         The last good checkpoint (None: start anew) and what was found damaged and set aside.

@@ -20,7 +20,6 @@ read is set aside as `*.corrupt` by `repair` and made again.
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +27,20 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from experiments.config.run import SCHEMA_VERSION, RunConfig
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.runs.json_files import append_line, parse_lines, read_json, write_json
-from experiments.runs.lock import Claim
-from experiments.runs.repair import corrupt, cut_lines, is_metric, repair, sweep
-from experiments.runs.schema_version import KEY, check_version, read_current, stamped
-from experiments.runs.status import Status, is_whole
+from experiments.runs.json_files import append_line, corrupt, write_json
+from experiments.runs.lock import RunLock
+from experiments.runs.record_checks import is_whole, metric_line
+from experiments.runs.schema_version import read_current, stamped
+from experiments.runs.status import Status
 
 State = Literal["missing", "resumable", "running", "failed", "done"]
-
-OUTPUT_FILE = "loopscope.json"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's files. Reading never changes anything; `repair` does."""
+    """One run's files. Reading them never changes anything."""
 
     path: Path
 
@@ -64,7 +61,7 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def claim_path(self) -> Path:
+    def lock_path(self) -> Path:
         return self.path / "claim.json"
 
     def freeze(self, config: RunConfig) -> list[str]:
@@ -137,13 +134,19 @@ class RunFolder:
     def write_environment(self, environment: dict[str, Any]) -> None:
         write_json(self.path / "environment.json", stamped(environment))
 
+    def write_probe(self, record: dict[str, Any]) -> None:
+        """Writes what a probe measured into the file that its `id` names."""
+        path = self.path / "probes" / f"{record['id']}.json"
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, stamped(record))
+
     def state(self) -> State:
         """Where the run stands, from its files alone."""
         if not (self.path / "config.json").exists():
             return "missing"
         if self.result() is not None:
             return "done"
-        if Claim.is_held(self.claim_path):
+        if RunLock.is_held(self.lock_path):
             return "running"
         status = self.status()
         if status is not None and status.state == "failed":
@@ -168,38 +171,30 @@ class RunFolder:
         self.log(message)
         return message
 
-    def repair(self) -> list[str]:
-        """Sets damaged JSON files aside; what was found, one message per file."""
-        return repair(self)
-
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in order, up to a damaged one; the first has no step."""
         return [line for line, _ in self.read_metrics()[0]]
 
     def read_metrics(self) -> tuple[list[tuple[dict[str, Any], str]], bool]:
         """(line, its text) as in `metrics`, and whether the file is whole: no line is damaged."""
+        lines = []
         try:
             text = self.metrics_path.read_bytes()
         except FileNotFoundError:
-            return [], True
-        lines, start = [], 0
-        for line, end in parse_lines(text):
-            if not is_metric(line, self.metrics_path):
-                break
+            return lines, True
+        for raw in text.splitlines(keepends=True):
+            line = metric_line(raw, self.metrics_path)
+            if line is None:
+                return lines, False
             if "step" in line:
-                lines.append((line, text[start : end - 1].decode()))
-            start = end
-        return lines, start == len(text)
+                lines.append((line, raw[:-1].decode()))
+        return lines, True
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """The first line says the schema version."""
         if not self.metrics_path.exists() or not self.metrics_path.stat().st_size:
             append_line(self.metrics_path, stamped({}))
         append_line(self.metrics_path, line)
-
-    def cut_metrics(self, step: int) -> list[str]:
-        """Drops the lines after `step`, which a resumed run writes again; what was damaged."""
-        return cut_lines(self, step)
 
 
 def as_config(fields: dict[str, Any], name: Path | str) -> RunConfig:
@@ -208,98 +203,3 @@ def as_config(fields: dict[str, Any], name: Path | str) -> RunConfig:
         return RunConfig.model_validate(fields)
     except ValidationError as error:
         raise LoopscopeError(f"{name} does not fit this version of loopscope:\n{error}") from error
-
-
-def check_output(out: Path) -> None:
-    """Whether runs can be kept in `out`; makes nothing.
-
-    Raises:
-        LoopscopeError: not a folder, not writable, or of another schema version.
-    """
-    nearest = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not nearest.is_dir():
-        raise LoopscopeError(f"{nearest} is a file; --out needs a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise LoopscopeError(
-            f"{nearest} is not writable; choose another folder with --out or change its permissions"
-        )
-    path = out / OUTPUT_FILE
-    if not path.exists():
-        return
-    try:
-        found = check_version((read_json(path) or {}).get(KEY), path)
-    except ValueError as error:
-        raise LoopscopeError(
-            f"{path} is damaged; if this is a folder of runs, remove that file: "
-            "`loopscope run` makes it again"
-        ) from error
-    if found < SCHEMA_VERSION:
-        raise LoopscopeError(
-            f"{path} says schema version {found}, this loopscope writes {SCHEMA_VERSION} and only "
-            "reads older ones; choose another folder with --out"
-        )
-
-
-def prepare_output(out: Path) -> None:
-    """Makes `out` a folder of runs.
-
-    Raises:
-        LoopscopeError: as `check_output`, or the folder cannot be made.
-    """
-    check_output(out)
-    try:
-        (out / "grids").mkdir(parents=True, exist_ok=True)
-        sweep(out)
-        if not (out / OUTPUT_FILE).exists():
-            write_json(out / OUTPUT_FILE, stamped({}))
-    except OSError as error:
-        raise LoopscopeError(f"{out} cannot be used for runs: {error.strerror}") from error
-
-
-def run_folders(out: Path) -> list[RunFolder]:
-    """Every run in `out`, sorted by id."""
-    return [RunFolder(p.parent) for p in sorted(out.glob("*/config.json"))]
-
-
-def find_run(out: Path, prefix: str) -> RunFolder:
-    """The run whose id starts with `prefix`.
-
-    Raises:
-        LoopscopeError: no run, or several.
-    """
-    folders = run_folders(out)
-    found = [f for f in folders if f.run_id == prefix] or [
-        f for f in folders if f.run_id.startswith(prefix)
-    ]
-    if not found:
-        if not out.is_dir():
-            raise LoopscopeError(f"{out} is no folder of runs; --out names another")
-        raise LoopscopeError(f"{out} has no run {prefix}; `loopscope status {out}` lists its runs")
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(f.run_id for f in found)
-    raise LoopscopeError(f"{prefix} is the start of {len(found)} runs in {out}: {names}")
-
-
-def record_grid(
-    out: Path,
-    name: str,
-    *,
-    title: str,
-    figures: list[dict[str, Any]],
-    points: Iterable[dict[str, Any]],
-    **asked: Any,
-) -> None:
-    """Writes which points ({run_id, part, labels}) a grid has; an edited grid replaces the list.
-
-    Run folders are never removed, whatever happens to the grid that asked for them.
-
-    Args:
-        asked: what reports say of it, JSON-ready: `source`, its file, and `overrides`.
-
-    Raises LoopscopeError where a record of a newer version is there.
-    """
-    path = out / "grids" / f"{name}.json"
-    read_current(path, "grid.json")
-    record = {"name": name, "title": title, **asked, "figures": figures, "points": list(points)}
-    write_json(path, stamped(record))

@@ -20,7 +20,7 @@ def write_json(path: Path, data: Any, *, durable: bool = True) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` once it is written; after an error it does not."""
+    """A new file that replaces `path` once it is written; after an error it does not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with named(path):
         try:
@@ -36,24 +36,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """An error of the disk says which file it is about: of some the system does not say it, of
-    others that it was one of our temporary files."""
+    """Makes errors of the disk name `path`: the system names no file, or our temporary one."""
     try:
         yield
     except OSError as error:
         if error.errno is not None:
             error.filename, error.filename2 = str(path), None
         raise
-
-
-def no_folder(path: Path) -> str:
-    """Why a path is no folder of runs, for the commands that need one."""
-    if path.exists():
-        return (
-            f"{path} is a file, and this needs the folder of the runs; archives are for table, "
-            "figure, compare, report and notebooks"
-        )
-    return f"{path} is no folder of runs; `loopscope run GRID --out {path}` makes one"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -63,6 +52,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def parse_line(raw: bytes) -> dict[str, Any] | None:
+    """The mapping in one line of a file; None where the line is torn."""
+    try:
+        line = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return line if raw.endswith(b"\n") and isinstance(line, dict) else None
+
+
+def corrupt(path: Path) -> Path:
+    """Where a damaged file is kept."""
+    return path.with_name(f"{path.name}.corrupt")
 
 
 def append_line(path: Path, data: dict[str, Any]) -> None:
@@ -76,25 +79,6 @@ def _text(data: Any, indent: int | None = None) -> str:
     of files that are no text, is how JSON escapes it.
     """
     return json.dumps(data, indent=indent, ensure_ascii=False) + "\n"
-
-
-def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """(line, byte offset of its end) up to the first line that is torn."""
-    yield from parse_lines(path.read_bytes() if path.exists() else b"")
-
-
-def parse_lines(text: bytes) -> Iterator[tuple[dict[str, Any], int]]:
-    """As `read_lines`, of the content of a file."""
-    offset = 0
-    for raw in text.splitlines(keepends=True):
-        offset += len(raw)
-        try:
-            line = json.loads(raw)
-        except (ValueError, RecursionError):
-            return
-        if not raw.endswith(b"\n") or not isinstance(line, dict):
-            return
-        yield line, offset
 
 
 def sync(path: Path) -> None:

@@ -1,9 +1,9 @@
-"""A claim says which process works on a run, so that two runners never do the same one.
+"""The lock of a run says which process works on it, so that two never work on the same one.
 
-The claim is a file made atomically; its modification time is the heartbeat. It is void, and taken
-over, as soon as its process is gone, or `STALE_AFTER` seconds after the last heartbeat where its
-process is on another machine. Nothing more is asked of a shared file system than that it creates
-a file for one of several who try.
+The lock is a file made atomically; its modification time is the heartbeat. It expires, and may be
+taken over, as soon as its process is gone, or `STALE_AFTER` seconds after the last heartbeat where
+its process is on another machine. Nothing more is asked of a shared file system than that it
+creates a file for one of several who try.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Self
 
 from experiments.runs.json_files import named
 
-#: seconds without a heartbeat after which a claim is void
+#: seconds without a heartbeat after which a lock has expired
 STALE_AFTER = 60.0
 
 
@@ -53,27 +53,27 @@ def _clock(folder: Path) -> float:
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[bool]:
-    """Whether we alone may take over a void claim; a file, since not every file system has locks.
+    """Whether we alone may take over an expired lock, by a second file made atomically.
 
     One left by a process that died in between is removed after `STALE_AFTER`.
     """
-    lock = path.with_name(f"{path.name}.lock")
+    guard = path.with_name(f"{path.name}.lock")
     try:
-        lock.open("x").close()
+        guard.open("x").close()
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):
-            if _clock(path.parent) - lock.stat().st_mtime > STALE_AFTER:
-                lock.unlink()
+            if _clock(path.parent) - guard.stat().st_mtime > STALE_AFTER:
+                guard.unlink()
         yield False
         return
     try:
         yield True
     finally:
-        lock.unlink(missing_ok=True)
+        guard.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunLock:
     """Held from `acquire` to `release`; `beat` keeps it alive."""
 
     path: Path
@@ -81,7 +81,7 @@ class Claim:
 
     @staticmethod
     def is_held(path: Path, now: float | None = None) -> bool:
-        """Whether a living process holds the claim.
+        """Whether a living process holds the lock.
 
         Args:
             now: by the clock of the file system; None: by ours, which is good enough to look.
@@ -102,18 +102,18 @@ class Claim:
 
     @classmethod
     def acquire(cls, path: Path) -> Self | None:
-        """The claim, or None while another process holds it."""
+        """The lock, or None while another process holds it."""
         owner = {"machine": this_machine(), "pid": os.getpid(), "since": time.time()}
-        claim = cls(path, json.dumps(owner))
-        if claim._create():
-            return claim
+        lock = cls(path, json.dumps(owner))
+        if lock._create():
+            return lock
         if cls.is_held(path, _clock(path.parent)):
             return None
         with _alone(path) as alone:
             if not alone or cls.is_held(path, _clock(path.parent)):
                 return None
             path.unlink(missing_ok=True)
-            return claim if claim._create() else None
+            return lock if lock._create() else None
 
     def _create(self) -> bool:
         try:
@@ -123,13 +123,13 @@ class Claim:
         try:
             with named(self.path), file:
                 file.write(self.text)
-        except OSError:  # an empty claim would be respected
+        except OSError:  # an empty lock would be respected
             self.path.unlink(missing_ok=True)
             raise
         return True
 
     def beat(self) -> bool:
-        """Renews the heartbeat; False if the claim was lost to another process."""
+        """Renews the heartbeat; False if the lock was lost to another process."""
         try:
             if self.path.read_text() != self.text:
                 return False

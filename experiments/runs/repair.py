@@ -1,7 +1,7 @@
 """What is done about files of a run that a crash or a bad disk has damaged.
 
 Nothing is thrown away that somebody may want to look at: a damaged file stays as `*.corrupt`.
-Only the process that holds the claim of a run repairs it.
+Only the process that holds the lock of a run repairs it.
 """
 
 import json
@@ -9,28 +9,20 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from experiments.config.run import Observe
 from experiments.errors import LoopscopeError
-from experiments.runs.json_files import replacing
+from experiments.runs.folder import RunFolder
+from experiments.runs.json_files import corrupt, replacing
 from experiments.runs.lock import STALE_AFTER
-from experiments.runs.schema_version import KEY, check_version, stamped
-from experiments.runs.status import is_line
-
-if TYPE_CHECKING:
-    from experiments.config.run import Observe
-    from experiments.runs.folder import RunFolder
+from experiments.runs.record_checks import metric_line
+from experiments.runs.schema_version import KEY, stamped
 
 #: files that live for a moment
 TEMPORARY = (".*.tmp", "probes/.*.tmp", "grids/.*.tmp", ".clock-*")
 
 
-def corrupt(path: Path) -> Path:
-    """Where a damaged file is kept."""
-    return path.with_name(f"{path.name}.corrupt")
-
-
-def repair(folder: "RunFolder") -> list[str]:
+def repair(folder: RunFolder) -> list[str]:
     """Sets damaged JSON files aside and sweeps up; what was found, one message per file."""
     readers: dict[str, Callable[[], object]] = {
         "result.json": folder.result,
@@ -48,7 +40,7 @@ def repair(folder: "RunFolder") -> list[str]:
 def sweep(folder: Path) -> None:
     """Removes temporary files of processes that were killed.
 
-    Checkpoints, which are large, are written by the holder of the claim alone. Other files may
+    Checkpoints, which are large, are written by the holder of the lock alone. Other files may
     be in the hands of a process that looks on, so only old ones go.
     """
     for path in (p for pattern in TEMPORARY for p in folder.glob(pattern)):
@@ -60,12 +52,15 @@ def sweep(folder: Path) -> None:
             continue
 
 
-def cut_lines(folder: "RunFolder", step: int) -> list[str]:
-    """Drops the lines of metrics.jsonl after `step`; what was damaged, as messages."""
+def cut_metrics(folder: RunFolder, step: int) -> list[str]:
+    """Drops the lines of metrics.jsonl after `step`, which a resumed run writes again.
+
+    Returns what was damaged, as messages.
+    """
     path = folder.metrics_path
     if not path.exists():
         return []
-    lines = [(raw, _line(raw, path)) for raw in path.read_bytes().splitlines(keepends=True)]
+    lines = [(raw, metric_line(raw, path)) for raw in path.read_bytes().splitlines(keepends=True)]
     kept = [raw for raw, line in lines if line is not None and line.get("step", 0) <= step]
     damaged = sum(line is None for _, line in lines)
     if len(kept) == len(lines):
@@ -86,30 +81,7 @@ def cut_lines(folder: "RunFolder", step: int) -> list[str]:
     return [message]
 
 
-def is_metric(line: dict[str, Any], path: Path) -> bool:
-    """Whether a line of metrics.jsonl is as one was written; the first says the version alone.
-
-    Raises:
-        LoopscopeError: it is of a newer version.
-    """
-    try:
-        check_version(line.get(KEY, 1), path)
-    except ValueError:
-        return False
-    return "step" not in line or is_line(line)
-
-
-def _line(raw: bytes, path: Path) -> dict[str, Any] | None:
-    """None where a line is damaged."""
-    try:
-        line = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    whole = raw.endswith(b"\n") and isinstance(line, dict) and is_metric(line, path)
-    return line if whole else None
-
-
-def lost_lines(folder: "RunFolder", observe: "Observe", step: int, last_step: int) -> list[int]:
+def lost_lines(folder: RunFolder, observe: Observe, step: int, last_step: int) -> list[int]:
     """Steps up to `step` of which metrics.jsonl should have a line and has none.
 
     A line before the checkpoint is not written again, so one that was damaged, or is gone with

@@ -11,8 +11,9 @@ from experiments.config.chosen_probes import evaluation_probes
 from experiments.config.phases import Span
 from experiments.errors import LoopscopeError
 from experiments.measuring.measure import measure
-from experiments.runs.folder import RunFolder, Status
+from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import sync
+from experiments.runs.status import Status
 from experiments.training.background_save import Saver
 from experiments.training.optimiser import learning_rate
 from experiments.training.trainer import Counters, Trainer

@@ -13,7 +13,7 @@ from experiments.measuring.measure import record_probe, rows_of
 from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.provenance import drift_message, drift_of, environment
-from experiments.runs.repair import lost_lines, lost_text
+from experiments.runs.repair import cut_metrics, lost_lines, lost_text
 from experiments.training.growth import grow_if_due, smaller
 from experiments.training.recorder import Clock, Recorder, process_clock
 from experiments.training.steps import Steps, run_to_end
@@ -112,7 +112,7 @@ def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
     now = environment(trainer.config, str(trainer.device))
     if state is None:
         folder.write_environment(now)
-        damaged += folder.cut_metrics(0)
+        damaged += cut_metrics(folder, 0)
         start_weights(trainer, folder)
         folder.log(f"starts on {trainer.device}")
         return damaged
@@ -123,7 +123,7 @@ def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
         folder.log("goes on although " + "; ".join(changes))
         accepted = (folder.environment() or {}).get("accepted_drift", [])
         folder.write_environment(now | {"accepted_drift": accepted + changes})
-    damaged += folder.cut_metrics(state["step"])
+    damaged += cut_metrics(folder, state["step"])
     if lost := lost_of(trainer, folder):
         damaged.append(lost_text(folder.run_id, lost))
         folder.log(damaged[-1])

@@ -7,7 +7,10 @@ import pandas as pd
 from pandas.testing import assert_frame_equal
 
 from experiments.results.long_table import load_curves, load_runs
-from experiments.runs.folder import RunFolder, Status, prepare_output, record_grid, write_json
+from experiments.runs.folder import RunFolder
+from experiments.runs.json_files import write_json
+from experiments.runs.output import prepare_output, record_grid
+from experiments.runs.status import Status
 from generators.streams import Stream, generator
 
 LOOPS = (1, 2, 4)

@@ -3,7 +3,6 @@
 matplotlib is imported inside the functions, so that planning a grid does not pay for it.
 """
 
-import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
@@ -11,6 +10,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from experiments.runs.json_files import replacing
 from probes.statistics import summarise
 
 if TYPE_CHECKING:
@@ -211,14 +211,10 @@ def save(picture: "Picture", data: "pd.DataFrame", stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg", "csv")]
     for path in paths:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with replacing(path, durable=False) as file:
             if path.suffix == ".csv":
-                data.to_csv(temporary, index=False)
+                data.to_csv(file, index=False)
             else:
                 when = {"Date": None} if path.suffix == ".svg" else None
-                picture.savefig(temporary, format=path.suffix[1:], dpi=200, metadata=when)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+                picture.savefig(file, format=path.suffix[1:], dpi=200, metadata=when)
     return paths

@@ -230,7 +230,7 @@ class SlurmBackend:
             return
         self.context.stop_file.touch()
         waiting = [
-            sent for sent in self.sent if not any(f.claim_path.exists() for f in sent.folders)
+            sent for sent in self.sent if not any(f.lock_path.exists() for f in sent.folders)
         ]
         for sent in waiting:
             sent.cancel()

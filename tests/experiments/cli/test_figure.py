@@ -14,7 +14,7 @@ from experiments.cli.figure import figures_asked
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_runs
-from experiments.runs.folder import record_grid
+from experiments.runs.output import record_grid
 
 LISTED = [{"kind": "plane", "name": "both"}, {"kind": "capacity_versus_loops", "item": "name"}]
 

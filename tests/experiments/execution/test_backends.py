@@ -170,12 +170,12 @@ def test_the_estimate_of_memory_grows_with_what_needs_memory() -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from experiments.runs import lock as claim
+from experiments.runs import lock
 from experiments.config.run import RunConfig
 from experiments.grid.grid import Grid, GridPoint
 from experiments.execution.runner import run_grid
 
-claim.STALE_AFTER = 6.0
+lock.STALE_AFTER = 6.0
 runs = [RunConfig.model_validate_json(Path(file).read_text()) for file in sys.argv[3:]]
 points = tuple(GridPoint(run, run.run_id, "", {}) for run in runs)
 grid = Grid("toy", "Toy", (), points)
@@ -184,9 +184,9 @@ sys.exit(run_grid(grid, sys.argv[2], workers=1, progress=False).exit_status)
 #: seen by every process of one "machine" at its start
 SITE = """
 import os
-from experiments.runs import lock as claim
-claim.this_machine = lambda: os.environ["MACHINE"]
-claim.STALE_AFTER = 6.0
+from experiments.runs import lock
+lock.this_machine = lambda: os.environ["MACHINE"]
+lock.STALE_AFTER = 6.0
 """
 
 
@@ -227,7 +227,7 @@ def test_the_run_of_a_machine_that_is_gone_is_taken_over(tmp_path: Path) -> None
     first.kill()
     first.wait()
     os.kill(worker, signal.SIGKILL)  # its claim stays, and nobody can ask for its process
-    assert folder.claim_path.exists()
+    assert folder.lock_path.exists()
     before = time.monotonic()
     second = start("two", tmp_path, run)
     assert second.wait(120) == 0

@@ -133,8 +133,8 @@ def assert_nothing_half_written(out: Path) -> None:
 def assert_goes_on(out: Path, straight: RunFolder, what: str) -> None:
     """Gone on with, it is the undisturbed run, from where it stood, and nothing lies about."""
     folder = RunFolder(out / RUN.run_id)
-    if folder.claim_path.exists() and not folder.claim_path.read_text().endswith("}"):
-        os.utime(folder.claim_path, (0, 0))  # cut off while it was made: void after a minute
+    if folder.lock_path.exists() and not folder.lock_path.read_text().endswith("}"):
+        os.utime(folder.lock_path, (0, 0))  # cut off while it was made: void after a minute
     state = load_checkpoint(folder)[0] if folder.has_checkpoint() else None
     done = folder.result() is not None
     log = folder.path / "log.txt"

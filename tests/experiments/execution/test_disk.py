@@ -20,7 +20,8 @@ from experiments.cli.main import app
 from experiments.config.run import RunConfig
 from experiments.execution.runner import run_grid
 from experiments.grid.grid import load_grid
-from experiments.runs.folder import RunFolder, run_folders
+from experiments.runs.folder import RunFolder
+from experiments.runs.output import run_folders
 from experiments.training.train import train
 
 pytestmark = pytest.mark.faults

@@ -24,9 +24,10 @@ from experiments.execution.job import JobOutcome
 from experiments.execution.progress import Progress
 from experiments.execution.runner import run_grid
 from experiments.machine import available_cores, worker_devices
-from experiments.runs.folder import RunFolder, Status
+from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import write_json
-from experiments.runs.lock import Claim
+from experiments.runs.lock import RunLock
+from experiments.runs.status import Status
 from experiments.training.train import train
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
@@ -213,14 +214,14 @@ def test_a_run_that_another_process_has_is_waited_for(
     monkeypatch.setattr(executor, "BUSY", 0.3)
     folder = RunFolder(tmp_path / config().run_id)
     folder.freeze(config())
-    claim = Claim.acquire(folder.claim_path)
-    assert claim is not None
+    lock = RunLock.acquire(folder.lock_path)
+    assert lock is not None
 
     def finish_elsewhere() -> None:
         while "busy" not in answers:
             time.sleep(0.05)
         train(config(), folder)
-        claim.release()
+        lock.release()
 
     answers: list[str] = []
     answered = executor.Executor._answered
@@ -330,7 +331,7 @@ def test_workers_take_turns_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_shows_running_runs_and_reasons(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "task-1x2-abc")
     folder.freeze(config())
-    folder.claim_path.touch()
+    folder.lock_path.touch()
     console = Console(record=True, width=100, file=open(os.devnull, "w"))  # noqa: SIM115
     with Progress("Toy", total=4, done=1, failed=0, console=console) as progress:
         console.print(progress.drawn([folder]))

@@ -213,13 +213,13 @@ def test_everything_is_gone_at_once_as_when_a_machine_goes_down(
     command.wait()
     wait_until(lambda: not any(_is_alive(pid) for pid in pids))
     for folder in folders:
-        owner = read_json(folder.claim_path)
+        owner = read_json(folder.lock_path)
         assert owner is not None, "a claim is left"
         if elsewhere:
-            write_json(folder.claim_path, owner | {"machine": "another", "pid": os.getpid()})
+            write_json(folder.lock_path, owner | {"machine": "another", "pid": os.getpid()})
             assert folder.state() == "running"
             then = time.time() - STALE_AFTER - 1
-            os.utime(folder.claim_path, (then, then))
+            os.utime(folder.lock_path, (then, then))
         assert folder.state() == "resumable"
     finish(start(*configs))
     assert_same_run(straight, folders[0])

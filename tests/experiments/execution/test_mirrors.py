@@ -12,6 +12,7 @@ from experiments.errors import LoopscopeError
 from experiments.execution import mirrors
 from experiments.execution.mirrors import Mirrors, scalars
 from experiments.runs.folder import RunFolder
+from experiments.runs.repair import cut_metrics
 
 LINES = [{"step": i, "loss": 1 / i, "measurements": []} for i in (1, 2, 3)]
 
@@ -61,7 +62,7 @@ def test_lines_are_copied_once_even_if_they_are_written_again(
     for line in LINES[:2]:
         folder.append_metrics(line)
     copies.refresh([folder])
-    folder.cut_metrics(1)  # a crash: the run goes on from step 1
+    cut_metrics(folder, 1)  # a crash: the run goes on from step 1
     copies.refresh([folder])
     for line in LINES[1:]:
         folder.append_metrics(line)

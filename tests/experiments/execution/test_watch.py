@@ -12,13 +12,14 @@ from synthetic_results import config, write_run
 from experiments.errors import LoopscopeError
 from experiments.execution import watch
 from experiments.execution.watch import log_lines, status_text, watch_status
-from experiments.runs.folder import RunFolder, Status
-from experiments.runs.lock import Claim
+from experiments.runs.folder import RunFolder
+from experiments.runs.lock import RunLock
+from experiments.runs.status import Status
 
 
-def running(out: Path, name: str) -> tuple[RunFolder, Claim]:
+def running(out: Path, name: str) -> tuple[RunFolder, RunLock]:
     folder = write_run(out, name, config("bios", 1, 0))
-    claim = Claim.acquire(folder.claim_path)
+    claim = RunLock.acquire(folder.lock_path)
     assert claim is not None
     folder.write_status(
         Status(

@@ -14,7 +14,8 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import COLUMNS, emergence_step, load_curves, load_runs
 from experiments.results.selection import last_loop, over_seeds, varying, where
-from experiments.runs.folder import RunFolder, prepare_output, record_grid
+from experiments.runs.folder import RunFolder
+from experiments.runs.output import prepare_output, record_grid
 from experiments.text import number
 from models.config import LoopedConfig
 

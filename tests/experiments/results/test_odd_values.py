@@ -11,7 +11,8 @@ from synthetic_results import write_toy
 from experiments.results.index import build_index
 from experiments.results.long_table import load_curves, load_runs
 from experiments.runs.folder import RunFolder
-from experiments.runs.status import is_line, is_whole
+from experiments.runs.record_checks import is_line, is_whole
+from experiments.runs.repair import cut_metrics
 
 RUN = "capacity-1x2-0"
 ODD: tuple[Any, ...] = ([1], {}, "x", True, 1.5, 2**63, 10**400)
@@ -89,7 +90,7 @@ def test_a_first_line_without_a_version(folder: RunFolder, version: Any) -> None
     folder.metrics_path.write_text(json.dumps({"schema_version": version}) + '\n{"step": 1}\n')
     assert folder.metrics() == []
     assert not folder.read_metrics()[1]
-    assert "1 torn line" in folder.cut_metrics(1)[0]
+    assert "1 torn line" in cut_metrics(folder, 1)[0]
     assert [line["step"] for line in folder.metrics()] == [1]
 
 

@@ -14,9 +14,10 @@ from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_runs
 from experiments.results.removal import Candidate, candidates, remove
 from experiments.results.row_filter import parse
-from experiments.runs.folder import RunFolder, record_grid
+from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json, write_json
-from experiments.runs.lock import Claim
+from experiments.runs.lock import RunLock
+from experiments.runs.output import record_grid
 
 
 @pytest.fixture
@@ -86,24 +87,24 @@ def test_a_grid_without_points_goes_and_others_keep_theirs(out: Path) -> None:
 
 
 def test_a_run_that_is_worked_on_stays(out: Path) -> None:
-    claim = Claim.acquire(out / "capacity-1x2-0" / "claim.json")
-    assert claim is not None
+    lock = RunLock.acquire(out / "capacity-1x2-0" / "claim.json")
+    assert lock is not None
     found = rm(out, "task=bios", yes=True)
     assert found.exit_code == 2
     assert "capacity-1x2-0 stays: is worked on just now" in found.stderr
     assert [p.name for p in out.glob("capacity-*")] == ["capacity-1x2-0"]
-    assert claim.beat(), "its claim was not touched"
+    assert lock.beat(), "its lock was not touched"
     kept = {p.run_id for p in map(RunFolder, out.glob("capacity-*"))}
     record = read_json(out / "grids" / "toy.json")
     assert record is not None and kept < {p["run_id"] for p in record["points"]}
-    claim.release()
+    lock.release()
     assert rm(out, "task=bios", yes=True).exit_code == 0
 
 
-def test_a_run_claimed_after_it_was_shown_stays(out: Path) -> None:
+def test_a_run_locked_after_it_was_shown_stays(out: Path) -> None:
     chosen = candidates(out, parse(["task=bios,n_loops=1"]))
     assert [c.refusal for c in chosen] == [""]
-    assert Claim.acquire(chosen[0].folder.claim_path) is not None
+    assert RunLock.acquire(chosen[0].folder.lock_path) is not None
     assert list(remove(out, chosen)) == [("capacity-1x1-0", "is worked on just now")]
     assert RunFolder(out / "capacity-1x1-0").state() == "done"
 
@@ -156,7 +157,7 @@ def test_a_run_that_another_starts_from_stays(out: Path) -> None:
     assert rm(out, "task=bios,n_loops=1|2", yes=True).exit_code == 0, "both may go"
 
 
-def test_what_cannot_be_removed_is_told_and_its_claim_released(
+def test_what_cannot_be_removed_is_told_and_its_lock_released(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.rename
@@ -170,7 +171,7 @@ def test_what_cannot_be_removed_is_told_and_its_claim_released(
     found = rm(out, "task=bios", yes=True)
     assert found.exit_code == 2 and "capacity-1x2-0: Permission denied" in found.stderr
     assert [p.name for p in out.glob("*capacity-*")] == ["capacity-1x2-0"]
-    assert not Claim.is_held(out / "capacity-1x2-0" / "claim.json")
+    assert not RunLock.is_held(out / "capacity-1x2-0" / "claim.json")
     record = json.loads((out / "grids" / "toy.json").read_text())
     kept = {point["run_id"] for point in record["points"]}
     assert "capacity-1x2-0" in kept and "capacity-1x4-0" not in kept

@@ -16,7 +16,7 @@ from experiments.cli.main import app
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_curves, load_runs
 from experiments.results.row_filter import Condition, chosen_runs, parse, select
-from experiments.runs.folder import prepare_output, record_grid
+from experiments.runs.output import prepare_output, record_grid
 
 SIGNS = ("=", "!=", "<", "<=", ">", ">=")
 NAMES = ("bios", "mano", "a, b", "k=1|2", " edge ", "")

@@ -18,7 +18,7 @@ from experiments.measuring.load import load_model
 from experiments.results.index import build_index
 from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
 from experiments.runs.folder import RunFolder
-from experiments.runs.lock import STALE_AFTER, Claim
+from experiments.runs.lock import STALE_AFTER, RunLock
 from experiments.training.train import train
 
 RUN = config(steps=6)
@@ -332,28 +332,28 @@ def test_what_a_killed_process_left_is_swept_up(
     assert_same_run(folder, straight)
 
 
-def test_an_empty_claim_is_void_after_a_while(
+def test_an_empty_lock_expires_after_a_while(
     tmp_path: Path, straight: RunFolder, stopped: RunFolder
 ) -> None:
     folder = copy(stopped, tmp_path)
-    folder.claim_path.write_bytes(b"")
+    folder.lock_path.write_bytes(b"")
     assert gone_on(folder).ended == "busy", "it may be being written"
-    then = folder.claim_path.stat().st_mtime - STALE_AFTER - 1
-    os.utime(folder.claim_path, (then, then))
+    then = folder.lock_path.stat().st_mtime - STALE_AFTER - 1
+    os.utime(folder.lock_path, (then, then))
     assert gone_on(folder).ended == "done"
     assert_same_run(folder, straight)
 
 
-def test_a_claim_of_a_machine_that_went_down_is_void_after_a_while(
+def test_a_lock_of_a_machine_that_went_down_expires_after_a_while(
     tmp_path: Path, straight: RunFolder, stopped: RunFolder
 ) -> None:
     folder = copy(stopped, tmp_path)
-    claim = Claim.acquire(folder.claim_path)
-    assert claim is not None
-    owner = json.loads(claim.text) | {"machine": "node7pid:[1]"}
-    folder.claim_path.write_text(json.dumps(owner))
+    lock = RunLock.acquire(folder.lock_path)
+    assert lock is not None
+    owner = json.loads(lock.text) | {"machine": "node7pid:[1]"}
+    folder.lock_path.write_text(json.dumps(owner))
     assert gone_on(folder).ended == "busy"
-    then = folder.claim_path.stat().st_mtime - STALE_AFTER - 1
-    os.utime(folder.claim_path, (then, then))
+    then = folder.lock_path.stat().st_mtime - STALE_AFTER - 1
+    os.utime(folder.lock_path, (then, then))
     assert gone_on(folder).ended == "done"
     assert_same_run(folder, straight)

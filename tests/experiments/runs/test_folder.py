@@ -1,4 +1,4 @@
-"""Run folders and claims: what is on the disk decides, and damage is found, named and set aside."""
+"""Run folders and locks: what is on the disk decides, and damage is found, named and set aside."""
 
 import json
 import os
@@ -12,17 +12,12 @@ import pytest
 from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
-from experiments.runs.folder import (
-    RunFolder,
-    Status,
-    check_output,
-    find_run,
-    prepare_output,
-    record_grid,
-    run_folders,
-)
+from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json, write_json
-from experiments.runs.lock import STALE_AFTER, Claim
+from experiments.runs.lock import STALE_AFTER, RunLock
+from experiments.runs.output import check_output, find_run, prepare_output, record_grid, run_folders
+from experiments.runs.repair import cut_metrics, repair
+from experiments.runs.status import Status
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from models.objectives.entropy import Entropy
@@ -87,9 +82,9 @@ def test_state_follows_the_files(folder: RunFolder) -> None:
     status = folder.status()
     assert folder.state() == "failed"
     assert status is not None and (status.step, status.reason) == (3, "loss is nan")
-    claim = Claim.acquire(folder.claim_path)
-    assert claim is not None and folder.state() == "running"
-    claim.release()
+    lock = RunLock.acquire(folder.lock_path)
+    assert lock is not None and folder.state() == "running"
+    lock.release()
     folder.write_result({"run_id": folder.run_id, "measurements": []})
     assert folder.state() == "done"
 
@@ -117,24 +112,24 @@ def test_a_damaged_result_is_no_result_and_is_set_aside(folder: RunFolder, text:
     folder.write_status(Status(state="done", step=10, last_step=10))
     (folder.path / "result.json").write_text(text)
     assert folder.result() is None and folder.state() == "resumable"
-    (message,) = folder.repair()
+    (message,) = repair(folder)
     assert f"{folder.run_id}/result.json" in message and "result.json.corrupt" in message
     assert (folder.path / "result.json.corrupt").read_text() == text
     assert message in (folder.path / "log.txt").read_text()
-    assert folder.repair() == []
+    assert repair(folder) == []
 
 
 def test_repair_leaves_good_files_alone(folder: RunFolder) -> None:
     folder.write_status(Status(state="done"))
     folder.write_result({"run_id": folder.run_id, "measurements": []})
-    assert folder.repair() == []
+    assert repair(folder) == []
     assert folder.state() == "done"
 
 
 def test_a_damaged_status_is_set_aside(folder: RunFolder) -> None:
     (folder.path / "status.json").write_text('{"state": "sleeping"}')
     assert folder.status() is None
-    assert "status.json" in folder.repair()[0]
+    assert "status.json" in repair(folder)[0]
 
 
 def test_a_torn_last_line_is_left_out_and_cut(folder: RunFolder) -> None:
@@ -143,11 +138,11 @@ def test_a_torn_last_line_is_left_out_and_cut(folder: RunFolder) -> None:
     with folder.metrics_path.open("a") as file:
         file.write('{"step": 40, "lo')
     assert [line["step"] for line in folder.metrics()] == [10, 20, 30]
-    folder.cut_metrics(20)
+    cut_metrics(folder, 20)
     assert folder.metrics_path.read_text().endswith('"step": 20, "loss": 0.05}\n')
     folder.append_metrics({"step": 30})
     assert [line["step"] for line in folder.metrics()] == [10, 20, 30]
-    folder.cut_metrics(0)
+    cut_metrics(folder, 0)
     assert folder.metrics_path.read_text() == '{"schema_version": 1}\n'
 
 
@@ -196,42 +191,42 @@ def test_a_grid_is_recorded_and_replaced_by_its_edited_self(tmp_path: Path) -> N
     assert found["figures"] == [{"kind": "plane"}]
 
 
-def test_a_claim_has_one_holder(tmp_path: Path) -> None:
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     path = tmp_path / "claim.json"
-    claim = Claim.acquire(path)
-    assert claim is not None and claim.beat()
-    assert Claim.is_held(path) and Claim.acquire(path) is None
-    claim.release()
-    assert not Claim.is_held(path)
-    assert Claim.acquire(path) is not None
+    lock = RunLock.acquire(path)
+    assert lock is not None and lock.beat()
+    assert RunLock.is_held(path) and RunLock.acquire(path) is None
+    lock.release()
+    assert not RunLock.is_held(path)
+    assert RunLock.acquire(path) is not None
 
 
-def test_a_claim_without_heartbeat_is_taken_over(tmp_path: Path) -> None:
+def test_a_lock_without_heartbeat_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "claim.json"
-    lost = Claim.acquire(path)
+    lost = RunLock.acquire(path)
     assert lost is not None
     then = path.stat().st_mtime - STALE_AFTER - 1
     os.utime(path, (then, then))
-    taken = Claim.acquire(path)
+    taken = RunLock.acquire(path)
     assert taken is not None
     assert not lost.beat(), "its former holder is told"
     lost.release()
     assert taken.beat(), "and cannot release what is no longer its own"
 
 
-def test_a_claim_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
+def test_a_lock_of_a_dead_process_is_free_at_once(tmp_path: Path) -> None:
     path = tmp_path / "claim.json"
-    assert Claim.acquire(path) is not None
+    assert RunLock.acquire(path) is not None
     owner = json.loads(path.read_text())
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     path.write_text(json.dumps(owner | {"pid": process.pid}))
-    assert not Claim.is_held(path)
+    assert not RunLock.is_held(path)
     path.write_text(json.dumps(owner | {"pid": process.pid, "machine": "another"}))
-    assert Claim.is_held(path), "a process of another machine cannot be seen, only its heartbeat"
+    assert RunLock.is_held(path), "a process of another machine cannot be seen, only its heartbeat"
 
 
-def test_of_many_who_find_a_stale_claim_one_gets_it(tmp_path: Path) -> None:
+def test_of_many_who_find_a_stale_lock_one_gets_it(tmp_path: Path) -> None:
     for attempt in range(20):
         path = tmp_path / f"claim.{attempt}.json"
         path.write_text("{}")
@@ -240,14 +235,14 @@ def test_of_many_who_find_a_stale_claim_one_gets_it(tmp_path: Path) -> None:
 
         def take(path: Path = path, together=together, found=found) -> None:
             together.wait()
-            found.append(Claim.acquire(path))
+            found.append(RunLock.acquire(path))
 
         threads = [threading.Thread(target=take) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sum(claim is not None for claim in found) == 1
+        assert sum(lock is not None for lock in found) == 1
 
 
 def test_a_config_of_another_run_is_told(folder: RunFolder) -> None:

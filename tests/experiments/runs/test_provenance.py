@@ -12,7 +12,7 @@ from toys import config
 
 import experiments
 from experiments.errors import LoopscopeError
-from experiments.runs import provenance as environment
+from experiments.runs import provenance
 from experiments.runs.folder import RunFolder
 from experiments.runs.provenance import drift, source_hashes
 from experiments.training.train import train
@@ -20,14 +20,14 @@ from generators.plugins import load_class
 from generators.task import Task
 
 ROOT = Path(experiments.__file__).parent.parent
-#: modules that a worker uses and that decide no weight: they name, keep, look and tell
+#: modules that a worker uses and that decide no weight: they keep, check and report
 BESIDE = {
     f"experiments.{name}"
     for name in (
         *("errors", "machine", "text"),
-        *("execution.worker", "measuring.measure", "grid.located_yaml", "grid.size_limits"),
-        *("runs.folder", "runs.json_files", "runs.lock", "runs.provenance", "runs.repair"),
-        *("runs.schema_version", "runs.status"),
+        *("execution.worker", "measuring.measure"),
+        *("runs.folder", "runs.json_files", "runs.lock", "runs.provenance", "runs.record_checks"),
+        *("runs.repair", "runs.schema_version", "runs.status"),
     )
 }
 
@@ -53,7 +53,7 @@ def closure(*roots: str) -> dict[str, Path]:
     waiting = list(roots)
     while waiting:
         module = waiting.pop()
-        path = source(module) if module.split(".")[0] in environment.LAB else None
+        path = source(module) if module.split(".")[0] in provenance.LAB else None
         if path is not None and module not in found:
             found[module] = path
             waiting += imports(path)
@@ -96,7 +96,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for package in ("experiments", "generators", "models"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, here / package, ignore=ignored)
-    monkeypatch.setattr(environment, "_root", lambda package: here / package.__name__)
+    monkeypatch.setattr(provenance, "_root", lambda package: here / package.__name__)
     source_hashes.cache_clear()
     yield here
     source_hashes.cache_clear()
@@ -155,10 +155,10 @@ def test_what_a_file_of_a_users_own_imports_is_compared(
     task = cls.model_validate({"entities": 8, "relations": 4, "hops": 2})
     run = config(task=task)
     run.bound_task()  # now they are imported
-    then = environment.environment(run)
+    then = provenance.environment(run)
     assert set(then["sources"]["plugins"]) == {"task_of_mine.py", "__init__.py", "numbers.py"}
     (tmp_path / "helpers_of_mine" / "numbers.py").write_text("import math\nSIZE = 9")
-    assert drift(then, environment.environment(run)) == ["plugins: numbers.py changed"]
+    assert drift(then, provenance.environment(run)) == ["plugins: numbers.py changed"]
     for name in [name for name in sys.modules if name.startswith("helpers_of_mine")]:
         del sys.modules[name]
 
@@ -169,14 +169,14 @@ def test_the_commit_is_told_where_there_is_one(tmp_path: Path) -> None:
         command = ["git", "-C", str(tmp_path), *who, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert environment.source_commit(tmp_path) is None
+    assert provenance.source_commit(tmp_path) is None
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "-q", "-m", "first")
     head = git("rev-parse", "HEAD")
-    environment.source_commit.cache_clear()
-    assert environment.source_commit(tmp_path) == head
+    provenance.source_commit.cache_clear()
+    assert provenance.source_commit(tmp_path) == head
     (tmp_path / "file").write_text("two")
-    environment.source_commit.cache_clear()
-    assert environment.source_commit(tmp_path) == f"{head}-dirty"
+    provenance.source_commit.cache_clear()
+    assert provenance.source_commit(tmp_path) == f"{head}-dirty"

@@ -9,7 +9,7 @@ from synthetic_results import (
 )
 
 from experiments.errors import LoopscopeError
-from experiments.runs import schema_version as versions
+from experiments.runs import schema_version
 from experiments.runs.json_files import write_json
 from experiments.runs.schema_version import current, read_current, stamped
 
@@ -39,14 +39,14 @@ def test_older_versions_go_through_their_readers(
 ) -> None:
     path = tmp_path / "result.json"
     write_json(path, {"run": "a"})
-    monkeypatch.setattr(versions, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema_version, "SCHEMA_VERSION", 3)
     with pytest.raises(LoopscopeError, match="of schema version 1, which this loopscope"):
         read_current(path)
     readers = {
         ("result.json", 1): lambda d: {"run_id": d["run"]},
         ("result.json", 2): lambda d: {**d, "measurements": []},
     }
-    monkeypatch.setattr(versions, "READERS", readers)
+    monkeypatch.setattr(schema_version, "READERS", readers)
     assert read_current(path) == {"run_id": "a", "measurements": []}
     write_json(path, {"schema_version": 2, "run_id": "b"})
     assert read_current(path) == {"run_id": "b", "measurements": []}
@@ -55,7 +55,7 @@ def test_older_versions_go_through_their_readers(
 
 
 def test_the_registry_reads_every_older_version() -> None:
-    kinds = {kind for kind, _ in versions.READERS}
+    kinds = {kind for kind, _ in schema_version.READERS}
     for kind in kinds:
-        known = sorted(version for k, version in versions.READERS if k == kind)
-        assert known == list(range(known[0], versions.SCHEMA_VERSION)), kind
+        known = sorted(version for k, version in schema_version.READERS if k == kind)
+        assert known == list(range(known[0], schema_version.SCHEMA_VERSION)), kind

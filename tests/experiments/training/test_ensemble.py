@@ -168,11 +168,11 @@ def test_one_that_is_done_or_taken_is_left_alone(tmp_path: Path) -> None:
     train(runs[0], folders[0])
     before = folders[0].checkpoint_path.read_bytes()
     claim = json.dumps({"machine": "elsewhere", "pid": 1, "since": 0})
-    folders[1].claim_path.write_text(claim)
+    folders[1].lock_path.write_text(claim)
     outcomes = together(folders)
     assert [outcomes[f.run_id].ended for f in folders] == ["done", "busy", "done"]
     assert folders[0].checkpoint_path.read_bytes() == before
-    assert folders[1].claim_path.read_text() == claim
+    assert folders[1].lock_path.read_text() == claim
 
 
 def test_where_a_common_step_fails_each_goes_on_by_itself(

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 import pytest
 from training import TRAINING, config
 
-from experiments.config.run import Observe, Phase, RunConfig, Span
+from experiments.config.phases import Phase, Span
+from experiments.config.run import Observe, RunConfig
 from experiments.runs.folder import RunFolder
 from experiments.training.steps import run_to_end
 from experiments.training.train import proceed, started

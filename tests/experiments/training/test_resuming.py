@@ -21,6 +21,7 @@ from experiments.config.run import Observe
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import write_json
+from experiments.runs.repair import repair
 from experiments.training.train import train
 from experiments.training.trainer import Trainer
 from models.objectives.entropy import Entropy
@@ -163,7 +164,7 @@ def test_a_damaged_result_is_measured_again_without_training(
 ) -> None:
     folder = trained(tmp_path, config())
     (folder.path / "result.json").write_text("{")
-    folder.repair()
+    repair(folder)
     monkeypatch.setattr(Trainer, "step", lambda *_: pytest.fail("trained again"))
     assert train(config(), folder)
     assert_same_run(straight, folder)

@@ -19,7 +19,7 @@ from experiments.analysis.figures.plane import Plane
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_runs
 from experiments.results.selection import last_loop, where
-from experiments.runs.folder import prepare_output, record_grid
+from experiments.runs.output import prepare_output, record_grid
 from generators.plugins import choices
 
 KINDS = ("accuracy_versus_loops", "capacity_versus_loops", "learning_curves", "plane")

@@ -15,7 +15,7 @@ from experiments.analysis.figures.plane import Plane
 from experiments.analysis.figures.versus import ASIDE
 from experiments.results.long_table import load_runs
 from experiments.results.selection import last_loop
-from experiments.runs.folder import prepare_output, record_grid
+from experiments.runs.output import prepare_output, record_grid
 
 
 def model(task: str, k: int, loops: int, width: int = 32, seed: int = 0) -> dict:

@@ -20,7 +20,7 @@ from experiments.analysis.figures.q_exit_curve import QExitCurve
 from experiments.analysis.figures.sample_efficiency import SampleEfficiency
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_curves
-from experiments.runs.folder import prepare_output
+from experiments.runs.output import prepare_output
 from generators.multihop import MultiHop
 
 KINDS = (

@@ -23,7 +23,8 @@ from experiments.errors import LoopscopeError
 from experiments.grid.grid import load_grid
 from experiments.results.archive import write_archive
 from experiments.results.long_table import load_curves, load_runs
-from experiments.runs.folder import prepare_output, record_grid, write_json
+from experiments.runs.json_files import write_json
+from experiments.runs.output import prepare_output, record_grid
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\"'&\1"
 

@@ -13,7 +13,7 @@ from experiments.analysis.tables.exits import NOTE
 from experiments.analysis.tables.tables import print_table, tables
 from experiments.results.long_table import load_curves, load_runs
 from experiments.results.selection import last_loop
-from experiments.runs.folder import prepare_output, record_grid
+from experiments.runs.output import prepare_output, record_grid
 from experiments.text import LEAST, TextTable
 
 

@@ -17,7 +17,7 @@ from experiments.analysis.verdicts.verdicts import CLAIMS, judge
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
 from experiments.results.row_filter import arm_label
-from experiments.runs.folder import prepare_output, record_grid
+from experiments.runs.output import prepare_output, record_grid
 
 SEEDS = range(6)
 NOISE = (0.02, -0.01, 0.015, -0.02, 0.0, -0.005)

@@ -1,0 +1,126 @@
+"""The output folder: many runs, and the records of the grids that asked for them."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.config.run import SCHEMA_VERSION
+from experiments.errors import LoopscopeError
+from experiments.runs.folder import RunFolder
+from experiments.runs.json_files import read_json, write_json
+from experiments.runs.repair import sweep
+from experiments.runs.schema_version import KEY, check_version, read_current, stamped
+
+OUTPUT_FILE = "loopscope.json"
+
+
+def no_folder(path: Path) -> str:
+    """Why a path is no folder of runs, for the commands that need one."""
+    if path.exists():
+        return (
+            f"{path} is a file, and this needs the folder of the runs; archives are for table, "
+            "figure, compare, report and notebooks"
+        )
+    return f"{path} is no folder of runs; `loopscope run GRID --out {path}` makes one"
+
+
+def check_output(out: Path) -> None:
+    """Whether runs can be kept in `out`; makes nothing.
+
+    Raises:
+        LoopscopeError: not a folder, not writable, or of another schema version.
+    """
+    nearest = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise LoopscopeError(f"{nearest} is a file; --out needs a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise LoopscopeError(
+            f"{nearest} is not writable; choose another folder with --out or change its permissions"
+        )
+    path = out / OUTPUT_FILE
+    if not path.exists():
+        return
+    try:
+        found = check_version((read_json(path) or {}).get(KEY), path)
+    except ValueError as error:
+        raise LoopscopeError(
+            f"{path} is damaged; if this is a folder of runs, remove that file: "
+            "`loopscope run` makes it again"
+        ) from error
+    if found < SCHEMA_VERSION:
+        raise LoopscopeError(
+            f"{path} says schema version {found}, this loopscope writes {SCHEMA_VERSION} and only "
+            "reads older ones; choose another folder with --out"
+        )
+
+
+def prepare_output(out: Path) -> None:
+    """Makes `out` a folder of runs.
+
+    Raises:
+        LoopscopeError: as `check_output`, or the folder cannot be made.
+    """
+    check_output(out)
+    try:
+        (out / "grids").mkdir(parents=True, exist_ok=True)
+        sweep(out)
+        if not (out / OUTPUT_FILE).exists():
+            write_json(out / OUTPUT_FILE, stamped({}))
+    except OSError as error:
+        raise LoopscopeError(f"{out} cannot be used for runs: {error.strerror}") from error
+
+
+def run_folders(out: Path) -> list[RunFolder]:
+    """Every run in `out`, sorted by id."""
+    return [RunFolder(p.parent) for p in sorted(out.glob("*/config.json"))]
+
+
+def find_run(out: Path, prefix: str) -> RunFolder:
+    """The run whose id starts with `prefix`.
+
+    Raises:
+        LoopscopeError: no run, or several.
+    """
+    folders = run_folders(out)
+    found = [f for f in folders if f.run_id == prefix] or [
+        f for f in folders if f.run_id.startswith(prefix)
+    ]
+    if not found:
+        if not out.is_dir():
+            raise LoopscopeError(f"{out} is no folder of runs; --out names another")
+        raise LoopscopeError(f"{out} has no run {prefix}; `loopscope status {out}` lists its runs")
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f.run_id for f in found)
+    raise LoopscopeError(f"{prefix} is the start of {len(found)} runs in {out}: {names}")
+
+
+def run_folder(run: str, out: Path) -> RunFolder:
+    """A run by its folder, or by its id (or the start of it) in `out`."""
+    path = Path(run)
+    return RunFolder(path) if (path / "config.json").is_file() else find_run(out, run)
+
+
+def record_grid(
+    out: Path,
+    name: str,
+    *,
+    title: str,
+    figures: list[dict[str, Any]],
+    points: Iterable[dict[str, Any]],
+    **asked: Any,
+) -> None:
+    """Writes which points ({run_id, part, labels}) a grid has; an edited grid replaces the list.
+
+    Run folders are never removed, whatever happens to the grid that asked for them.
+
+    Args:
+        asked: what reports say of it, JSON-ready: `source`, its file, and `overrides`.
+
+    Raises LoopscopeError where a record of a newer version is there.
+    """
+    path = out / "grids" / f"{name}.json"
+    read_current(path, "grid.json")
+    record = {"name": name, "title": title, **asked, "figures": figures, "points": list(points)}
+    write_json(path, stamped(record))
