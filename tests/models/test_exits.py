@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.exits import exit_log_probabilities, quantile_exit
+from models.exits import exit_log_probabilities, halting, quantile_exit
 
 logits = st.lists(st.floats(-8, 8), min_size=1, max_size=6)
 
@@ -70,3 +70,14 @@ def test_quantile_exit_leaves_at_the_loop_that_reaches_q_exactly():
     assert found == {0.25: 1, 0.5: 1, 0.51: 2, 0.75: 2, 0.875: 3, 0.9: 4}
     never_at_first = torch.tensor([-math.inf, 0.0])  # p = (0, 1), and 0 reaches q = 0
     assert int(quantile_exit(never_at_first, 0.0)) == 1
+
+
+def test_halting_stops_at_the_loop_that_reaches_its_threshold_exactly():
+    """λ = 1/2 in every loop: sums of .5, 1, 1.5 against thresholds of 1/2 and 3/4."""
+    half = torch.zeros(3, 1, dtype=torch.float64)
+    weights, ponder = halting(half, 0.5)
+    assert weights[:, 0].tolist() == [1, 0, 0] and ponder.tolist() == [1 + 1]
+    weights, ponder = halting(half, 0.25)
+    assert weights[:, 0].tolist() == [0.5, 0.5, 0] and ponder.tolist() == [2 + 0.5]
+    weights, ponder = halting(half[:1], 0.25)  # the last loop takes what is left
+    assert weights.tolist() == [[1]] and ponder.tolist() == [1 + 1]

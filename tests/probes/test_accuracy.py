@@ -1,7 +1,5 @@
 """Accuracy of models whose accuracy is known."""
 
-from statistics import NormalDist
-
 import numpy as np
 import pytest
 from known_models import scripted, subject
@@ -95,17 +93,3 @@ def test_every_loop_is_read(task):
     )
     rows = Accuracy(items=8, splits=("test",), loops="all").measure(subject(model, task))
     assert [r.loop for r in rows] == [1, 2, 3, 1, 2, 3]
-
-
-def test_intervals_of_accuracies_are_95_percent(task) -> None:
-    """Wilson's by hand, with the normal quantile of .975."""
-    constant = 1 + task.hops + 3
-    rows = Accuracy(items=300, splits=("train",)).measure(
-        subject(task, Scripted(len(task.vocabulary), lambda _: constant))
-    )
-    z = NormalDist().inv_cdf(0.975)
-    for row in rows:
-        p, n = row.value, row.n_items
-        centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
-        assert (row.low, row.high) == (pytest.approx(centre - half), pytest.approx(centre + half))

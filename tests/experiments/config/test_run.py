@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -337,3 +338,13 @@ def test_impossible_phases(phases: list, items: int | None, where: str, says: st
         task = MultiHop() if items is None else Biographies(people=items)
         spans(run(BASE, training={"phases": phases, "batch": 1}).training, task)
     assert ".".join(caught.value.location) == where
+
+
+def test_weights_come_from_a_stream_of_their_own() -> None:
+    """The seed of the weights is the first number of numpy's generator of (seed, 2, 0)."""
+    run = RunConfig.model_validate({**BASE, "objective": {"kind": "last_loop"}, "seed": 5})
+    task = run.bound_task()
+    seed = int(np.random.default_rng([5, 2, 0]).integers(2**63))
+    wanted = run.model.build(len(task.vocabulary), gate=False, seed=seed).state_dict()
+    found = run.build_model(task).state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
