@@ -24,8 +24,8 @@ ROOT = Path(experiments.__file__).parent.parent
 BESIDE = {
     f"experiments.{name}"
     for name in (
-        *("errors", "machine", "text"),
-        *("execution.worker", "measuring.measure"),
+        *("errors", "machine"),
+        *("execution.job", "execution.worker", "measuring.measure"),
         *("runs.folder", "runs.json_files", "runs.lock", "runs.provenance", "runs.record_checks"),
         *("runs.repair", "runs.schema_version", "runs.status"),
     )
