@@ -1,4 +1,4 @@
-"""The looped transformer against an independent forward pass, and its theorems."""
+"""The looped transformer in every shape against an independent forward pass, and its theorems."""
 
 import pytest
 import torch
@@ -8,112 +8,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.config import LoopedConfig
 from models.counts import forward_flops
 from models.shape import BlockCall
-
-CONFIGS = {
-    "ouro": LoopedConfig(width=16, heads=2, core=2, loops=3),
-    "pre-gelu-tied": LoopedConfig(width=16, heads=4, loops=2, norm="pre", mlp="gelu", tied=True),
-    "prelude-coda": LoopedConfig(width=16, heads=2, prelude=1, core=1, loops=3, coda=2),
-    "unnormed": LoopedConfig(width=16, heads=2, core=2, loops=2, norm_between_loops=False),
-}
-V = 11
+from tests.helpers.reference_transformer import SHAPES, V, build, reference, tokens
 
 
-@pytest.fixture(params=CONFIGS, ids=str)
+@pytest.fixture(params=SHAPES, ids=str)
 def config(request):
-    return CONFIGS[request.param]
-
-
-def tokens(rows=3, columns=7):
-    return torch.randint(1, V, (rows, columns), generator=torch.Generator().manual_seed(5))
-
-
-def rms(x, weight, eps=1e-6):
-    return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
-
-
-def reference_block(block, x, config):
-    """One block written out for a single document x [T, D], loops over heads and positions."""
-    T, D = x.shape
-    size = D // config.heads
-
-    def attention(y):
-        q, k, v = (y @ block.attention.qkv.weight.T).split(D, dim=-1)
-        mixed = torch.zeros_like(y)
-        for h in range(config.heads):
-            columns = slice(h * size, (h + 1) * size)
-            turned = []
-            for part in (q[:, columns], k[:, columns]):
-                z = torch.view_as_complex(
-                    torch.stack([part[:, : size // 2], part[:, size // 2 :]], -1).contiguous()
-                )
-                angle = torch.arange(T, dtype=x.dtype)[:, None] * config.rope_base ** (
-                    -torch.arange(0, size, 2, dtype=x.dtype) / size
-                )
-                z = torch.view_as_real(z * torch.polar(torch.ones_like(angle), angle))
-                turned.append(torch.cat([z[..., 0], z[..., 1]], -1))
-            for t in range(T):
-                score = turned[1][: t + 1] @ turned[0][t] / size**0.5
-                mixed[t, columns] = score.softmax(0) @ v[: t + 1, columns]
-        return mixed @ block.attention.out.weight.T
-
-    def mlp(y):
-        up = y @ block.mlp.up.weight.T
-        if config.mlp == "gelu":
-            inner = up * (1 + torch.erf(up / 2**0.5)) / 2
-        else:
-            gate, up = up.split(config.hidden, dim=-1)
-            inner = gate / (1 + (-gate).exp()) * up
-        return inner @ block.mlp.down.weight.T
-
-    def out_norm(norm, y):
-        return rms(y, norm.weight) if config.norm == "sandwich" else y
-
-    x = x + out_norm(block.attention_out_norm, attention(rms(x, block.attention_norm.weight)))
-    return x + out_norm(block.mlp_out_norm, mlp(rms(x, block.mlp_norm.weight)))
-
-
-def reference_logits(model, document, loops):
-    """Logits [T, V] after every loop."""
-    config, found = model.config, []
-    x = model.embedding.weight[document]
-    for block in model.prelude:
-        x = reference_block(block, x, config)
-    for _ in range(loops):
-        for block in model.core:
-            x = reference_block(block, x, config)
-        state = rms(x, model.final_norm.weight)
-        x = state if config.norm_between_loops else x
-        if len(model.coda):
-            y = state
-            for block in model.coda:
-                y = reference_block(block, y, config)
-            state = rms(y, model.final_norm.weight)
-        found.append(state @ model.head.weight.T)
-    return found
-
-
-def build(config, gate=False):
-    """In float64, with norms that are not all one."""
-    model = config.build(V, gate=gate, seed=1).double()
-    rng = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
-    return model
+    return SHAPES[request.param]
 
 
 def test_every_loop_equals_the_reference(config):
     model, loops = build(config), config.loops + 1  # one more than it was built for
     batch = tokens()
     outputs = model(batch, loops)
+    assert outputs.n_loops == config.states(loops)
     for row in range(len(batch)):
-        expected = reference_logits(model, batch[row], loops)
-        for loop in range(1, loops + 1):
-            # rotary angles are fp32 in every precision
-            torch.testing.assert_close(
-                outputs.logits(loop)[row], expected[loop - 1], rtol=1e-5, atol=1e-6
-            )
+        states, logits = reference(model, batch[row], loops)
+        for loop in range(1, outputs.n_loops + 1):
+            found = (outputs.state(loop)[row], outputs.logits(loop)[row])
+            for ours, theirs in zip(found, (states[loop - 1], logits[loop - 1]), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_causality_by_gradients(config):
@@ -157,7 +70,7 @@ def test_selected_positions_are_the_same_logits(config):
     model = build(config, gate=True)
     outputs = model(tokens())
     at = (torch.tensor([0, 2, 2]), torch.tensor([6, 0, 3]))
-    for loop in range(1, config.loops + 1):
+    for loop in range(1, config.states() + 1):
         torch.testing.assert_close(outputs.logits(loop, at), outputs.logits(loop)[at])
     torch.testing.assert_close(outputs.exit_logits(at), outputs.exit_logits()[:, at[0], at[1]])
 
@@ -166,10 +79,10 @@ def test_capture_and_interventions(config):
     model = build(config)
     batch = tokens()
     names = [call.name for call in config.schedule()] + ["embed"]
-    names += [f"state.loop.{t}" for t in range(1, config.loops + 1)]
+    names += [f"state.loop.{t}" for t in range(1, config.states() + 1)]
     plain = model(batch, capture=names)
     assert set(plain.captured) == set(names)
-    torch.testing.assert_close(plain.captured[f"state.loop.{config.loops}"], plain.states[-1])
+    torch.testing.assert_close(plain.captured[f"state.loop.{config.states()}"], plain.states[-1])
     name = config.schedule()[-1].name
     replayed = model(batch.flip(0), interventions=[(name, lambda _: plain.captured[name])])
     torch.testing.assert_close(replayed.logits(), plain.logits())
@@ -216,11 +129,11 @@ def test_flops_equal_those_torch_counts(config):
     model = config.build(V, gate=False, seed=0)
     batch = tokens()
     rows, columns = torch.tensor([0, 1, 2, 2]), torch.tensor([6, 5, 1, 2])
-    for losses in (1, config.loops):
+    for losses in {1, config.states()}:
         # torch does not count its fused CPU kernel, but counts the products it stands for
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             outputs = model(batch)
-            for loop in range(config.loops - losses + 1, config.loops + 1):
+            for loop in range(config.states() - losses + 1, config.states() + 1):
                 outputs.logits(loop, (rows, columns))
         assert counter.get_total_flops() == forward_flops(
             config, V, documents=3, context=7, predicted=4, losses=losses
@@ -228,17 +141,22 @@ def test_flops_equal_those_torch_counts(config):
 
 
 def test_bf16_stays_near_fp32(config):
-    """Norms run in fp32 under autocast, so no kernel falls back with a warning."""
+    """Norms run in fp32 under autocast, so no kernel falls back with a warning.
+
+    A router may choose another expert for a rounded state.
+    """
     model = config.build(V, gate=True, seed=0)
     exact = model(tokens()).logits()
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(tokens()).logits().float()
-    error = (rounded - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()
-    assert 0 < error < 0.05  # 8 bits are 0.4 % a product, some thirty products deep
+    assert rounded.isfinite().all()
+    if config.mlp != "moe":
+        error = (rounded - exact).pow(2).mean().sqrt() / exact.pow(2).mean().sqrt()
+        assert 0 < error < 0.05  # 8 bits are 0.4 % a product, some thirty products deep
 
 
 def test_the_seed_decides_the_weights():
-    config = CONFIGS["ouro"]
+    config = SHAPES["ouro"]
     first, again, other = (config.build(V, gate=True, seed=s).state_dict() for s in (3, 3, 4))
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["core.0.mlp.up.weight"], other["core.0.mlp.up.weight"])
@@ -250,8 +168,8 @@ def test_impossible_shapes_name_both_numbers():
     with pytest.raises(ValueError, match="even head size"):
         LoopedConfig(width=6, heads=2)
     with pytest.raises(ValueError, match="n_loops must be 1 or more, got 0"):
-        build(CONFIGS["ouro"])(tokens(), 0)
+        build(SHAPES["ouro"])(tokens(), 0)
     with pytest.raises(ValueError, match="loop 4 does not exist, this pass ran loops 1 to 3"):
-        build(CONFIGS["ouro"])(tokens()).logits(4)
+        build(SHAPES["ouro"])(tokens()).logits(4)
     with pytest.raises(ValueError, match="no exit gate"):
-        build(CONFIGS["ouro"])(tokens()).exit_logits()
+        build(SHAPES["ouro"])(tokens()).exit_logits()

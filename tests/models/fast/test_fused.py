@@ -1,22 +1,16 @@
 """Gradients written out, against those that autograd finds for the plain forms."""
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models.config import LoopedConfig
 from models.fast.fused import FusedRMSNorm, HeadAngles, Rotation
+from models.fast.layers import FAST
+from models.layers.block import Layers
+from models.looped import LoopedTransformer
 from models.positions import rotary_angles, rotate
-
-CONFIGS: dict[str, dict[str, Any]] = {
-    "sandwich": {},
-    "pre-coda": {"norm": "pre", "coda": 1, "norm_between_loops": False},
-    "quarter-concat": {"positions": "rope-quarter", "heads": 2, "injection": "concat"},
-    "experts": {"mlp": "moe", "experts": 3},
-    "gelu-learned": {"mlp": "gelu", "positions": "learned", "context": 7},
-}
+from tests.helpers.reference_transformer import SHAPES, V, tokens
 
 
 def draw(*shape: int) -> Tensor:
@@ -50,21 +44,18 @@ def test_values_equal_the_plain_forms() -> None:
         torch.testing.assert_close(turned.view(2, 4, 3, 8).transpose(1, 2), plain)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_loss_and_gradients_equal_those_of_evaluation(name: str) -> None:
-    """A model in evaluation mode uses the plain forms alone."""
-    shape = {"width": 32, "heads": 4, "core": 2, "loops": 2} | CONFIGS[name]
+@pytest.mark.parametrize("name", SHAPES)
+def test_loss_and_gradients_equal_those_of_the_plain_layers(name: str) -> None:
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        model = LoopedConfig.model_validate(shape).build(11, gate=False, seed=0).to(dtype)
-        tokens = torch.arange(21).view(3, 7) % 11
         found = []
-        for module in (model.train(), model.eval()):
-            module.zero_grad()
-            loss = module(tokens).logits().log_softmax(-1)[..., 3].mean()
+        for layers, training in ((FAST, True), (Layers(), True), (FAST, False)):
+            model = LoopedTransformer(SHAPES[name], V, layers=layers).to(dtype).train(training)
+            loss = model(tokens()).logits().log_softmax(-1)[..., 3].mean()
             loss.backward()
-            found.append([loss.detach(), *(p.grad for p in module.parameters())])
-        for fused, plain in zip(*found, strict=True):
-            assert (fused - plain).norm() <= tolerance * plain.norm().clamp(min=0.01)
+            found.append([loss.detach(), *(p.grad for p in model.parameters())])
+        for plain in found[1:]:
+            for fast, value in zip(found[0], plain, strict=True):
+                assert (fast - value).norm() <= tolerance * value.norm().clamp(min=0.01)
 
 
 def test_evaluation_and_no_gradients_use_the_plain_forms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,162 @@
+"""Every shape of the looped transformer, and its forward pass written out for one document.
+
+Nothing here calls the model: weights are read by name, attention is a loop over heads and tokens.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.config import LoopedConfig
+from models.looped import LoopedTransformer
+
+V = 11
+FIELDS: dict[str, dict[str, Any]] = {
+    "ouro": {},
+    "pre-gelu-tied": {"heads": 4, "core": 1, "norm": "pre", "mlp": "gelu", "tied": True},
+    "prelude-coda": {"prelude": 1, "core": 1, "coda": 2},
+    "unnormed": {"loops": 2, "norm_between_loops": False},
+    "sequence": {"reuse": "sequence"},
+    "order": {"reuse": (0, 1, 1)},
+    "add": {"injection": "add", "prelude": 1},
+    "concat": {"injection": "concat", "coda": 1},
+    "learned-loops": {"loop_embedding": "learned", "loop_rows": 4},
+    "sinusoidal": {"loop_embedding": "sinusoidal", "norm_between_loops": False},
+    "top-1": {"mlp": "moe", "experts": 3, "coda": 1},
+    "top-2": {"mlp": "moe", "experts": 3, "experts_per_token": 2, "tied": True},
+    "rope-quarter": {"positions": "rope-quarter", "heads": 1},
+    "learned": {"positions": "learned", "context": 11},
+    "no-positions": {"positions": "none", "zero_init": True},
+    "zero-init-pre": {"zero_init": True, "norm": "pre", "mlp": "moe"},
+}
+SHAPES = {
+    name: LoopedConfig.model_validate({"width": 16, "heads": 2, "core": 2, "loops": 3} | fields)
+    for name, fields in FIELDS.items()
+}
+
+
+def tokens(rows: int = 3, columns: int = 7) -> Tensor:
+    return torch.randint(1, V, (rows, columns), generator=torch.Generator().manual_seed(5))
+
+
+def build(config: LoopedConfig, gate: bool = False, **options: Any) -> LoopedTransformer:
+    """In float64, with no parameter at zero or one."""
+    model = LoopedTransformer(config, V, gate=gate, seed=1, **options).double()
+    rng = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return model
+
+
+def weight(module: nn.Module, name: str) -> Tensor:
+    return module.get_parameter(f"{name}.weight")
+
+
+def rms(x: Tensor, gain: Tensor) -> Tensor:
+    return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * gain
+
+
+def rotated(x: Tensor, config: LoopedConfig) -> Tensor:
+    """x [T, D/H], whose first dimensions are the real and imaginary parts of complex numbers."""
+    size = {"rope": x.shape[1], "rope-quarter": x.shape[1] // 4}.get(config.positions, 0)
+    if not size:
+        return x
+    # the angles are fp32 in every precision
+    frequency = config.rope_base ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
+    angle = torch.arange(len(x), dtype=torch.float32)[:, None] * frequency
+    z = torch.complex(x[:, : size // 2], x[:, size // 2 : size])
+    z = z * torch.complex(angle.cos().to(x.dtype), angle.sin().to(x.dtype))
+    return torch.cat([z.real, z.imag, x[:, size:]], -1)
+
+
+def attention(block: nn.Module, y: Tensor, config: LoopedConfig) -> Tensor:
+    T, D = y.shape
+    q, k, v = (y @ weight(block, "attention.qkv").T).split(D, dim=-1)
+    mixed = torch.zeros_like(y)
+    size = D // config.heads
+    for h in range(config.heads):
+        columns = slice(h * size, (h + 1) * size)
+        query, key = rotated(q[:, columns], config), rotated(k[:, columns], config)
+        for t in range(T):
+            score = key[: t + 1] @ query[t] / size**0.5
+            mixed[t, columns] = score.softmax(0) @ v[: t + 1, columns]
+    return mixed @ weight(block, "attention.out").T
+
+
+def mlp(block: nn.Module, name: str, y: Tensor, config: LoopedConfig) -> Tensor:
+    up = y @ weight(block, f"{name}.up").T
+    if config.mlp == "gelu":
+        inner = up * (1 + torch.erf(up / 2**0.5)) / 2
+    else:
+        gate, up = up.split(config.hidden, dim=-1)
+        inner = gate / (1 + (-gate).exp()) * up
+    return inner @ weight(block, f"{name}.down").T
+
+
+def experts(block: nn.Module, y: Tensor, config: LoopedConfig) -> Tensor:
+    k, out = config.experts_per_token, torch.zeros_like(y)
+    for t, p in enumerate((y @ weight(block, "mlp.router").T).softmax(-1)):
+        best = p.argsort(descending=True)[:k]
+        share = p[best] if k == 1 else p[best] / p[best].sum()
+        for i, w in zip(best.tolist(), share, strict=True):
+            out[t] = out[t] + w * mlp(block, f"mlp.experts.{i}", y[t], config)
+    return out
+
+
+def reference_block(block: nn.Module, x: Tensor, config: LoopedConfig) -> Tensor:
+    def out_norm(name: str, y: Tensor) -> Tensor:
+        return rms(y, weight(block, name)) if config.norm == "sandwich" else y
+
+    y = attention(block, rms(x, weight(block, "attention_norm")), config)
+    x = x + out_norm("attention_out_norm", y)
+    y = rms(x, weight(block, "mlp_norm"))
+    y = experts(block, y, config) if config.mlp == "moe" else mlp(block, "mlp", y, config)
+    return x + out_norm("mlp_out_norm", y)
+
+
+def joined(model: LoopedTransformer, x: Tensor, e: Tensor, loop: int) -> Tensor:
+    """The state with which a loop begins."""
+    config = model.config
+    if config.injection == "add":
+        x = x + e
+    elif config.injection == "concat":
+        x = torch.cat((x, e), -1) @ weight(model, "entrance.project").T
+    if config.loop_embedding == "learned":
+        return x + weight(model, "entrance.loops")[loop - 1]
+    if config.loop_embedding == "sinusoidal":
+        angle = loop * 10_000.0 ** (-torch.arange(8) / 8)
+        return x + torch.cat((angle.sin(), angle.cos()))
+    return x
+
+
+def reference(
+    model: LoopedTransformer, document: Tensor, loops: int
+) -> tuple[list[Tensor], list[Tensor]]:
+    """States [T, D] and logits [T, V] after every loop."""
+    config, states, logits = model.config, [], []
+    x = weight(model, "embedding")[document]
+    if config.positions == "learned":
+        x = x + weight(model, "position")[: len(document)]
+    for block in model.prelude:
+        x = reference_block(block, x, config)
+    e = x
+    if config.injection != "none" or config.loop_embedding != "none":
+        e = x = rms(x, weight(model, "entrance.norm"))
+    if config.injection != "none":
+        x = torch.zeros_like(x)
+    order = {"cycle": [0, 1][: config.core], "sequence": [0] * loops + [1] * loops}
+    layers = order[config.reuse] if isinstance(config.reuse, str) else config.reuse
+    for t in range(1, 2 if config.reuse == "sequence" else loops + 1):
+        x = joined(model, x, e, t)
+        for layer in layers:
+            x = reference_block(model.core[layer], x, config)
+        states.append(rms(x, weight(model, "final_norm")))
+        x = states[-1] if config.norm_between_loops else x
+        y = states[-1]
+        for block in model.coda:
+            y = reference_block(block, y, config)
+        y = rms(y, weight(model, "final_norm")) if len(model.coda) else y
+        logits.append(y @ weight(model, "head").T)
+    return states, logits
