@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import toys
 
 from experiments.config.run import Observe, RunConfig
 from experiments.execution import executor
+from experiments.execution.runner import GridOutcome, run_grid
 from experiments.runs.folder import RunFolder
 from probes.accuracy import Accuracy
 
@@ -87,6 +89,22 @@ def halfway(folder: RunFolder) -> int | None:
     if status is None or status.state != "running" or not status.checkpoint_step:
         return None
     return status.pid if status.checkpoint_step < status.last_step else None
+
+
+class Background(threading.Thread):
+    """`run_grid` beside a test."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(daemon=True)
+        self.arguments, self.options = arguments, options
+        self.start()
+
+    def run(self) -> None:
+        self.found = run_grid(*self.arguments, progress=False, **self.options)
+
+    def outcome(self, seconds: float = 300) -> GridOutcome:
+        self.join(seconds)
+        return self.found
 
 
 Start = Callable[..., subprocess.Popen[str]]

@@ -1,5 +1,7 @@
 """Runs of toy size, grids of them, and what makes two runs the same run."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
 from experiments.grid.grid import Grid, GridPoint
 from experiments.runs.folder import RunFolder
+from experiments.training.train import train
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from probes.accuracy import Accuracy
@@ -38,6 +41,29 @@ def toy(*configs: RunConfig) -> Grid:
     """A grid of these runs."""
     points = (GridPoint(c, c.run_id, "", {"seed": str(c.seed)}) for c in configs)
     return Grid("toy", "Toy", (), tuple(points))
+
+
+def frozen(path: Path, *runs: RunConfig) -> list[RunFolder]:
+    """Folders of runs that nobody has begun."""
+    folders = [RunFolder(path / run.run_id) for run in runs]
+    for folder, run in zip(folders, runs, strict=True):
+        folder.freeze(run)
+    return folders
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    """True from the `steps`-th time it is asked."""
+    calls = iter(range(1, 1_000_000))
+    return lambda: next(calls) >= steps
+
+
+def trained(path: Path, run: RunConfig, *stops: int) -> RunFolder:
+    """A finished run that was stopped after so many steps of each sitting."""
+    folder = RunFolder(path / run.run_id)
+    for steps in stops:
+        assert not train(run, folder, stop=stop_after(steps))
+    assert train(run, folder)
+    return folder
 
 
 def weights(folder: RunFolder) -> dict[str, torch.Tensor]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from background_runs import config, toy, wait_for_process
+from processes import config, halfway, wait_until
+from toys import frozen, toy
 from typer.testing import CliRunner
 
 from experiments.cli.main import app
@@ -87,13 +88,6 @@ def test_packs_use_all_the_room_first() -> None:
     assert sizes(4, 4, most=2) == [2, 2]
     assert sizes(100, 4, most=2) == [4, 4], "the rest stays in the queue"
     assert sizes(0, 4) == []
-
-
-def frozen(path: Path, *runs: RunConfig) -> list[RunFolder]:
-    folders = [RunFolder(path / run.run_id) for run in runs]
-    for folder, run in zip(folders, runs, strict=True):
-        folder.freeze(run)
-    return folders
 
 
 def test_runs_of_one_shape_are_a_load_until_one_of_them_kills_its_worker(tmp_path: Path) -> None:
@@ -214,16 +208,16 @@ def test_two_machines_on_one_folder_do_every_run_once(tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "out" / run.run_id)
         log = (folder.path / "log.txt").read_text()
         assert log.count("starts on cpu") == 1 and "resumes" not in log
-        assert [line["step"] for line in folder.metrics()] == [75, 150, 225, 300]
+        assert [line["step"] for line in folder.metrics()] == [100, 200, 300]
     assert not list((tmp_path / "out").glob("*/claim*")), "nothing is left of the claims"
 
 
 @pytest.mark.faults
 def test_the_run_of_a_machine_that_is_gone_is_taken_over(tmp_path: Path) -> None:
-    run = config(steps=4000)
+    run = config(steps=4000, batch=16)
     folder = RunFolder(tmp_path / "out" / run.run_id)
     first = start("one", tmp_path, run)
-    worker = wait_for_process(folder)
+    worker = wait_until(lambda: halfway(folder))
     first.kill()
     first.wait()
     os.kill(worker, signal.SIGKILL)  # its claim stays, and nobody can ask for its process

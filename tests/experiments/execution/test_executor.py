@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
-from toys import toy
+from toys import assert_same_run, toy
 
 from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
@@ -80,14 +79,7 @@ def test_a_worker_computes_what_train_computes(out: Path, tmp_path: Path) -> Non
     run = GOOD[1]
     here = RunFolder(tmp_path / run.run_id)
     assert train(run, here)
-    there = RunFolder(out / run.run_id)
-    a, b = (
-        torch.load(folder.checkpoint_path, weights_only=True)["model"] for folder in (here, there)
-    )
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    results = [folder.result() or {} for folder in (here, there)]
-    assert all(result.pop("timings") for result in results)
-    assert results[0] == results[1]
+    assert_same_run(RunFolder(out / run.run_id), here)
 
 
 def test_no_claim_is_left(out: Path) -> None:

@@ -7,19 +7,18 @@ These tests train real processes and kill them; they are marked `faults`.
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import STEPS, Start, commands, config, finish, halfway, wait_until
+from processes import STEPS, Background, Start, commands, config, finish, halfway, wait_until
 from toys import assert_same_run, toy
 
 from experiments.execution import executor, runner
 from experiments.execution.backends.local import LocalBackend
-from experiments.execution.runner import GridOutcome, run_grid
+from experiments.execution.runner import run_grid
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json, write_json
 from experiments.runs.lock import STALE_AFTER, _is_alive
@@ -45,21 +44,6 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = RunFolder(tmp_path_factory.mktemp("straight") / config().run_id)
     assert train(config(), folder)
     return folder
-
-
-class Background(threading.Thread):
-    """`run_grid` beside the test."""
-
-    def __init__(self, grid: Any, out: Path, **options: Any) -> None:
-        super().__init__(daemon=True)
-        self.grid, self.out, self.options = grid, out, options
-
-    def run(self) -> None:
-        self.found = run_grid(self.grid, self.out, progress=False, **self.options)
-
-    def outcome(self, seconds: float = 300) -> GridOutcome:
-        self.join(seconds)
-        return self.found
 
 
 @pytest.fixture
@@ -134,7 +118,6 @@ def test_workers_killed_at_random_moments(
     )
     killer = Killer(monkeypatch, seed=kills)
     grid = Background(toy(*configs), tmp_path / "out", workers=2)
-    grid.start()
     folders = [RunFolder(tmp_path / "out" / c.run_id) for c in configs]
     startup = time.monotonic()
     wait_until(lambda: any(halfway(folder) for folder in folders))

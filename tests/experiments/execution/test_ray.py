@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from background_runs import assert_same_run, config, toy
-from processes import held_task
+from processes import config, held_task
+from toys import assert_same_run, toy
 
 from experiments.config.phases import Phase, Training
 from experiments.execution.backends.options import RayOptions
@@ -36,7 +36,7 @@ STORE = 80 * 2**20
 
 def test_a_grid_is_that_of_the_local_back_end(tmp_path: Path) -> None:
     bad = config(3, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),)))
-    grid = toy(config(0), config(1), config(2), bad)
+    grid = toy(*(config(seed, 20) for seed in range(3)), bad)
     options = RayOptions(workers=2, pack=2)
     there = run_grid(grid, tmp_path / "ray", backend=options, progress=False)
     here = run_grid(grid, tmp_path / "local", workers=1, progress=False)
@@ -50,7 +50,7 @@ def test_a_grid_is_that_of_the_local_back_end(tmp_path: Path) -> None:
 
 def test_runs_of_one_shape_share_a_task(tmp_path: Path) -> None:
     bad = config(3, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),)))
-    grid = toy(config(0), config(1), config(2), bad)
+    grid = toy(*(config(seed, 20) for seed in range(3)), bad)
     options = RayOptions(workers=1, stack=4)
     outcome = run_grid(grid, tmp_path, backend=options, progress=False)
     assert len(outcome.done) == 3 and [failed.run_id for failed in outcome.failed] == [bad.run_id]
@@ -152,7 +152,7 @@ class Killer(threading.Thread):
 
 def test_a_killed_worker_and_a_killed_node_lose_nothing(tmp_path: Path, cluster: Any) -> None:
     task = held_task(tmp_path)
-    runs = [config(seed, steps=1500, task=task) for seed in range(4)]
+    runs = [config(seed, steps=1500, batch=16, task=task) for seed in range(4)]
     folders = [RunFolder(tmp_path / "out" / run.run_id) for run in runs]
     slow = tmp_path / "slow"  # minutes for a run, until the second kill
     slow.touch()

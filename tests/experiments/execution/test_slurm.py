@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from background_runs import Background, assert_same_run, config, toy, wait_for_process
+from processes import Background, config, halfway, wait_until
+from toys import assert_same_run, toy
 
 from experiments.config.phases import Phase, Training
 from experiments.errors import LoopscopeError
@@ -35,7 +36,9 @@ def test_the_sbatch_file_is_shown_and_nothing_is_written(tmp_path: Path) -> None
         assert f"#SBATCH --{line}\n" in text
     assert "#SBATCH --requeue\n" in text and "#SBATCH --signal=USR2@120\n" in text
     assert "#SBATCH --nice=100\n" in text and config(2).run_id in text
-    shared = describe_grid(toy(config(0), config(1)), tmp_path / "out", SlurmOptions(stack=4))
+    shared = describe_grid(
+        toy(config(0, 20), config(1, 20)), tmp_path / "out", SlurmOptions(stack=4)
+    )
     assert "# fewer where runs of one shape share a job, up to 4" in shared
     assert not (tmp_path / "out").exists()
 
@@ -49,7 +52,7 @@ def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.faults
 def test_slurm_runs_are_the_runs_of_the_local_back_end(tmp_path: Path) -> None:
     good, bad = (
-        [config(0), config(1)],
+        [config(0, 20), config(1, 20)],
         config(2, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),))),
     )
     options = SlurmOptions(cluster="local", pack=3)
@@ -64,10 +67,10 @@ def test_slurm_runs_are_the_runs_of_the_local_back_end(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
 def test_a_slurm_job_that_is_preempted_or_killed_goes_on(tmp_path: Path, number: int) -> None:
-    run = config(steps=1500)
+    run = config(steps=1500, batch=16)
     folder = RunFolder(tmp_path / "slurm" / run.run_id)
     grid = Background(toy(run), tmp_path / "slurm", backend=SlurmOptions(cluster="local"))
-    pid = wait_for_process(folder)
+    pid = wait_until(lambda: halfway(folder))
     os.kill(pid, number)
     assert grid.outcome().done == (run.run_id,)
     log = (folder.path / "log.txt").read_text()
@@ -87,11 +90,11 @@ def stacked_with(folder: RunFolder) -> set[str]:
 def test_a_stack_in_a_slurm_job_goes_on_together_or_after_a_death_apart(
     tmp_path: Path, number: int
 ) -> None:
-    runs = [config(seed, steps=1000) for seed in range(3)]
+    runs = [config(seed, steps=1000, batch=16) for seed in range(3)]
     options = SlurmOptions(cluster="local", stack=3)
     grid = Background(toy(*runs), tmp_path, backend=options)
     folders = [RunFolder(tmp_path / run.run_id) for run in runs]
-    (pid,) = {wait_for_process(folder) for folder in folders}
+    (pid,) = {wait_until(lambda f=folder: halfway(f)) for folder in folders}
     ids = {folder.run_id for folder in folders}
     assert all(stacked_with(folder) == ids - {folder.run_id} for folder in folders)
     os.kill(pid, number)
@@ -150,11 +153,11 @@ def test_a_job_that_two_looks_miss_was_killed(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.skipif(not cluster_answers(), reason="needs a Slurm cluster: sinfo does not answer")
 @pytest.mark.parametrize("how", ["requeued", "killed"])
 def test_on_a_cluster_a_job_that_is_requeued_or_killed_goes_on(tmp_path: Path, how: str) -> None:
-    run = config(steps=6000)
+    run = config(steps=6000, batch=16)
     folder = RunFolder(tmp_path / "slurm" / run.run_id)
     options = SlurmOptions(minutes=10, signal_seconds=60)
     grid = Background(toy(run), tmp_path / "slurm", backend=options)
-    pid = wait_for_process(folder)
+    pid = wait_until(lambda: halfway(folder))
     if how == "killed":
         os.kill(pid, signal.SIGKILL)
     else:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import STEPS, checkpointed, config, trained, weights
+from toys import trained, weights
+from training import STEPS, checkpointed, config
 
 from experiments.errors import LoopscopeError
 from experiments.measuring.load import load_model

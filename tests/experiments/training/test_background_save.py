@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import toys
 
-from experiments.config.phases import Phase, Training
-from experiments.config.run import Observe, RunConfig
+from experiments.config.run import Observe
 from experiments.runs.checkpoint import load_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.training import background_save
 from experiments.training.background_save import Saver, own_copy, size_of
 from experiments.training.train import train
-from generators.multihop import MultiHop
-from models.config import LoopedConfig
-from probes.accuracy import Accuracy
 
 #: of this test, as a background thread of a slow disk
 SLOW = 0.2
@@ -109,12 +106,7 @@ def test_copies_share_what_was_shared_and_leave_out_what_was_not_theirs() -> Non
 def test_training_is_the_same_however_checkpoints_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = RunConfig(
-        task=MultiHop(entities=8, relations=4, hops=2),
-        model=LoopedConfig(width=16, heads=2, loops=2),
-        training=Training(batch=16, phases=(Phase(until_step=12),)),
-        observe=Observe(probes=(Accuracy(items=8),), checkpoint_seconds=1e-6),
-    )
+    config = toys.config(steps=12, observe=Observe(probes=(), checkpoint_seconds=1e-6))
     plain = RunFolder(tmp_path / "plain" / config.run_id)
     beside = RunFolder(tmp_path / "beside" / config.run_id)
     train(config, plain)
@@ -127,26 +119,17 @@ def test_training_is_the_same_however_checkpoints_are_written(
         real(folder, state)
 
     monkeypatch.setattr(background_save, "save_checkpoint", save)
-    calls = iter(range(100))
-    assert not train(config, beside, stop=lambda: next(calls) == 5)
+    assert not train(config, beside, stop=toys.stop_after(6))
     assert train(config, beside)
     assert seen == {"main", "beside"}
-    one, other = (load_checkpoint(folder)[0] for folder in (plain, beside))
-    assert one is not None and other is not None
-    for name, weight in one["model"].items():
-        assert torch.equal(weight, other["model"][name])
+    toys.assert_same_run(plain, beside)
 
 
 @pytest.mark.usefixtures("slow_disk")
 def test_a_run_that_fails_leaves_nobody_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = RunConfig(
-        task=MultiHop(entities=8, relations=4, hops=2),
-        model=LoopedConfig(width=16, heads=2, loops=2),
-        training=Training(batch=16, phases=(Phase(until_step=12),)),
-        observe=Observe(checkpoint_seconds=1e-6),
-    )
+    config = toys.config(steps=12, observe=Observe(checkpoint_seconds=1e-6))
 
     def stop() -> bool:
         raise RuntimeError("no more")

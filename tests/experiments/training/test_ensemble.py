@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import toys
+from toys import frozen, trained
 
 from experiments.config.loop_sampling import LoopDraw
 from experiments.config.phases import Phase, Training
@@ -40,8 +41,6 @@ STEPS = 12
 def config(seed: int, lr: float = 1e-3, **changes: Any) -> RunConfig:
     phases = (Phase(until_step=5, warmup=2), Phase(until_step=STEPS, loops=1, decay="linear"))
     fields = {
-        "task": MultiHop(entities=8, relations=4, hops=2),
-        "model": LoopedConfig(width=16, heads=2, loops=2),
         "training": Training(batch=16, lr=lr, phases=phases),
         "observe": Observe(
             probes=(Accuracy(items=16),),
@@ -49,16 +48,8 @@ def config(seed: int, lr: float = 1e-3, **changes: Any) -> RunConfig:
             evaluate_every=6,
             evaluate_with=(Accuracy(items=8),),
         ),
-        "seed": seed,
     }
-    return RunConfig.model_validate(fields | changes)
-
-
-def frozen(path: Path, runs: list[RunConfig]) -> list[RunFolder]:
-    folders = [RunFolder(path / run.run_id) for run in runs]
-    for folder, run in zip(folders, runs, strict=True):
-        folder.freeze(run)
-    return folders
+    return toys.config(seed, **fields | changes)
 
 
 def together(folders: list[RunFolder], stop: StopFlag | None = None) -> dict[str, JobOutcome]:
@@ -68,14 +59,11 @@ def together(folders: list[RunFolder], stop: StopFlag | None = None) -> dict[str
 
 
 def alone(path: Path, runs: list[RunConfig]) -> list[RunFolder]:
-    folders = frozen(path, runs)
-    for folder, run in zip(folders, runs, strict=True):
-        assert train(run, folder)
-    return folders
+    return [trained(path, run) for run in runs]
 
 
 def assert_same(found: RunFolder, wanted: RunFolder) -> None:
-    """But for rounding and time."""
+    """The same run but for rounding and time."""
     one, other = found.result(), wanted.result()
     assert one is not None and other is not None
     assert {k: v for k, v in one.items() if k not in ("timings", "measurements")} == {
@@ -98,7 +86,7 @@ def assert_same(found: RunFolder, wanted: RunFolder) -> None:
 
 def test_every_run_is_what_it_is_alone(tmp_path: Path) -> None:
     runs = [config(1), config(2), config(3, lr=3e-3)]
-    folders = frozen(tmp_path / "together", runs)
+    folders = frozen(tmp_path / "together", *runs)
     outcomes = together(folders)
     assert {outcome.ended for outcome in outcomes.values()} == {"done"}
     for found, wanted in zip(folders, alone(tmp_path / "alone", runs), strict=True):
@@ -116,18 +104,13 @@ def test_steps_are_really_taken_together(tmp_path: Path, monkeypatch: pytest.Mon
         return real(self, index)
 
     monkeypatch.setattr(joint_step.JointRuns, "step", step)
-    together(frozen(tmp_path, [config(1), config(2), config(3)]))
+    together(frozen(tmp_path, config(1), config(2), config(3)))
     assert sizes == [3] * STEPS
-
-
-def stop_after(steps: int) -> Callable[[], bool]:
-    calls = iter(range(1, 1_000_000))
-    return lambda: next(calls) >= steps
 
 
 def test_stopped_together_resumed_alone_and_in_another_stack(tmp_path: Path) -> None:
     runs = [config(seed) for seed in (1, 2, 3)]
-    folders = frozen(tmp_path / "together", runs)
+    folders = frozen(tmp_path / "together", *runs)
     stop = StopFlag()
     seen: list[int] = []
 
@@ -141,7 +124,7 @@ def test_stopped_together_resumed_alone_and_in_another_stack(tmp_path: Path) -> 
     assert all(6 < step < STEPS for step in steps), steps
     assert train(runs[0], folders[0])
     late = config(4)
-    fresh = frozen(tmp_path / "together", [late])
+    fresh = frozen(tmp_path / "together", late)
     assert {o.ended for o in together([*folders[1:], *fresh]).values()} == {"done"}
     wanted = alone(tmp_path / "alone", [*runs, late])
     for found, like in zip([*folders, *fresh], wanted, strict=True):
@@ -150,7 +133,7 @@ def test_stopped_together_resumed_alone_and_in_another_stack(tmp_path: Path) -> 
 
 def test_one_that_diverges_fails_and_the_rest_goes_on(tmp_path: Path) -> None:
     runs = [config(1), config(2, lr=1e30), config(3)]
-    folders = frozen(tmp_path / "together", runs)
+    folders = frozen(tmp_path / "together", *runs)
     outcomes = together(folders)
     assert [outcomes[f.run_id].ended for f in folders] == ["done", "failed", "done"]
     assert "not finite" in outcomes[folders[1].run_id].reason or (
@@ -164,7 +147,7 @@ def test_one_that_diverges_fails_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 def test_one_that_is_done_or_taken_is_left_alone(tmp_path: Path) -> None:
     runs = [config(seed) for seed in (1, 2, 3)]
-    folders = frozen(tmp_path, runs)
+    folders = frozen(tmp_path, *runs)
     train(runs[0], folders[0])
     before = folders[0].checkpoint_path.read_bytes()
     claim = json.dumps({"machine": "elsewhere", "pid": 1, "since": 0})
@@ -187,7 +170,7 @@ def test_where_a_common_step_fails_each_goes_on_by_itself(
 
     monkeypatch.setattr(joint_step.JointRuns, "step", step)
     runs = [config(1), config(2)]
-    folders = frozen(tmp_path / "together", runs)
+    folders = frozen(tmp_path / "together", *runs)
     assert {outcome.ended for outcome in together(folders).values()} == {"done"}
     assert "goes on by itself" in (folders[1].path / "log.txt").read_text()
     for found, wanted in zip(folders, alone(tmp_path / "alone", runs), strict=True):
@@ -195,7 +178,7 @@ def test_where_a_common_step_fails_each_goes_on_by_itself(
 
 
 def test_time_is_divided_and_adds_up(tmp_path: Path) -> None:
-    folders = frozen(tmp_path, [config(1), config(2)])
+    folders = frozen(tmp_path, config(1), config(2))
     start = time.perf_counter(), time.process_time()
     together(folders)
     wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
@@ -226,15 +209,15 @@ def test_what_cannot_be_stacked_says_why(tmp_path: Path) -> None:
     for word, run in alone.items():
         assert word in reason_not_stackable(run)
     told: list[str] = []
-    folders = frozen(tmp_path, [alone["experts"], config(5, model=alone["experts"].model)])
+    folders = frozen(tmp_path, alone["experts"], config(5, model=alone["experts"].model))
     stacker = Stacker(4, 1, told.append)
     assert stacker.companions(folders[0], "cpu", folders) == []
     assert len(told) == 1 and "experts" in told[0]
 
 
 def test_how_many_are_put_together(tmp_path: Path) -> None:
-    folders = frozen(tmp_path, [config(seed) for seed in range(9)])
-    other = frozen(tmp_path, [config(0, model=LoopedConfig(width=8, heads=2, loops=2))])
+    folders = frozen(tmp_path, *map(config, range(9)))
+    other = frozen(tmp_path, config(0, model=LoopedConfig(width=8, heads=2, loops=2)))
     queue = [*folders, *other]
 
     def size(wanted: int | str | None, slots: int, device: str) -> int:

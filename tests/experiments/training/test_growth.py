@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from toys import stop_after, trained
 
 from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
@@ -32,16 +33,6 @@ def config(*phases: dict[str, Any], **changes: Any) -> RunConfig:
         "observe": Observe(probes=(), log_every=1, checkpoint_seconds=1000),
     }
     return RunConfig.model_validate(fields | changes)
-
-
-def trained(path: Path, run: RunConfig, *stops: int) -> RunFolder:
-    """A finished run that was stopped after so many steps of each sitting."""
-    folder = RunFolder(path / run.run_id)
-    for steps in stops:
-        asked = iter(range(1, 1000))
-        assert not train(run, folder, stop=lambda: next(asked) >= steps)  # noqa: B023
-    assert train(run, folder)
-    return folder
 
 
 def state(folder: RunFolder) -> dict[str, Any]:
@@ -129,8 +120,7 @@ def test_everything_is_counted_with_the_shape_it_had(tmp_path: Path) -> None:
 def test_a_model_is_loaded_in_the_shape_its_checkpoint_has(tmp_path: Path) -> None:
     run = config()
     folder = RunFolder(tmp_path / run.run_id)
-    asked = iter(range(1, 100))
-    assert not train(run, folder, stop=lambda: next(asked) >= FIRST)
+    assert not train(run, folder, stop=stop_after(FIRST))
     assert load_model(tmp_path, run.run_id)[0].config.label == "1⊗4"
     assert train(run, folder)
     assert load_model(tmp_path, run.run_id)[0].config.label == "2⊗2"

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import (
-    STEPS,
-    TINY_PROBE,
-    assert_same_run,
-    checkpointed,
-    config,
-    stop_after,
-    trained,
-    weights,
-)
+from toys import assert_same_run, stop_after, trained, weights
+from training import STEPS, TINY_PROBE, checkpointed, config
 
 from experiments.config.run import Observe
 from experiments.errors import LoopscopeError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training import STEPS, TRAINING, config, trained, weights
+from toys import trained, weights
+from training import STEPS, TRAINING, config
 
 from experiments.config.phases import Phase, Span, Training, spans
 from experiments.config.run import Observe
