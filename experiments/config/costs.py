@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from experiments.config.loop_sampling import expected_loops
-from experiments.config.memory import PER_HIDDEN, PER_LOGIT, PER_WIDTH
+from experiments.config.memory import PER_LOGIT, block_applications
 from experiments.config.phases import Span, spans
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError, wrap_plugin_error
@@ -128,7 +128,7 @@ def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
 def _work(
     config: RunConfig, model: ModelConfig, span: Span, shape: Shape, n_loops: int, share: float
 ) -> Work:
-    """Of the share of a span's steps that run so many loops."""
+    """The work of the steps in this span that run `n_loops` loops, a share of all."""
     objective = config.objective
     documents = span.last_document - span.first_document
     steps = span.last_step - span.first_step
@@ -150,8 +150,8 @@ def _work(
         backprop_loops=span.phase.backprop_loops,
         frozen=objective.trains_gate_alone,
     )
-    calls, width = _applications(model, n_loops, losses)
-    values = documents * shape.context * calls * width
+    calls, kept = block_applications(model, n_loops, losses)
+    values = documents * shape.context * calls * kept
     values += PER_LOGIT * predicted * shape.vocabulary * losses
     again = 0.0
     if config.training.recompute:  # all loops but the last
@@ -165,15 +165,6 @@ def _work(
         values=share * values * passes / 3,
         updates=share * steps * (0 if objective.trains_gate_alone else parameters),
     )
-
-
-def _applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[int, int]:
-    """Applications of a block in a forward pass, and values per token of each."""
-    if not isinstance(model, LoopedConfig):
-        return model.core * n_loops, 2 * PER_WIDTH * model.width
-    experts = model.experts_per_token if model.mlp == "moe" else 1
-    calls = len(model.schedule(n_loops)) + model.coda * losses
-    return calls, PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
 
 
 @cache

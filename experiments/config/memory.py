@@ -13,6 +13,7 @@ from experiments.text import bytes_text
 from generators.task import Task
 from models.config import LoopedConfig
 from models.counts import count_parameters, keeps_probabilities
+from models.model import ModelConfig
 
 #: bytes of a worker that has imported torch and trains nothing yet
 PROCESS = 500e6
@@ -44,11 +45,9 @@ def run_memory(config: RunConfig) -> int:
     tokens = config.training.batch * longest
     loops = config.max_loops
     losses = config.objective.losses_computed(loops)
-    calls = len(model.schedule(loops)) + model.coda * losses
+    calls, kept = block_applications(model, loops, losses)
     if config.training.recompute:  # one loop at a time, and the states between loops
         calls = -(-calls // loops)
-    experts = model.experts_per_token if model.mlp == "moe" else 1
-    kept = PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
     if keeps_probabilities(longest, half=config.training.precision == "bf16"):
         kept += model.heads * longest
     activations = tokens * calls * kept
@@ -56,6 +55,19 @@ def run_memory(config: RunConfig) -> int:
     logits = tokens * vocabulary * losses * PER_LOGIT
     values = PER_PARAMETER * parameters + activations + states + logits
     return round(PROCESS + world + 4 * values)
+
+
+def block_applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[int, int]:
+    """Applications of a block in a forward pass, and values that each keeps for every token.
+
+    Args:
+        losses: times that the coda is applied.
+    """
+    if not isinstance(model, LoopedConfig):
+        return model.core * n_loops, 2 * PER_WIDTH * model.width
+    experts = model.experts_per_token if model.mlp == "moe" else 1
+    calls = len(model.schedule(n_loops)) + model.coda * losses
+    return calls, PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
 
 
 def possible_memory(run_id: str, config: RunConfig) -> int:

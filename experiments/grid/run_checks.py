@@ -4,13 +4,14 @@ import inspect
 from collections.abc import Iterator
 from functools import cache
 
-from experiments.config.chosen_probes import evaluation_probes, parts_for
+from experiments.config.chosen_probes import parts_for
 from experiments.config.phases import PhaseError, Span, spans
 from experiments.config.run import RunConfig
 from experiments.grid.located_yaml import Location
 from experiments.grid.size_limits import impossible_sizes
 from generators.task import Task
 from models.config import LoopedConfig
+from probes.accuracy import Accuracy
 from probes.probe import Misfit, Probe
 
 #: (field of a probe or nothing, what is wrong)
@@ -46,17 +47,15 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
     for i in range(len(config.training.phases)):
         if isinstance(model, LoopedConfig):
             yield from _impossible_loops(config, model, i)
-    task = config.task
-    observe = config.observe
-    if observe.evaluate_every is not None and not evaluation_probes(config, task.sketch()):
-        message = f"task {task.kind} asks no questions; name probes in observe.evaluate_with too"
+    observe, small = config.observe, config.task.sketch()
+    known = type(small), small.model_dump_json()
+    if observe.evaluate_every is not None and not (observe.evaluate_with or _asks(*known)):
+        message = f"task {small.kind} asks no questions; name probes in observe.evaluate_with too"
         yield ("observe", "evaluate_every"), message
     for name, probes in (("probes", observe.probes), ("evaluate_with", observe.evaluate_with)):
         for i, probe in enumerate(probes or ()):
-            misfits = _misfits(
-                type(probe), probe.model_dump_json(), type(task), task.model_dump_json()
-            )
-            for field, message in (*misfits, *_model_misfits(probe, config)):
+            misfits = _misfits(type(probe), probe.model_dump_json(), *known)
+            for field, message in (*misfits, *_model_misfits(probe, config, small)):
                 yield ("observe", name, str(i), *filter(None, [field])), message
 
 
@@ -182,12 +181,19 @@ def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple
         before = core
 
 
-def _model_misfits(probe: Probe, config: RunConfig) -> Wrong:
+@cache
+def _asks(task_class: type[Task], task: str) -> bool:
+    """Whether a task asks questions; found once for equal ones."""
+    parts = task_class.model_validate_json(task).parts.values()
+    return any(map(Accuracy.applies, parts))
+
+
+def _model_misfits(probe: Probe, config: RunConfig, task: Task) -> Wrong:
     """Problems of a probe that cannot see in this model what it looks at."""
     objective = config.canonical().objective
     try:
-        for part in parts_for(probe, config.task).values():
-            probe.check_model(config.model, part.sketch(), objective)
+        for part in parts_for(probe, task).values():
+            probe.check_model(config.model, part, objective)
     except ValueError as error:
         return _wrong(error)
     return ()
@@ -199,7 +205,7 @@ def _misfits(probe_class: type[Probe], probe: str, task_class: type[Task], task:
     asked = probe_class.model_validate_json(probe)
     try:
         for part in parts_for(asked, task_class.model_validate_json(task)).values():
-            asked.check(part.sketch())
+            asked.check(part)
     except ValueError as error:
         return _wrong(error)
     return ()

@@ -1,4 +1,4 @@
-"""How fast this device trains: measured in seconds, kept in the user's cache, read by `plan`.
+"""The speed of training on this device: measured once, kept in the user's cache, read by `plan`.
 
 `calibrate` times real training steps of a few small shapes and fits the linear model of
 `experiments.config.costs` by non-negative least squares on relative errors, so that a step of 1 ms
@@ -63,7 +63,7 @@ class TimeModel:
         worst: largest factor between fit and measurement among the shapes.
         overhead: seconds that a command takes to start a worker and, once its runs are done, to
             load what draws tables and figures.
-        origin: what it comes from, for people.
+        origin: a text that says which measurement it comes from.
     """
 
     coefficients: tuple[float, ...]
@@ -76,7 +76,10 @@ class TimeModel:
 
 
 def fit(samples: list[tuple[Work, float]]) -> TimeModel:
-    """Non-negative least squares of Σ(estimated / measured - 1)² over (work, seconds)."""
+    """The model that minimises Σ(estimated / measured - 1)² over (work, seconds) pairs.
+
+    No coefficient is negative.
+    """
     import numpy as np
     from scipy.optimize import nnls
 
@@ -90,7 +93,7 @@ def fit(samples: list[tuple[Work, float]]) -> TimeModel:
 
 
 def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
-    """Measures, one line for people per shape, and keeps the result for this device.
+    """Measures every shape, yields a line about each, and keeps the result for this device.
 
     Raises:
         LoopscopeError: there is no such device, or the cache is of a newer version.
@@ -127,7 +130,11 @@ def calibrate(device: str = "cpu", precision: str = "fp32") -> Iterator[str]:
 
 
 def _known(path: Path) -> dict[str, Any]:
-    """Raises LoopscopeError where a newer version wrote what would be replaced."""
+    """The content of the cache.
+
+    Raises:
+        LoopscopeError: a newer version wrote it, so that it must not be replaced.
+    """
     known = read_json(path) or {}
     found = known.get("schema_version")
     if isinstance(found, int) and found > CACHE_VERSION:
@@ -139,7 +146,7 @@ def _known(path: Path) -> dict[str, Any]:
 
 
 def _config(shape: tuple[dict[str, Any], int, int, int, int, int], precision: str) -> RunConfig:
-    """One optimiser step of a shape."""
+    """A run of one optimiser step."""
     task, batch, width, heads, core, loops = shape
     model = {"kind": "looped", "width": width, "heads": heads, "core": core, "loops": loops}
     training = {"batch": batch, "precision": precision, "phases": [{"until_step": 1}]}
@@ -147,7 +154,7 @@ def _config(shape: tuple[dict[str, Any], int, int, int, int, int], precision: st
 
 
 def _step_seconds(config: RunConfig, device: str) -> float:
-    """Median over several steps of the time of one."""
+    """The median time of a step."""
     from experiments.training.trainer import Trainer
 
     trainer = Trainer(config, device)
@@ -171,9 +178,9 @@ def _timed_step(trainer: "Trainer") -> float:
 
 
 def overhead_seconds(device: str) -> float:
-    """What starting a worker takes on this device, and what draws tables and figures.
+    """Seconds of starting a worker on this device and of importing what draws tables and figures.
 
-    On a CPU processor time, as that of the steps; on a GPU wall time.
+    It is processor time on a CPU, as for the steps, and wall time on a GPU.
     """
     touch = f"import experiments.training.train, torch; torch.zeros(1, device={device!r})"
     found = 0.0
@@ -188,7 +195,7 @@ def overhead_seconds(device: str) -> float:
 
 
 def load_calibration(device: str, precision: str = "fp32") -> TimeModel | None:
-    """What was measured on this device; None if nothing was, or it cannot be read."""
+    """The calibration of this device; None if there is none, or it cannot be read."""
     try:
         known = read_json(cache_path(device)) or {}
         if known["schema_version"] != CACHE_VERSION or known["device"] != device_name(device):
@@ -208,12 +215,12 @@ def load_calibration(device: str, precision: str = "fp32") -> TimeModel | None:
 
 
 def _plausible(number: float) -> bool:
-    """Seconds of one step, call or FLOP, or a factor: finite, and so are its multiples."""
+    """Whether a number can be seconds of a step, call or FLOP, or a factor."""
     return 0 <= number < 1e9
 
 
 def cache_path(device: str) -> Path:
-    """The file of a device: in $XDG_CACHE_HOME/loopscope, or ~/.cache/loopscope.
+    """The file about a device, in $XDG_CACHE_HOME/loopscope or ~/.cache/loopscope.
 
     Raises:
         LoopscopeError: there is no home folder.

@@ -32,7 +32,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Estimator:
-    """Seconds of a run from its work.
+    """Estimates the seconds of a run from its work.
 
     Attributes:
         models: by precision, as far as the device is calibrated.
@@ -49,12 +49,12 @@ class Estimator:
         return cls(device, {p: m for p, m in found.items() if m is not None}, tuple(finished))
 
     def calibrated(self, config: RunConfig, work: Work) -> float | None:
-        """From the calibration alone, as if nothing had been run yet."""
+        """The estimate from the calibration alone, as if nothing had been run yet."""
         model = self.models.get(config.training.precision)
         return None if model is None else model.seconds(work)
 
     def seconds(self, config: RunConfig, work: Work) -> float | None:
-        """The best estimate; None if nothing is known of this device."""
+        """The best estimate, or None if nothing is known of this device."""
         same = [f for f in self.finished if f.task == config.task.kind] or list(self.finished)
         model = self.models.get(config.training.precision)
         if model is None:
@@ -70,7 +70,7 @@ class Estimator:
 
     @property
     def origin(self) -> str:
-        """Where the times come from, for people."""
+        """A text that says where the times come from."""
         parts = [model.origin for model in self.models.values()]
         if self.finished:
             parts.append(f"{len(self.finished)} runs finished on {device_name(self.device)}")
@@ -78,9 +78,10 @@ class Estimator:
 
 
 def measured_seconds(folder: RunFolder, device: str) -> float | None:
-    """What a finished run took on this device; None where it was another one or is not known.
+    """Seconds that a finished run took; None where it ran elsewhere or the time is not known.
 
-    On a CPU processor time, in which other work on the machine does not count; on a GPU wall time.
+    It is processor time on a CPU, in which other work on the machine does not count, and wall time
+    on a GPU.
     """
     result, machine = folder.result() or {}, (folder.environment() or {}).get("machine", {})
     gpu = device.startswith("cuda")

@@ -1,4 +1,4 @@
-"""What a grid would cost and where it stands, without training anything or writing anything."""
+"""The cost of a grid and the state of its runs; nothing is trained or written."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.config.costs import Cost, Work, cost, cost_and_work
+from experiments.config.costs import Cost, Work, cost_and_work
 from experiments.config.memory import possible_memory
 from experiments.grid.grid import Grid
 from experiments.grid.shards import share_of
@@ -17,8 +17,6 @@ from experiments.planning.makespan import makespan
 from experiments.planning.probe_costs import measuring_work
 from experiments.runs.folder import RunFolder
 from experiments.text import aligned, bytes_text, duration, number
-
-__all__ = ("Cost", "Planned", "as_json", "as_text", "cost", "plan", "totals")
 
 HEAD = (
     *("run", "part", "point", "status", "parameters", "by part", "steps", "tokens", "FLOPs"),
@@ -53,7 +51,7 @@ class Planned:
 
 
 def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
-    """Every point in the grid's order.
+    """Costs and state of every point, in the order of the grid.
 
     Args:
         device: cpu or cuda, for which times are told; None: GPUs if there are any.
@@ -96,7 +94,7 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
 
 
 def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:
-    """The points whose runs a share has, as the runner deals them."""
+    """The points whose runs belong to a share."""
     if shard is None:
         return planned
     runs = set(share_of({point.run_id: point.start for point in planned}, *shard))
@@ -106,9 +104,9 @@ def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Plan
 def side_by_side(
     planned: list[Planned], shares: int, workers: int | None = None
 ) -> dict[int, tuple[float, int]]:
-    """Workers of each share -> seconds until the last share ends, and which that is.
+    """The number of workers of each share -> seconds until the last share ends, and its number.
 
-    All shares at once, each on a machine like this one. Empty where times are not known.
+    All shares run at once, each on a machine like this one. Empty where times are not known.
     """
     runs = len({point.run_id for point in planned})
     found: dict[int, tuple[float, int]] = {}
@@ -141,7 +139,7 @@ def as_json(
 
 
 def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]:
-    """Over runs, each counted once; times None where one of a run to do is not known.
+    """Sums over runs, each counted once; a time is None where that of one run is not known.
 
     `seconds_with_workers` is the time until a command ends, by the number of workers.
     """
@@ -181,7 +179,7 @@ def as_text(
     workers: int | None = None,
     shares: dict[int, tuple[float, int]] | None = None,
 ) -> str:
-    """A line per point and a few of totals; `shares` is from `side_by_side`."""
+    """A table of the points and a few lines of totals; `shares` is from `side_by_side`."""
     lines = [HEAD, *map(_line, planned)]
     total = totals(planned, workers)
     status = ", ".join(f"{n} {name}" for name, n in total["status"].items())
@@ -206,7 +204,7 @@ def _shares(shares: dict[int, tuple[float, int]] | None) -> str:
 
 
 def _times(total: dict[str, Any]) -> str:
-    """What is known of time, in words."""
+    """The lines about time: what is still to do, and how good estimates of finished runs were."""
     lines = []
     if total["seconds_left"] is None:
         lines.append("no times: `loopscope calibrate` measures this device in seconds")

@@ -1,74 +1,85 @@
-"""What measuring adds to the work of a run: documents that probes read, in forward passes.
+"""The work that probes add to a run: documents that they read, in forward passes.
 
-A simple estimate, for runs that train little and look often: every probe reads its documents once.
+A simple estimate, for runs that train little and evaluate often: every probe reads its documents
+once.
 """
 
-from experiments.config.chosen_probes import evaluation_probes
+from functools import cache
+
 from experiments.config.costs import Cost, Work
 from experiments.config.run import RunConfig
 from generators.task import Task
 from probes.accuracy import Accuracy
 from probes.probe import Probe
 
-_READ: dict[tuple[type, str, type, str], tuple[int, int]] = {}
-#: bytes of a world whose questions are counted
+#: largest bytes of a world whose questions are counted; larger ones have more than anybody asks
 SMALL = 2**20
 
 
 def measuring_work(config: RunConfig, needed: Cost, work: Work) -> Work:
-    """Of the evaluations and of the probes at the end, from that of training.
+    """The work of the evaluations and of the probes at the end.
 
     Args:
-        needed, work: as `cost_and_work` says of the training.
+        needed, work: those of the training, from `cost_and_work`.
     """
     every = config.observe.evaluate_every
     evaluations = 0 if every is None else -(-needed.steps // every)
-    at_end, each = _known(config)
+    at_end, each = documents_read(config)
     # a backward pass takes as long as two forward ones
     share = (at_end + evaluations * each) / needed.documents / 3
     return Work(flops=share * work.flops, values=share * work.values)
 
 
-def _known(config: RunConfig) -> tuple[int, int]:
-    """As `documents_read`, once for all runs of a grid that ask the same of the same task."""
-    task, model = config.task, config.model
-    asked = config.observe.model_dump_json(include={"probes", "evaluate_every", "evaluate_with"})
-    key = type(task), task.model_dump_json(), type(model), asked
-    if key not in _READ:
-        try:
-            _READ[key] = documents_read(config)
-        except Exception:  # of a plugin, which its worker says better
-            _READ[key] = 0, 0
-    return _READ[key]
-
-
 def documents_read(config: RunConfig) -> tuple[int, int]:
-    """By the probes at the end, and by those of one evaluation."""
-    task = config.task
-    small = task.sketch().bind(0)
-    # larger worlds have more questions than anybody asks
-    parts = task.bind(0).parts if task.world_bytes <= SMALL else {}
-    # of those measured by default what takes time; to ask all takes as long as to plan
-    at_end = (Accuracy(),) if config.observe.probes is None else config.observe.probes
-    end, each = (
-        sum(
-            _read(probe, part, parts.get(name)) or task.parts[name].items_per_exposure or 0
-            for probe in probes
-            for name, part in small.parts.items()
-            if type(probe).applies(part)
+    """Documents read by the probes at the end, and by those of one evaluation."""
+    task, observe = config.task, config.observe
+    small, parts = task.sketch(), task.parts
+    known = type(small), small.model_dump_json()
+    counted = task.model_dump_json() if task.world_bytes <= SMALL else None
+
+    def read(probes: tuple[Probe, ...]) -> int:
+        asked = (_read(*known, counted, type(p), p.model_dump_json()) for p in probes)
+        return sum(
+            n or parts[name].items_per_exposure or 0 for found in asked for name, n in found.items()
         )
-        for probes in (at_end, evaluation_probes(config, small))
-    )
-    if config.observe.probes is None:
-        end += sum(part.items_per_exposure or 0 for part in task.parts.values())
-    return end, each
+
+    each = read(observe.evaluate_with or (Accuracy(),)) if observe.evaluate_every else 0
+    if observe.probes is not None:
+        return read(observe.probes), each
+    # of the default probes those that take time; to ask all takes as long as to plan
+    people = sum(part.items_per_exposure or 0 for part in parts.values())
+    return read((Accuracy(),)) + people, each
 
 
-def _read(probe: Probe, small: Task, task: Task | None) -> int:
-    """Documents of one part of a task, 0 where the probe has no `items`.
+@cache
+def _read(
+    task_class: type[Task], sketch: str, counted: str | None, probe_class: type[Probe], probe: str
+) -> dict[str, int]:
+    """Part of a task -> questions that a probe asks about it, 0 where it reads everything stored.
+
+    Found once for equal arguments: large worlds have the same sketch.
 
     Args:
-        task: whose questions are counted; None: there are enough.
+        counted: the task, where its questions are to be counted.
+    """
+    asked = probe_class.model_validate_json(probe)
+    try:
+        small = task_class.model_validate_json(sketch).bind(0)
+        whole = {} if counted is None else task_class.model_validate_json(counted).bind(0).parts
+        return {
+            name: _questions(asked, part, whole.get(name))
+            for name, part in small.parts.items()
+            if type(asked).applies(part)
+        }
+    except Exception:  # whatever a plugin does wrong, which its worker says better
+        return {}
+
+
+def _questions(probe: Probe, small: Task, task: Task | None) -> int:
+    """Questions that a probe asks about one part of a task; 0 where it has no `items`.
+
+    Args:
+        task: the part whose questions are counted; None: there are enough.
     """
     items = getattr(probe, "items", None)
     if not isinstance(items, int):

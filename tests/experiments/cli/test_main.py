@@ -14,9 +14,10 @@ from command import TOY, command
 from experiments.analysis.verdicts.verdicts import CLAIMS
 from experiments.cli import main as cli
 from experiments.cli.compare import NAMES
+from experiments.config.costs import cost
 from experiments.execution.backends.options import LocalOptions
 from experiments.grid.grid import load_grid
-from experiments.planning.plan import cost, plan, totals
+from experiments.planning.plan import plan, totals
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.config.costs import cost
 from experiments.config.loop_sampling import LoopDraw, expected_loops, loops_of_step
 from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
@@ -17,7 +18,6 @@ from experiments.execution.runner import _waves, run_grid
 from experiments.grid.grid import Grid, GridPoint
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
-from experiments.planning.plan import cost
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from generators.multihop import MultiHop

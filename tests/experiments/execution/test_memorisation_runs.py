@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from experiments.config.costs import cost
 from experiments.config.run import RunConfig
-from experiments.planning.plan import cost
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 

@@ -7,13 +7,14 @@ import torch
 import yaml
 from command import command
 
+from experiments.config.costs import cost
 from experiments.errors import LoopscopeError
 from experiments.execution.runner import run_grid
 from experiments.grid.grid import load_grid
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
 from experiments.measuring.measure import measure, subject_of
-from experiments.planning.plan import cost, plan
+from experiments.planning.plan import plan
 from experiments.results.long_table import load_runs
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train

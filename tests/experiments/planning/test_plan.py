@@ -258,6 +258,27 @@ def test_planning_takes_little_processor_time(cache: Path, tmp_path: Path) -> No
     assert time.process_time() - start < 0.4
 
 
+def test_many_large_worlds_are_planned_at_once(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many worlds there are, one of a kind is looked at, also for what probes read."""
+    monkeypatch.setenv("LOOPSCOPE_MEMORY", "80G")
+    people = list(range(1_000_000, 41_000_000, 200_000))
+    grid = tmp_path / "worlds.yaml"
+    grid.write_text(
+        "baseline:\n"
+        "  task: {kind: extraction, biographies: {pools: full}}\n"
+        "  model: {width: 16, heads: 1}\n"
+        "  training: {batch: 64, phases: [{until_step: 5}]}\n"
+        "  observe: {evaluate_every: 2}\n"
+        f"axes: {{task.biographies.people: {people}}}\n"
+    )
+    start = time.process_time()
+    planned = plan(load_grid(grid), tmp_path / "out")
+    assert len(planned) == len(people) == 200
+    assert time.process_time() - start < 2.5
+
+
 @pytest.mark.parametrize("width", [32, 128])
 def test_the_disk_told_is_that_of_a_finished_folder(tmp_path: Path, width: int) -> None:
     run = config(steps=20, width=width)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from toys import stop_after, trained
 
+from experiments.config.costs import cost
 from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
 from experiments.grid.grid import load_grid
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
-from experiments.planning.plan import cost
 from experiments.runs.folder import RunFolder
 from experiments.training.growth import grow_if_due
 from experiments.training.train import train
