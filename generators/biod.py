@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.strings import bytes_of_strings, distinct_strings, fewer_strings
+from generators.support.strings import bytes_of_strings, distinct_strings, fewer_strings
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
-from generators.people import People, draw_names, draw_people, person_tokens, words_of
 from generators.pools import Pools, PoolSize, load_pools
-from generators.sentences import (
+from generators.support.people import People, draw_names, draw_people, person_tokens, words_of
+from generators.support.sentences import (
     CLOSING,
     EMPLOYER_FIRST_ORDERS,
     NAME_TOKENS,
@@ -24,7 +24,7 @@ from generators.sentences import (
     mentions,
     sentence_table,
 )
-from generators.strings import bytes_of_choice
+from generators.support.strings import bytes_of_choice
 from generators.task import Batch, Task
 from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
 from generators.vocabulary import BOS, Vocabulary

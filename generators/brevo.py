@@ -10,13 +10,13 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from generators.dags import DEGREE, Dags, distances, draw_dags, heights, random_orders
 from generators.hashing import mix
 from generators.online import OnlineTask
-from generators.sizes import SizeLaw, draw_sizes
+from generators.support.dags import DEGREE, Dags, distances, draw_dags, heights, random_orders
+from generators.support.sizes import SizeLaw, draw_sizes
+from generators.support.words import Words, Writing
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
-from generators.words import Words, Writing
 
 #: nodes of the smallest graph that is held out: smaller ones are too few
 FEWEST_NODES = 8

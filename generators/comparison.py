@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from generators.question_layout import Piece, result_is_right, write_question
-from generators.strings import bytes_of_choice
+from generators.support.question_layout import Piece, result_is_right, write_question
+from generators.support.strings import bytes_of_choice
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 

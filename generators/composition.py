@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
-from generators.memoriser import commonest_guess
-from generators.question_layout import Piece, result_is_right, write_question
+from generators.support.memoriser import commonest_guess
+from generators.support.question_layout import Piece, result_is_right, write_question
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 

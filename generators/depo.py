@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from generators.hashing import mix
 from generators.online import OnlineTask
-from generators.sizes import SizeLaw, draw_sizes
+from generators.support.sizes import SizeLaw, draw_sizes
+from generators.support.words import Words, Writing
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
-from generators.words import Words, Writing
 
 #: Words have to be few enough to be listed.
 MOST_WORDS = 1_000_000

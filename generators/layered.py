@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
-from generators.memoriser import commonest_guess
 from generators.pools import load_pools
-from generators.question_layout import (
+from generators.support.memoriser import commonest_guess
+from generators.support.question_layout import (
     Piece,
     result_is_right,
     share_of_most_frequent,

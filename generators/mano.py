@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from generators.expressions import (
+from generators.online import OnlineTask
+from generators.support.expressions import (
     OPERATORS,
     Shapes,
     answer_law,
@@ -19,7 +20,6 @@ from generators.expressions import (
     fingerprints,
     operator_table,
 )
-from generators.online import OnlineTask
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
 

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from generators.component_schedule import dealt, documents_until, whole_shares
-from generators.components import Component, Name, useful_and_junk
 from generators.plugins import nearest
-from generators.question_layout import stacked
 from generators.streams import Stream, generator
+from generators.support.component_schedule import dealt, documents_until, whole_shares
+from generators.support.components import Component, Name, useful_and_junk
+from generators.support.question_layout import stacked
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
 from generators.hashing import unit_hash
-from generators.memoriser import commonest_guess, exclusion_guess
-from generators.question_layout import result_is_right, share_of_most_frequent
+from generators.support.memoriser import commonest_guess, exclusion_guess
+from generators.support.question_layout import result_is_right, share_of_most_frequent
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 

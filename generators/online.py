@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from generators.hashing import unit_hash
-from generators.question_layout import RESULT, result_is_right
+from generators.support.question_layout import RESULT, result_is_right
 from generators.task import Batch, Task
 
 

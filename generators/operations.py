@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.pools import load_pools
-from generators.question_layout import Piece, result_is_right, stacked, write_question
 from generators.questions import PeopleQuestions
+from generators.support.question_layout import Piece, result_is_right, stacked, write_question
 from generators.task import Batch
 from generators.templates import ATTRIBUTES
 from generators.vocabulary import BOS, Vocabulary

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from generators.hashing import mix
 from generators.online import OnlineTask
-from generators.strings import fewer_strings
+from generators.support.strings import fewer_strings
 from generators.task import Batch
 from generators.vocabulary import Vocabulary
 

@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from generators.biographies import Biographies
-from generators.people import person_tokens
 from generators.plugins import IDENTITY
+from generators.support.people import person_tokens
 from generators.task import Batch, Task
 from generators.templates import ATTRIBUTES, DATE
 

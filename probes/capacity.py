@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from generators.biographies import Biographies
-from generators.people import NAME
+from generators.support.people import NAME
 from generators.task import Batch, Task
 from generators.templates import DATE
 from probes.stored_bits import Scored, StoredBits

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from generators.biographies import Biographies
-from generators.people import NAME
+from generators.support.people import NAME
 from generators.task import Task
 from probes.capacity import biographies_in
 from probes.low_rank import Documents

@@ -12,9 +12,9 @@ from laws import chi_square
 from pydantic import ValidationError
 
 from generators.biographies import EMPLOYER_FIRST_ORDERS, ORDERS, Biographies
-from generators.people import draw_people
 from generators.pools import load_pools
 from generators.streams import Stream, generator
+from generators.support.people import draw_people
 from generators.task import Batch
 from generators.templates import ATTRIBUTES, FOLDER
 

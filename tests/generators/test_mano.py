@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from laws import chi_square, in_splits
 from pydantic import ValidationError
 
-from generators.expressions import answer_law
 from generators.mano import Mano
 from generators.streams import Stream, generator
+from generators.support.expressions import answer_law
 
 
 def value_of(words, modulus):

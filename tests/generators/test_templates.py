@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from generators.sentences import mentions
+from generators.support.sentences import mentions
 from generators.templates import ATTRIBUTES, FOLDER, available, parse_template, read_templates
 
 

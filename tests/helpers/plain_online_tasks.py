@@ -63,7 +63,7 @@ def spelling(task: Any) -> Callable[[random.Random, int], list[list[str]]]:
 
 def size_of(task: Any) -> Callable[[random.Random], int]:
     """Draws a number of nodes from the size law."""
-    from generators.sizes import SMALLEST, size_law
+    from generators.support.sizes import SMALLEST, size_law
 
     known = range(SMALLEST, task.nodes + 1)
     weights = list(accumulate(size_law(task.nodes, task.sizes).tolist()))
@@ -100,7 +100,7 @@ def depo(task: Any) -> Writer:
 
 def brevo(task: Any) -> Writer:
     """Draws a graph node by node, finds what the query needs and pops it in random order."""
-    from generators.dags import DEGREE
+    from generators.support.dags import DEGREE
 
     words, size, index = spelling(task), size_of(task), task.vocabulary.index
 

@@ -121,8 +121,8 @@ def comparison(task: Any) -> Writer:
 
 def bios(task: Any) -> Writer:
     """Formats six templates, shuffles them and looks every word up."""
-    from generators.people import NAME, VALUE_ROLES
-    from generators.sentences import chosen_templates
+    from generators.support.people import NAME, VALUE_ROLES
+    from generators.support.sentences import chosen_templates
     from generators.templates import ATTRIBUTES, DATE, PRONOUNS
 
     world, pools, index = task.world, task.values, task.vocabulary.index
@@ -202,7 +202,7 @@ def operations(task: Any) -> Writer:
 
 def _told_of(task: Any) -> Callable[[int], tuple[list[str], list[list[str]]]]:
     """Gives the words of a person's name and of each attribute's value."""
-    from generators.people import NAME, VALUE_ROLES
+    from generators.support.people import NAME, VALUE_ROLES
     from generators.templates import ATTRIBUTES, DATE
 
     world, pools = task.text.world, task.text.values

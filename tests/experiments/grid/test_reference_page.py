@@ -12,8 +12,8 @@ from experiments.config.phases import Phase, Training
 from experiments.config.run import Observe, RunConfig
 from experiments.grid import reference_page
 from experiments.grid.expansion import Block, GridFile
-from generators.components import Component
 from generators.plugins import choices
+from generators.support.components import Component
 from models.decoding.cache import CacheSettings
 
 PAGE = Path(reference_page.__file__).parents[1] / "CONFIGURATION.md"

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.errors import LoopscopeError
 from experiments.grid.lookup import tasks_of
-from generators.strings import fewer_strings
+from generators.support.strings import fewer_strings
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from laws import chi_square
 
-from generators.sizes import draw_sizes, size_law
 from generators.streams import Stream, generator
+from generators.support.sizes import draw_sizes, size_law
 
 
 def test_sizes_follow_their_law():

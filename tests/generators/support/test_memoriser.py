@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from generators.comparison import Comparison
 from generators.composition import Composition
 from generators.layered import Layered
-from generators.memoriser import commonest_guess, exclusion_guess
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
+from generators.support.memoriser import commonest_guess, exclusion_guess
 
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=30)
 

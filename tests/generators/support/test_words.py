@@ -7,7 +7,7 @@ import pytest
 from laws import chi_square
 
 from generators.streams import Stream, generator
-from generators.words import Words, Writing
+from generators.support.words import Words, Writing
 
 
 def test_every_word_is_spelled_once():

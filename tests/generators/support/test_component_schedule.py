@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generators.component_schedule import dealt, documents_until, whole_shares
+from generators.support.component_schedule import dealt, documents_until, whole_shares
 
 SHARES = st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any)
 

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from generators.dags import Dags, draw_dags, heights, random_orders
 from generators.streams import Stream, generator
+from generators.support.dags import Dags, draw_dags, heights, random_orders
 
 
 def test_random_orders_follow_kahn():

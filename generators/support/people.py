@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from generators.pools import Pools
-from generators.sentences import CLOSING, GENITIVE, mentions, template_words
+from generators.support.sentences import CLOSING, GENITIVE, mentions, template_words
 from generators.templates import DATE
 from generators.vocabulary import BOS, Vocabulary
 

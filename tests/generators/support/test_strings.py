@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from laws import chi_square
 
 from generators.streams import Stream, generator
-from generators.strings import NUMBERED, distinct_strings
+from generators.support.strings import NUMBERED, distinct_strings
 
 
 @given(st.integers(1, 9), st.integers(0, 100))
