@@ -46,10 +46,12 @@ def test_values_equal_the_plain_forms() -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_loss_and_gradients_equal_those_of_the_plain_layers(name: str) -> None:
+    # narrower states and more loops amplify the rounding of fp32
+    shape = SHAPES[name].model_copy(update={"width": 32, "loops": 2})
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
         found = []
         for layers, training in ((FAST, True), (Layers(), True), (FAST, False)):
-            model = LoopedTransformer(SHAPES[name], V, layers=layers).to(dtype).train(training)
+            model = LoopedTransformer(shape, V, layers=layers).to(dtype).train(training)
             loss = model(tokens()).logits().log_softmax(-1)[..., 3].mean()
             loss.backward()
             found.append([loss.detach(), *(p.grad for p in model.parameters())])
