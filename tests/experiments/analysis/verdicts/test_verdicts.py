@@ -264,3 +264,30 @@ def test_labels_as_typed() -> None:
         "2⊗1, 2 × the steps",
         "box",
     ]
+
+
+def test_accuracies_may_tie_at_their_ceiling_and_capacities_may_not() -> None:
+    """All seeds of both arms have solved it: that is equal skill, but would say nothing of bits."""
+    solved = cell([1.0, 0.99, 1.0, 0.99, 1.0, 1.0], [0.99, 1.0, 1.0, 1.0, 0.99, 1.0])
+    solved = replace(solved, ceilings=(1.0, 1.0))
+    (of_skill,) = judge([solved], CLAIMS["manipulation-equal"])
+    (of_bits,) = judge([solved], CLAIMS["capacity-equal"])
+    assert of_skill.outcome == "supported"
+    assert of_bits.outcome == "no verdict" and "saturated" in of_bits.reason
+
+
+@pytest.mark.parametrize(
+    ("longer", "converged"), [({}, None), ({1: 1.51, 2: 1.49}, True), ({1: 1.51, 2: 1.6}, False)]
+)
+def test_a_cell_has_converged_where_both_of_its_arms_have(
+    tmp_path: Path, longer: dict[int, float], converged: bool | None
+) -> None:
+    prepare_output(tmp_path)
+    for exposures in (100, 200):
+        for loops, value in {1: 1.5, 2: 1.5}.items() if exposures == 100 else longer.items():
+            for seed in range(2):
+                run = config("bios", loops, seed, phases=[{"until_exposure": exposures}])
+                name = f"{loops}-{exposures}-{seed}"
+                write_run(tmp_path, name, run, bits(loops, value), exposures=exposures)
+    (found,) = cells(tmp_path, "capacity", filters={"exposures": 100})
+    assert found.converged is converged
