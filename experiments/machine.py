@@ -25,7 +25,7 @@ BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 @cache
 def processor_name() -> str:
-    """As the system calls it."""
+    """The processor's name as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -67,7 +67,7 @@ _ENDLESS = 100_000
 
 
 def _one_line(text: str) -> str:
-    """As it may stand in a cell of a Markdown table."""
+    """The text as a cell of a Markdown table may hold it."""
     return " ".join(text.split()).replace("|", "\\|")
 
 

@@ -1,14 +1,16 @@
 """The command `loopscope probe`: finished runs are measured again, and what was found is shown."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.cli.options import RUNS, OutArgument, Where
+from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
-    from experiments.measuring.remeasure import Again
+    from experiments.measuring.remeasure import Remeasurement
 
 HEAD = (
     *("probe", "metric", "component", "split", "item", "difficulty", "loop"),
@@ -44,32 +46,49 @@ def probe(
     `loopscope probe OUT` without --probe gives back what the run was measured with at its end.
     """
     from experiments.grid.lookup import probe_of
-    from experiments.measuring.remeasure import finished_runs, measure_each
+    from experiments.measuring.remeasure import measure_each
 
     chosen = tuple(map(probe_of, probes)) or None
     wrong = False
     asked = finished_runs(out, where) if where and not runs else runs or None
-    for again in measure_each(out, asked, chosen, replace=replace):
-        wrong |= bool(again.problem)
-        typer.echo(again.problem or _told(again, out), err=bool(again.problem))
+    for found in measure_each(out, asked, chosen, replace=replace):
+        wrong |= bool(found.problem)
+        typer.echo(found.problem or _shown(found, out), err=bool(found.problem))
     if wrong:
         raise typer.Exit(2)
 
 
-def _told(again: "Again", out: Path) -> str:
+def finished_runs(out: Path, where: Sequence[str]) -> list[str]:
+    """Ids of the runs with a result that meet conditions, see `experiments.results.row_filter`.
+
+    Raises:
+        LoopscopeError: there are none, or a condition makes no sense.
+    """
+    from experiments.results.long_table import load_runs
+    from experiments.results.row_filter import chosen_runs, parse
+
+    rows = load_runs(out)
+    conditions = parse(where)
+    found = chosen_runs(rows[rows["status"] == "done"], conditions, "probe measures")
+    if not found:
+        raise LoopscopeError(f"{out} has no finished run with {', '.join(map(str, conditions))}")
+    return found
+
+
+def _shown(run: "Remeasurement", out: Path) -> str:
     """The run, a line for each number, and where these are kept."""
     from experiments.text import aligned
 
-    rows = [_row(record["id"], row) for record in again.records for row in record["measurements"]]
-    lines = [again.run_id, *(f"  {line}" for line in aligned([HEAD, *rows]).split("\n"))]
-    for identity in sorted(again.apart):
-        file = out / again.run_id / "probes" / f"{identity}.json"
+    rows = [_row(record["id"], row) for record in run.records for row in record["measurements"]]
+    lines = [run.run_id, *(f"  {line}" for line in aligned([HEAD, *rows]).split("\n"))]
+    for identity in sorted(run.apart):
+        file = out / run.run_id / "probes" / f"{identity}.json"
         lines.append(f"  apart from the result, in {file}; --replace puts it there")
-    if again.dropped:
-        found = ", ".join(r["id"] for r in again.records if r["id"] not in again.apart)
-        lines.append(f"  the result has {found} in place of {', '.join(sorted(again.dropped))}")
-        if again.dropped & again.own:
-            lines.append(f"  `loopscope probe {out} {again.run_id}` gives back the run's own")
+    if run.dropped:
+        found = ", ".join(r["id"] for r in run.records if r["id"] not in run.apart)
+        lines.append(f"  the result has {found} in place of {', '.join(sorted(run.dropped))}")
+        if run.dropped & run.own:
+            lines.append(f"  `loopscope probe {out} {run.run_id}` gives back the run's own")
     return "\n".join(lines)
 
 

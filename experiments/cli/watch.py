@@ -1,4 +1,4 @@
-"""Commands that look on while runs are worked on: `loopscope status` and `loopscope logs`."""
+"""Commands that show the progress of runs: `loopscope status` and `loopscope logs`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="draw it again until nothing runs; Ctrl-C ends it")
     ] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="seconds between two looks")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, help="seconds between two updates")] = 2.0,
 ) -> None:
     """Show how far every run in a folder is."""
     from experiments.execution.watch import status_text, watch_status

@@ -148,7 +148,7 @@ class RunConfig(Frozen):
     def bind(self) -> tuple[Task, tuple[Span, ...]]:
         """The task with this run's seed and the weights of its phases, and the phases' spans.
 
-        Whoever works on a run calls this once and hands the results on.
+        The process that works on a run calls this once and hands both results on.
         """
         return bound_to_phases(self.training, self.task.bind(self.seed))
 

@@ -50,7 +50,7 @@ def load_subject(out: Path | str, run_id: str, *, device: str = "cpu") -> "Subje
 
 
 def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, int]:
-    """As `load_model`, with the step of the checkpoint.
+    """The trained model, in eval mode, its task, and the step of the checkpoint.
 
     Raises:
         LoopscopeError: no weights, damaged ones, or a config that they were not trained with.

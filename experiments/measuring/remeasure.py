@@ -1,6 +1,6 @@
 """Measuring finished runs again, without training: `loopscope probe`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ from probes.probe import Probe
 
 
 @dataclass(frozen=True)
-class Again:
+class Remeasurement:
     """A run that was measured again, or why it could not be.
 
     Attributes:
         problem: empty where it was measured.
         records: what each probe found, as in `probes/<id>.json`.
-        apart: ids of those that are in their files only, since the result has other measurements
-            of their kinds.
-        dropped: ids whose rows the result has no longer.
-        own: ids of the probes the run is measured with at its end.
+        apart: ids of probes whose rows are in their own files only, because the result has other
+            measurements of their kinds.
+        dropped: ids of probes whose rows were removed from the result.
+        own: ids of the probes that the run is measured with at its end.
     """
 
     run_id: str
@@ -45,32 +45,15 @@ def measure_again(
     replace: bool = False,
     device: str = "cpu",
 ) -> list[str]:
-    """As `measure_each`, all of them; the ids that were measured.
+    """Measures all runs that `measure_each` would yield, and returns their ids.
 
     Raises:
-        LoopscopeError: why some could not be measured; the others are.
+        LoopscopeError: some runs could not be measured, and why; the others were.
     """
     found = list(measure_each(out, run_ids, probes, replace=replace, device=device))
-    if wrong := [again.problem for again in found if again.problem]:
+    if wrong := [run.problem for run in found if run.problem]:
         raise LoopscopeError("\n".join(wrong))
-    return [again.run_id for again in found]
-
-
-def finished_runs(out: Path, where: Sequence[str]) -> list[str]:
-    """Ids of the runs with a result that meet conditions, see `experiments.results.row_filter`.
-
-    Raises:
-        LoopscopeError: there are none, or a condition makes no sense.
-    """
-    from experiments.results.long_table import load_runs
-    from experiments.results.row_filter import chosen_runs, parse
-
-    rows = load_runs(out)
-    conditions = parse(where)
-    found = chosen_runs(rows[rows["status"] == "done"], conditions, "probe measures")
-    if not found:
-        raise LoopscopeError(f"{out} has no finished run with {', '.join(map(str, conditions))}")
-    return found
+    return [run.run_id for run in found]
 
 
 def measure_each(
@@ -80,7 +63,7 @@ def measure_each(
     *,
     replace: bool = False,
     device: str = "cpu",
-) -> Iterator[Again]:
+) -> Iterator[Remeasurement]:
     """Measures finished runs without training; probes of the runs themselves renew their rows.
 
     What other probes find enters a result that has nothing of their kinds. Otherwise it is kept
@@ -110,17 +93,19 @@ def measure_each(
         folders = [find_run(out, run_id) for run_id in run_ids]
     for folder in folders:
         try:
-            if again := _measure(folder, probes, replace, device):
-                yield again
+            if found := _measure(folder, probes, replace, device):
+                yield found
         except LoopscopeError as error:
-            yield Again(folder.run_id, str(error))
+            yield Remeasurement(folder.run_id, str(error))
         except Exception as error:  # a damaged run must not keep the others from being measured
-            yield Again(folder.run_id, str(wrap_plugin_error(f"{folder.run_id}: measuring", error)))
+            yield Remeasurement(
+                folder.run_id, str(wrap_plugin_error(f"{folder.run_id}: measuring", error))
+            )
 
 
 def _measure(
     folder: RunFolder, probes: tuple[Probe, ...] | None, replace: bool, device: str
-) -> Again | None:
+) -> Remeasurement | None:
     """None where no probe applies.
 
     Raises:
@@ -149,7 +134,7 @@ def _measure(
     kept = [row for row in result["measurements"] if row.get("probe", "") not in dropped]
     rows = [row for record in joining for row in rows_of(record)]
     folder.write_result({**result, "measurements": kept + rows})
-    return Again(folder.run_id, "", records, frozenset(apart), dropped - new, own)
+    return Remeasurement(folder.run_id, "", records, frozenset(apart), dropped - new, own)
 
 
 def _kind(identity: str) -> str:
@@ -157,7 +142,7 @@ def _kind(identity: str) -> str:
 
 
 def _dropped(joining: set[str], before: frozenset[str], own: frozenset[str]) -> frozenset[str]:
-    """Ids whose rows give way: a run's own probes leave each other alone, and nothing else."""
+    """Ids of the probes whose rows are replaced; a run's own probes never replace each other."""
     same = joining & before
     of_own = {_kind(i) for i in joining & own}
     of_others = {_kind(i) for i in joining - own - before}

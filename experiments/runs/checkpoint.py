@@ -2,7 +2,7 @@
 
 The file is a zip archive whose members carry checksums, so a flipped bit or a missing tail is
 found when it is read. The checkpoint before the last is kept until the run is done. Only the
-process that will train on sets a damaged one aside: whoever looks at a run changes nothing.
+process that continues the training sets a damaged one aside; reading a run changes nothing.
 """
 
 import io
@@ -61,14 +61,14 @@ def save_checkpoint(folder: RunFolder, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
-    """For the one process that will go on with the run, the holder of its lock.
+    """The checkpoint for the one process that continues the run, the holder of its lock.
 
     Returns:
         The last good checkpoint (None: start anew) and what was found damaged and set aside.
 
     Raises:
         LoopscopeError: one is of a newer version.
-        OSError, MemoryError: one could not be looked at, which says nothing about it.
+        OSError, MemoryError: a checkpoint could not be read, which does not mean it is damaged.
     """
     damaged = []
     for path in _paths(folder):
@@ -84,7 +84,7 @@ def load_checkpoint(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]
 
 
 def read_checkpoint(folder: RunFolder) -> dict[str, Any]:
-    """The last checkpoint of a run, for everybody who only looks; changes nothing.
+    """The last checkpoint of a run, for processes that only read; it changes no file.
 
     Raises:
         LoopscopeError: there is none, it is damaged, or it is of a newer version.
@@ -114,7 +114,7 @@ def _paths(folder: RunFolder) -> tuple[Path, Path]:
 
 
 def _damage(error: Exception) -> str:
-    """Raises MemoryError where there is none: torch says it in a RuntimeError."""
+    """What is wrong with the file. Raises MemoryError for what torch calls a RuntimeError."""
     if "can't allocate memory" in str(error):
         raise MemoryError(str(error)) from error
     return f"is damaged ({type(error).__name__}: {error})".replace("\n", " ")

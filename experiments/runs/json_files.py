@@ -75,8 +75,8 @@ def append_line(path: Path, data: dict[str, Any]) -> None:
 
 
 def _text(data: Any, indent: int | None = None) -> str:
-    """To be encoded with `backslashreplace`: what that makes of half a surrogate pair, as in names
-    of files that are no text, is how JSON escapes it.
+    """The JSON, to be encoded with `backslashreplace`: what that makes of half a surrogate pair, as
+    in names of files that are no text, is how JSON escapes it.
     """
     return json.dumps(data, indent=indent, ensure_ascii=False) + "\n"
 

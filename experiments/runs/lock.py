@@ -84,7 +84,7 @@ class RunLock:
         """Whether a living process holds the lock.
 
         Args:
-            now: by the clock of the file system; None: by ours, which is good enough to look.
+            now: by the clock of the file system; None: by ours, which is exact enough to show it.
         """
         try:
             age = (time.time() if now is None else now) - path.stat().st_mtime

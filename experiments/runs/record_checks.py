@@ -1,7 +1,7 @@
 """Whether what was read from a run's files is of the types that rows of results are made of.
 
-The files are JSON that others may have edited. Whatever is not said, or is null, is an empty cell;
-names that are not listed here become nothing and are not looked at.
+The files are JSON that somebody may have edited. A missing value or null is an empty cell; fields
+that are not listed here enter no table and are not checked.
 """
 
 from dataclasses import fields

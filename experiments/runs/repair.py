@@ -1,6 +1,6 @@
-"""What is done about files of a run that a crash or a bad disk has damaged.
+"""Repair of files of a run that a crash or a bad disk has damaged.
 
-Nothing is thrown away that somebody may want to look at: a damaged file stays as `*.corrupt`.
+Nothing is deleted that somebody may want to inspect: a damaged file stays as `*.corrupt`.
 Only the process that holds the lock of a run repairs it.
 """
 
@@ -41,7 +41,7 @@ def sweep(folder: Path) -> None:
     """Removes temporary files of processes that were killed.
 
     Checkpoints, which are large, are written by the holder of the lock alone. Other files may
-    be in the hands of a process that looks on, so only old ones go.
+    be in use by another process, so only old ones are removed.
     """
     for path in (p for pattern in TEMPORARY for p in folder.glob(pattern)):
         try:
@@ -98,7 +98,7 @@ def lost_lines(folder: RunFolder, observe: Observe, step: int, last_step: int) -
 
 
 def lost_text(run_id: str, steps: list[int]) -> str:
-    """For people.
+    """The sentence for a person about lines that are lost.
 
     >>> lost_text("a", [10, 20])
     'a/metrics.jsonl lacks lines of 2 steps, from 10 to 20: they were damaged and stay lost'

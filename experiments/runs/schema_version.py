@@ -1,7 +1,7 @@
 """Schema versions: what files say of themselves, and how those of older versions are read.
 
 The rule: every file of records says its `schema_version`; one that says none is of version 1.
-Whoever changes what a file means raises `SCHEMA_VERSION` and adds one entry to `READERS`, which
+A change of what a file means raises `SCHEMA_VERSION` and adds one entry to `READERS`, which
 makes the content of the version before it into the next. Nothing else knows older versions, and
 a newer one than ours is refused with one message, never guessed at.
 """
@@ -64,7 +64,7 @@ def current(data: dict[str, Any], path: Path | str, kind: str) -> dict[str, Any]
 
 
 def read_current(path: Path, kind: str | None = None) -> dict[str, Any] | None:
-    """As `current`; None where the file is missing or damaged.
+    """The content of a file in our version; None where the file is missing or damaged.
 
     Args:
         kind: of the file; None: its name.

@@ -10,7 +10,7 @@ class Status(BaseModel):
 
     Attributes:
         step, last_step: optimiser steps done and wanted.
-        loss: of the last step looked at, nats per predicted token.
+        loss: loss of the last step that was checked, nats per predicted token.
         checkpoint_step: step of the last verified checkpoint.
         reason: why the run failed.
         time: when this was written, seconds since 1970.
