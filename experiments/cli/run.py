@@ -104,7 +104,7 @@ def _backend(
 
 
 def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
-    """What the figures of a grid depend on: its finished runs and the record of it."""
+    """The finished runs of a grid and its record, on which its figures depend."""
     from experiments.runs.folder import RunFolder
     from experiments.runs.json_files import read_json
 

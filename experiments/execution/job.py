@@ -1,4 +1,4 @@
-"""What a worker is asked to do, and what it answers."""
+"""A job for a worker, and its answer."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,7 +27,7 @@ class Job(BaseModel):
 
 
 class JobOutcome(BaseModel):
-    """What became of a run.
+    """The outcome of a run.
 
     `busy`: not worked on, another process has the run or nobody began it. `died`: said by a back
     end of a worker that cannot speak any more; the reason is how it died. `blocked`: its folder

@@ -1,4 +1,4 @@
-"""What is refused before any run of a grid is worked on."""
+"""Checks before any run of a grid is worked on, each of which refuses the whole grid."""
 
 from experiments.config.memory import possible_memory
 from experiments.config.run import RunConfig
@@ -15,7 +15,7 @@ def refuse(
     options: BackendOptions,
     allow_drift: bool,
 ) -> None:
-    """Before any work, looks at runs that are about to be worked on.
+    """Checks the runs that are about to be worked on.
 
     Raises:
         LoopscopeError: one leads out of its folder, needs more memory than there is, or is to be
@@ -30,7 +30,7 @@ def refuse(
 
 
 def _refuse_memory(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
-    """Before any work: a run that needs more memory than there is would only be killed by it."""
+    """Refuses a run that needs more memory than there is, since it would only be killed."""
     for folder in folders:
         try:
             possible_memory(folder.run_id, configs[folder])
@@ -41,7 +41,7 @@ def _refuse_memory(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]
 
 
 def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
-    """Before any work: which runs would be resumed with other code than they began with."""
+    """Refuses to resume runs with other code than they began with."""
     changes = {}
     for folder in folders:
         status = folder.status()

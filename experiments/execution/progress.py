@@ -1,4 +1,4 @@
-"""What a person sees while a grid runs: a live table, or plain lines where there is no terminal."""
+"""The display of a running grid: a live table, or plain lines where there is no terminal."""
 
 from types import TracebackType
 from typing import Self

@@ -127,7 +127,7 @@ def describe_grid(
     allow_drift: bool = False,
     retry_failed: bool = False,
 ) -> str:
-    """What `run_grid` would start where; writes nothing."""
+    """A text of what `run_grid` would start where; nothing is written."""
     folders, configs = _unique_runs(grid, out, shard)
     todo = _todo({folder: folder.state() for folder in folders}, configs, retry_failed)
     context = JobContext(out, allow_drift, _memory(configs))
@@ -165,7 +165,7 @@ def _observed_otherwise(folder: RunFolder, config: RunConfig) -> bool:
 def _todo(
     states: dict[RunFolder, State], configs: dict[RunFolder, RunConfig], retry_failed: bool
 ) -> list[RunFolder]:
-    """What lacks a result, the longest first."""
+    """The runs that lack a result, the longest first."""
     skipped = {"done"} if retry_failed else {"done", "failed"}
     todo = [folder for folder, state in states.items() if state not in skipped]
     return sorted(todo, key=lambda folder: -_estimated_flops(configs[folder]))
@@ -209,7 +209,7 @@ def _raise_if_blocked(executor: Executor) -> None:
 
 
 def _waves(todo: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> list[list[RunFolder]]:
-    """What can be worked on at once: a run comes after the one that it starts from."""
+    """Runs that can be worked on at once: a run comes after the one that it starts from."""
     waves, left = [], todo
     while left:
         waiting = {folder.run_id for folder in left}

@@ -30,7 +30,7 @@ from experiments.runs.lock import RunLock
 from experiments.runs.repair import repair
 from experiments.training.steps import Steps, run_to_end
 
-#: seconds between two beats of the lock and looks for the parent and the stop file
+#: seconds between two beats of the lock and checks for the parent and the stop file
 BEAT = 2.0
 #: exit status of a worker whose lock another process has taken (sysexits: temporary failure)
 LOCK_LOST = 75

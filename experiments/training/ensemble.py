@@ -73,7 +73,7 @@ class Ensemble(Generic[T]):
         self._apart = False
 
     def outcomes(self) -> Iterator[T]:
-        """What comes of every run, in the order of ending."""
+        """Yields the outcome of every run, in the order of ending."""
         ready = list(self.members)
         try:
             while self.members:

@@ -233,7 +233,7 @@ class JointRuns:
                 group["lr"] = rate
 
     def _clip(self, limit: float | None) -> None:
-        """As torch's `clip_grad_norm_`, for each run by itself."""
+        """Clips the gradient of each run as torch's `clip_grad_norm_` does for one model."""
         if limit is None:
             return
         grads = [w.grad for w in self.weights.values() if w.grad is not None]
@@ -244,7 +244,7 @@ class JointRuns:
 
 
 def _rates(trainer: Trainer) -> tuple[float, ...]:
-    """What an optimiser step of a run depends on, besides its gradient."""
+    """Weight decay and peak learning rates, which order the runs of one joint optimiser."""
     training = trainer.config.training
     rates = [training.lr if phase.lr is None else phase.lr for phase in training.phases]
     return training.weight_decay, *rates
@@ -255,7 +255,7 @@ def _parts_of(trainers: Sequence[Trainer]) -> list[tuple[Any, ...]]:
 
 
 def _fresh(parameter: Tensor) -> dict[str, Tensor]:
-    """The state with which a fused AdamW begins."""
+    """The state with which a fused AdamW begins for one parameter."""
     return {
         "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
         "exp_avg": torch.zeros_like(parameter),

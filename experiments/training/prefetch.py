@@ -1,4 +1,4 @@
-"""What the next optimiser step reads, made while the device computes this one."""
+"""The batch of the next optimiser step is made while the device computes this one."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait

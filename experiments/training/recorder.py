@@ -1,4 +1,4 @@
-"""What a training run writes down: metrics, status, checkpoints and the time they took."""
+"""The recorder of a training run: metrics, status, checkpoints and the time they took."""
 
 import time
 from collections.abc import Callable
@@ -111,7 +111,7 @@ class Recorder:
         self.tick(train=False)
 
     def observe(self, loss: Loss, span: Span) -> None:
-        """Whatever is due after this step."""
+        """Logs, evaluates, saves and reports whatever is due after this step."""
         observe, step = self.trainer.config.observe, self.trainer.counters.step
         last = step == self.trainer.last_step
         if last or step % observe.log_every == 0:

@@ -160,7 +160,7 @@ def start_weights(trainer: Trainer, folder: RunFolder) -> None:
 
 
 def _lacking(start: RunFolder) -> str:
-    """What a run lacks from which another cannot start."""
+    """The reason why another run cannot start from this one."""
     status = start.status() if start.state() == "failed" else None
     return f"failed ({status.reason}) and has no result" if status else "has no result"
 

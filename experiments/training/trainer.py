@@ -34,7 +34,7 @@ from probes.probe import Subject
 
 @dataclass
 class Counters:
-    """What a run has used up; times leave out work that was lost in a crash.
+    """Resources that a run has used; times leave out work that was lost in a crash.
 
     Attributes:
         step: optimiser steps done.
@@ -54,7 +54,7 @@ class Counters:
 
 
 def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions, Tensor]:
-    """What the model reads and what it is to predict.
+    """Inputs of the model and the targets that it is to predict.
 
     Returns:
         inputs int64[B, T-1], positions that predict (two int64[M], on the host), targets
@@ -147,7 +147,7 @@ class Trainer:
         self.growths = state.get("growths", [])
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs: tensors and plain types."""
+        """The state that `restore` needs: tensors and plain types."""
         return {
             "step": self.counters.step,
             "model": self.model.state_dict(),
@@ -203,7 +203,7 @@ class Trainer:
         return loss
 
     def backward_options(self, phase: Phase) -> dict[str, Any]:
-        """What is asked of a forward pass for the sake of the backward pass."""
+        """Options of a forward pass that decide what is kept for the backward pass."""
         options: dict[str, Any] = {}
         if phase.backprop_loops is not None:
             options["backprop_loops"] = phase.backprop_loops

@@ -1,4 +1,4 @@
-"""What a back end is: it works on run folders; what is tried again is the executor's business."""
+"""The contract of back ends: they work on run folders, and the executor decides what is retried."""
 
 import importlib.util
 import uuid
@@ -45,13 +45,13 @@ class Backend(Protocol):
         ...
 
     def describe(self, folders: Sequence[RunFolder]) -> str:
-        """What would be started for these runs, for `--dry-run`; writes nothing."""
+        """A text of what would be started for these runs, for `--dry-run`; nothing is written."""
         ...
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """What every back end is told about the work.
+    """The circumstances of the work, the same for every back end.
 
     Args:
         out: folder of the runs, seen under the same path by every worker.
@@ -83,7 +83,7 @@ class JobContext:
 
 @dataclass
 class JobBundle:
-    """What a worker is sent at once: runs one after the other, or all of them together."""
+    """Runs that a worker is sent at once, to be done one after the other or trained together."""
 
     folders: list[RunFolder]
     together: bool = False
@@ -96,7 +96,7 @@ class JobBundle:
         return [context.job(folder, device).model_dump_json() for folder in self.folders]
 
     def died(self, left: list[RunFolder], reason: str, stacker: Stacker) -> list[Ended]:
-        """What becomes of runs whose worker died: of those together each may be to blame.
+        """Outcomes of runs whose worker died: of runs trained together each may be to blame.
 
         These are alone the next time.
 

@@ -153,7 +153,7 @@ class LocalBackend:
             status = slot.process.wait()
             if len(slot.folders) > 1:  # it may have been any one of them
                 self.stacker.part(slot.folders)
-            found += [(folder, _last_words(folder, status)) for folder in slot.folders]
+            found += [(folder, _outcome_of_exit(folder, status)) for folder in slot.folders]
             slot.folders = []
         return found
 
@@ -180,8 +180,8 @@ class LocalBackend:
         return "\n".join(lines)
 
 
-def _last_words(folder: RunFolder, status: int) -> JobOutcome:
-    """What an exit status says about a run."""
+def _outcome_of_exit(folder: RunFolder, status: int) -> JobOutcome:
+    """The outcome of a run whose worker ended with this status."""
     if status == LOCK_LOST:
         return JobOutcome(run_id=folder.run_id, ended="busy")
     return JobOutcome(run_id=folder.run_id, ended="died", reason=describe_exit(status))

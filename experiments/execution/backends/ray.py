@@ -218,7 +218,7 @@ class RayBackend:
 
 
 def _describe(error: RayError) -> str:
-    """What Ray knows of a death."""
+    """The cause of a death as far as Ray knows it."""
     known = {
         OutOfMemoryError: "killed by Ray for want of memory",
         NodeDiedError: "its node died",

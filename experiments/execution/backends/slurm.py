@@ -37,14 +37,14 @@ from experiments.runs.folder import RunFolder
 
 #: times a job may reach its time limit and be requeued
 TIMEOUTS = 1000
-#: seconds between looks at the files of sent jobs, by cluster
+#: seconds between two checks of the files of sent jobs, by cluster
 EVERY = {"slurm": 2.0, "local": 0.2}
-#: seconds between looks at Slurm's queue for jobs that left no file, such as killed ones
+#: seconds between two queries of Slurm's queue for jobs that left no file, such as killed ones
 ASK = 30.0
 
 
 class WorkThrough:
-    """What a job does; `checkpoint` tells submitit what to send when it is requeued."""
+    """The function of a job; `checkpoint` gives submitit what to send when it is requeued."""
 
     def __init__(self, jobs: list[str]) -> None:
         self.jobs = jobs
@@ -115,7 +115,7 @@ class SlurmBackend:
         self.sent: list[Sent] = []
         self.stacker = Stacker(options.stack, options.workers or 1, context.notify)
         self._asked = time.monotonic()
-        #: jobs that the last look at Slurm's queue did not find
+        #: jobs that the last query of Slurm's queue did not find
         self._missed: set[str] = set()
 
     @property
@@ -160,7 +160,7 @@ class SlurmBackend:
         return executor
 
     def _parameters(self) -> dict[str, Any]:
-        """What submitit writes into the sbatch file."""
+        """The parameters that submitit writes into the sbatch file."""
         options = self.options
         wanted = {
             "job_name": "loopscope",
@@ -193,7 +193,7 @@ class SlurmBackend:
         return found + [ended for sent in killed for ended in self._killed(sent, gone)]
 
     def _vanished(self) -> list[Sent]:
-        """Jobs without a result that two looks at Slurm's queue, some time apart, did not find."""
+        """Jobs without a result that two queries of Slurm's queue, some time apart, missed."""
         if not self.sent or time.monotonic() - self._asked < ASK:
             return []
         self._asked = time.monotonic()
@@ -265,6 +265,6 @@ def queued_jobs() -> set[str] | None:
 
 
 def _files(job: submitit.Job[Any]) -> list[Path]:
-    """What a job that ended well leaves behind; the sbatch file of an array is shared."""
+    """The files of a job that ended well; the sbatch file of an array is shared."""
     paths = job.paths
     return [paths.submitted_pickle, paths.result_pickle]
