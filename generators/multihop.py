@@ -47,6 +47,7 @@ class MultiHop(Curriculum):
     """
 
     version: ClassVar[int] = 1
+    former: ClassVar[dict[str, str]] = {"hold_out": "questions"}
     difficulty_name: ClassVar[str] = "hops"
 
     kind: Literal["multihop"] = "multihop"
@@ -61,7 +62,7 @@ class MultiHop(Curriculum):
         0.1, gt=0, lt=1, description="share of the combinations of 2 and more hops"
     )
     hold_out: Literal["questions", "strings"] = Field(
-        "questions",
+        "strings",
         description="what is held out: single questions, or strings of relations with all entities",
     )
     cot: bool = Field(False, description="the entities on the way are written before the answer")
@@ -131,7 +132,8 @@ class MultiHop(Curriculum):
 
     def sketch(self) -> Task:
         """Documents are as long as they have hops."""
-        return self.with_fields(entities=64, relations=1, held_out=0.1)
+        fields = {"entities": 64, "relations": 1, "held_out": 0.1, "hold_out": "questions"}
+        return self.with_fields(**fields)
 
     @property
     def world_bytes(self) -> int:
@@ -326,6 +328,9 @@ class MultiHop(Curriculum):
             combination = string[:, None] * self.entities + np.arange(self.entities)
             which = self.split_of(hops, combination.ravel()).reshape(answer.shape)
             train, asked = which == 0, which == self.splits.index(split)
+            names = ("relations", "last_relation", *["exclusion"] * (self.world == "permutation"))
+            if not (train.any() and asked.any()):  # of a sample of few strings
+                return dict.fromkeys((*names, "chance"), 1 / self.entities)
             row = np.broadcast_to(np.arange(len(string))[:, None], answer.shape)
             last = np.broadcast_to(string[:, None] // self.relations ** (hops - 1), answer.shape)
             found = {

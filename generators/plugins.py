@@ -26,6 +26,8 @@ from pydantic_core import PydanticCustomError, core_schema
 PREFIX = "loopscope_plugin_"
 #: serialisation context under which a part says what it is (kind, version), not where it lies
 IDENTITY = {"identity": True}
+#: validation context of a configuration that was stored, maybe before a field was there
+STORED = {"stored": True}
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -47,6 +49,15 @@ def path_of(cls: type) -> str | None:
     if not cls.__module__.startswith(PREFIX):
         return None
     return f"{sys.modules[cls.__module__].__file__}:{cls.__qualname__}"
+
+
+def former_values(cls: type[BaseModel]) -> dict[str, Any]:
+    """Field -> what all did before the field was there, where its default is something else.
+
+    An identity leaves these values out as it leaves out defaults, and names the new default, so
+    that a better default changes no id of what was run before.
+    """
+    return getattr(cls, "former", {})
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -200,6 +211,8 @@ class OpenUnion:
         context = info.context or {}
         cls = self.class_of(value, context.get("folders", ()))
         fields = {k: v for k, v in value.items() if k != "kind"}
+        if context.get("stored"):
+            fields = {**former_values(cls), **fields}
         return cls.model_validate(fields, context=info.context)
 
     @staticmethod
@@ -208,6 +221,11 @@ class OpenUnion:
         cls = type(value)
         if info.context == IDENTITY:
             fields = value.model_dump(mode=info.mode, context=IDENTITY, exclude_defaults=True)
+            for name, former in former_values(cls).items():
+                if getattr(value, name) == former:
+                    fields.pop(name, None)
+                else:
+                    fields[name] = getattr(value, name)
             return {**fields, "kind": kind_of(cls), "version": getattr(cls, "version", None)}
         fields = value.model_dump(mode=info.mode, context=info.context)
         return {**fields, "kind": path_of(cls) or kind_of(cls)}

@@ -34,6 +34,7 @@ from experiments.runs.lock import RunLock
 from experiments.runs.record_checks import is_whole, metric_line
 from experiments.runs.schema_version import read_current, stamped
 from experiments.runs.status import Status
+from generators.plugins import STORED
 
 State = Literal["missing", "resumable", "running", "failed", "done"]
 
@@ -200,6 +201,6 @@ class RunFolder:
 def as_config(fields: dict[str, Any], name: Path | str) -> RunConfig:
     """Raises LoopscopeError for fields that this version of loopscope does not know."""
     try:
-        return RunConfig.model_validate(fields)
+        return RunConfig.model_validate(fields, context=STORED)
     except ValidationError as error:
         raise LoopscopeError(f"{name} does not fit this version of loopscope:\n{error}") from error

@@ -43,7 +43,7 @@ def junk(**useful: Any) -> Mixture:
 
 
 def both() -> Mixture:
-    hops = MultiHop(entities=6, relations=4, hops=2)
+    hops = MultiHop(entities=6, relations=4, hops=2, hold_out="questions")
     people = Component(task=Biographies(people=10), weight=2)
     return Mixture(components={"people": people, "hops": Component(task=hops)})
 

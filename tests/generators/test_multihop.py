@@ -84,12 +84,16 @@ def test_no_held_out_question_is_ever_trained_on():
 
 
 def test_rejection_draws_from_the_same_splits(monkeypatch):
-    task = MultiHop(entities=6, relations=4, hops=2, held_out=0.3).bind(3)
+    task = MultiHop(entities=6, relations=4, hops=2, held_out=0.3, hold_out="questions").bind(3)
     listed = {s: set(task.listed(s, 2).tolist()) for s in task.splits}
     monkeypatch.setattr("generators.multihop.LISTED_COMBINATIONS", 0)
     for split in task.splits:
         drawn = task._draw(generator(0, Stream.EVALUATION), 2000, split, 2)
         assert set(drawn.tolist()) == listed[split]
+    # so many strings that they cannot be listed: each is in one split with all its entities
+    many = MultiHop(entities=6, relations=40, hops=2, held_out=0.3).bind(3)
+    which = many.split_of(2, np.arange(many.combinations(2))).reshape(-1, 6)
+    assert (which == which[:, :1]).all() and 0.1 < (which == 2).mean() < 0.2
 
 
 def test_one_hop_facts_are_all_in_training():
@@ -138,9 +142,9 @@ def test_worlds_differ_by_seed_unless_pinned():
 
 def test_too_little_to_hold_out_is_refused():
     with pytest.raises(ValueError, match="18 two-hop combinations"):
-        MultiHop(entities=2, relations=3, hops=2, held_out=0.1)
+        MultiHop(entities=2, relations=3, hops=2, held_out=0.1, hold_out="questions")
     with pytest.raises(ValueError, match="fewer than 20 to train on"):
-        MultiHop(entities=16, relations=4, hops=2, held_out=0.999)
+        MultiHop(entities=16, relations=4, hops=2, held_out=0.999, hold_out="questions")
 
 
 def test_thinking_aloud_writes_the_bridges_before_the_answer():

@@ -14,7 +14,9 @@ from generators.multihop import MultiHop
 from probes.interchange import Interchange, pair_up, patched_logits
 from probes.questions import before, questions
 
-TASK = MultiHop(entities=8, relations=4, hops=3, world="permutation", held_out=0.5).bind(1)
+TASK = MultiHop(
+    entities=8, relations=4, hops=3, world="permutation", held_out=0.5, hold_out="questions"
+).bind(1)
 V = len(TASK.vocabulary)
 VARIANTS = (
     {}, {"prelude": 1}, {"coda": 1}, {"injection": "add"}, {"norm_between_loops": False},

@@ -18,7 +18,9 @@ from probes.linear import Linear, decodability, held_out_predictions, measuremen
 from probes.questions import questions
 from probes.states import hooks_of, states_at
 
-TASK = MultiHop(entities=6, relations=8, hops=3, world="permutation", held_out=0.4).bind(1)
+TASK = MultiHop(
+    entities=6, relations=8, hops=3, world="permutation", held_out=0.4, hold_out="questions"
+).bind(1)
 
 
 def values(rows, metric):

@@ -22,6 +22,7 @@ from experiments.grid.run_checks import problems
 from experiments.results.diff import flat
 from generators.biographies import Biographies
 from generators.multihop import MultiHop
+from generators.plugins import STORED
 from models.config import LoopedConfig
 from models.objectives.entropy import Entropy
 from probes.accuracy import Accuracy
@@ -46,7 +47,7 @@ OTHER: dict[str, Any] = {
     "task.relations": 17,
     "task.hops": 4,
     "task.held_out": 0.2,
-    "task.hold_out": "strings",
+    "task.hold_out": "questions",
     "task.people": 101,
     "task.pools": "full",
     "task.templates": 5,
@@ -134,7 +135,13 @@ def test_golden_ids() -> None:
 
     A changed default of a task, model or objective needs a higher `version`; then pin new ids.
     """
-    assert run(BASE).run_id == "multihop-1x2-4ef3ffc9bec1"
+    assert run(BASE).run_id == "multihop-1x2-f58a9e5244d8"
+    # from before whole strings were held out: a better default changes no older id
+    before = {"kind": "multihop", "hold_out": "questions"}
+    assert run(BASE, task=before).run_id == "multihop-1x2-4ef3ffc9bec1"
+    stored = RunConfig.model_validate(BASE, context=STORED)
+    assert stored.run_id == "multihop-1x2-4ef3ffc9bec1"
+    assert run(stored.model_dump(mode="json")) == stored
     assert run(BIOS).run_id == "bios-1x1-688ecff5894c"
 
 

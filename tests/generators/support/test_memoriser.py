@@ -97,7 +97,7 @@ def test_few_strings_leave_no_split_empty():
 def test_the_oracle_knows_more_than_training_tells():
     """The guess from the relations of random functions, as it is often printed, is out of reach."""
     for seed in range(3):
-        task = MultiHop(entities=32, relations=16, hops=3).bind(seed)
+        task = MultiHop(entities=32, relations=16, hops=3, hold_out="questions").bind(seed)
         for hops, oracle, attainable in ((2, (0.15, 0.19), (0.06, 0.12)), (3, (0.19, 0.24), None)):
             assert oracle[0] < task.oracle_floors(hops)["relations"] < oracle[1]
             low, high = attainable or (0.11, 0.16)

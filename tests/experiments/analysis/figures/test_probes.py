@@ -118,7 +118,8 @@ def test_training_questions_are_those_of_the_task(out: Path) -> None:
     data = SampleEfficiency().data(out, None)
     for row_ in data.itertuples():
         _, held_out, seed = row_.run_id.split("-")
-        task = MultiHop(entities=8, relations=6, hops=2, held_out=float(held_out)).bind(int(seed))
+        task = MultiHop(entities=8, relations=6, hops=2, held_out=float(held_out))
+        task = task.with_fields(hold_out="questions").bind(int(seed))
         assert row_.questions == (task.split_of(2, pd.Series(range(8 * 36)).to_numpy()) == 0).sum()
     assert data["mean_questions"].nunique() == 2, "seeds of one arm stand together"
     assert set(data["difficulty"]) == {2} and set(data["loop"]) == {LOOPS}
@@ -239,7 +240,7 @@ def test_components_of_a_mixture_have_panels_of_their_own(kind: str, mixed: Path
 def test_training_questions_of_a_mixture_are_those_of_its_component(mixed: Path) -> None:
     data = SampleEfficiency().data(mixed, None).set_index("component")
     for name, entities in (("near", 8), ("far", 16)):
-        task = MultiHop(entities=entities, relations=6, hops=2).bind(0)
+        task = MultiHop(entities=entities, relations=6, hops=2, hold_out="questions").bind(0)
         assert data.loc[name, "questions"] == task.count("train", 2)
 
 
