@@ -49,7 +49,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run. Tokens and FLOPs are those of a typical batch of each phase times its batches.
+    """The cost of one run, from a typical batch of each phase times the batches of the phase.
 
     Attributes:
         parameters: by part, with their `total`.
@@ -66,7 +66,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a task's documents in a batch: averages per document, and columns the model reads.
+    """The size of a task's documents: averages per document, and columns the model reads.
 
     Attributes:
         context: mean over batches of the columns of the longest document, without its last token.
