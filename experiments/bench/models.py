@@ -1,4 +1,4 @@
-"""What our training step is timed against: a plain loop, and a Llama of as many block calls.
+"""Models that our training step is timed against: a plain loop, and a Llama of as many blocks.
 
 Both are written the straightforward way, with the head and the loss at every token, and are
 trained by torch's own AdamW and clipping. The plain loop is kept for this comparison alone.

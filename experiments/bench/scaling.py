@@ -1,4 +1,4 @@
-"""How time and memory of a training step grow with loops and tokens."""
+"""Measurements of how time and memory of a training step grow with loops and tokens."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial

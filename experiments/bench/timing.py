@@ -47,7 +47,7 @@ def in_turns(
     warm: int = WARM,
     fewest: int = FEWEST,
 ) -> dict[Way, list[Result]]:
-    """What each way returned in every round that counts.
+    """The results of each way in the rounds that count.
 
     Args:
         seconds: wall time of the rounds that count, at least.

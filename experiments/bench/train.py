@@ -170,7 +170,7 @@ def measure(name: str, config: RunConfig, *, device: str, seconds: float) -> Tra
 def _contenders(
     trainer: Trainer, clock: Clock
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, list[float]]]:
-    """What is stepped in turns, and the times of the parts of our step, which it fills."""
+    """The steps to take in turns, and the times of the parts of our step, which our step fills."""
     span, parts = trainer.spans[0], {part: [] for part in PARTS}
 
     def ours() -> None:

@@ -22,7 +22,7 @@ class Change:
     origin: Location | Mark
 
     def mark(self, marks: Marks) -> Mark:
-        """Where the value stands."""
+        """The place where the value was written."""
         return self.origin if isinstance(self.origin, Mark) else marks.find(self.origin)
 
 
@@ -93,7 +93,7 @@ def command_line_changes(texts: Iterable[str]) -> list[Change]:
 
 
 def find_mark(changes: Sequence[Change], marks: Marks, location: Location, key: bool) -> Mark:
-    """Where the value at a location of the changed data was written.
+    """The place where the value at a location of the changed data was written.
 
     For a location that several changes share (a whole model, say), the last of them; for one
     that is missing, what it is missing from.

@@ -1,4 +1,4 @@
-"""Whether a task from a user's file keeps its test questions out of training.
+"""A check that a task from a user's file keeps its test questions out of training.
 
 The tasks of `generators` do so by construction.
 """

@@ -34,7 +34,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Marks:
-    """Where the parts of a document are, by location: `("model", "width")`, list indices as text.
+    """The places of the parts of a document, by location: `("model", "width")`, indices as text.
 
     Attributes:
         keys: of a mapping entry, where its key begins.

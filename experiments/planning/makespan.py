@@ -1,4 +1,4 @@
-"""How long runs take together, on workers that take one run after the other."""
+"""The time that runs take together, on workers that take one run after the other."""
 
 import heapq
 from collections.abc import Mapping
