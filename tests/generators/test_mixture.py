@@ -359,3 +359,21 @@ def test_the_bytes_of_a_mixture_are_pinned() -> None:
         digest.update("|".join(task.vocabulary.tokens).encode())
     assert digest.hexdigest()[:16] == GOLDEN
     assert Mixture.version == 1
+
+
+def test_held_out_questions_come_in_the_shares_of_the_components_that_have_any() -> None:
+    hops = {"task": {"kind": "multihop", "hops": 2}}
+    parts = {"a": {**hops, "weight": 3}, "b": hops, "people": {"task": USEFUL, "weight": 9}}
+    task = Mixture.model_validate({"components": parts}).bind(0)
+    batch = task.sample(generator(0, Stream.EVALUATION), 4000, split="test")
+    counts = np.bincount(batch.latents["component"], minlength=3)
+    assert counts[2] == 0
+    assert counts[0] / 4000 == pytest.approx(3 / 4, abs=4 * (3 / 16 / 4000) ** 0.5)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_floors_of_a_mixture_are_those_of_the_split(split: str) -> None:
+    task = both().bind(0)
+    own = task.parts["hops"].floors(None, split)
+    assert own != task.parts["hops"].floors(None, {"train": "test", "test": "train"}[split])
+    assert task.floors(None, split) == {f"hops.{name}": value for name, value in own.items()}
