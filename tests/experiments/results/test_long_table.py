@@ -331,3 +331,14 @@ def test_a_class_from_a_file_goes_by_its_own_name(tmp_path: Path) -> None:
     assert set(load_runs(tmp_path)["task"]) == {"lab/mine.py:ShellGame"}, "all that is known"
     folder.write_result({**folder.result(), "task": "shell-game"})
     assert set(load_runs(tmp_path)["task"]) == {"shell-game"}
+
+
+def test_convergence_is_read_from_the_last_loop(tmp_path: Path) -> None:
+    """The first loop of the longer run has much more than that of the shorter."""
+    prepare_output(tmp_path)
+    for exposures, first in ((100, 0.5), (200, 1.0)):
+        run = config("bios", 2, 0, phases=[{"until_exposure": exposures}])
+        rows = [*bits(1, first), *bits(2, 1.5)]
+        write_run(tmp_path, str(exposures), run, rows, exposures=exposures)
+    found = load_runs(tmp_path).groupby("run_id")["converged"].first()
+    assert bool(found["100"])

@@ -194,3 +194,13 @@ def test_the_shipped_grid_grows(tmp_path: Path) -> None:
         record = growth(folder)
         change = abs(record["last_loop_after"] - record["last_loop_before"])
         assert change > 0 if run.model.norm_between_loops else change == 0
+
+
+def test_copies_of_a_layer_go_on_with_moments_of_their_own() -> None:
+    """Tensors that copies shared would be updated once for each of them in every step."""
+    trainer = Trainer(config(), "cpu")
+    for _ in range(FIRST):
+        trainer.step(trainer.spans[0])
+    assert grow_if_due(trainer, trainer.spans[1]) is not None
+    moments = [t for state in trainer.optimiser.state.values() for t in state.values()]
+    assert len({t.data_ptr() for t in moments}) == len(moments)
