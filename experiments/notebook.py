@@ -81,14 +81,16 @@ def compare(
     """
     from experiments.analysis.verdicts.cells import cells
     from experiments.analysis.verdicts.text import report
-    from experiments.analysis.verdicts.verdicts import CLAIMS, judge
+    from experiments.analysis.verdicts.verdicts import HYPOTHESES, judge
+    from experiments.results.long_table import read_results
     from generators.plugins import nearest
 
-    if claim not in CLAIMS:
-        known = ", ".join(CLAIMS)
-        raise LoopscopeError(f"claim {claim!r}{nearest(claim, CLAIMS)}: it is one of {known}")
-    asked = CLAIMS[claim]
-    paired = cells(Path(out), asked.ability, between=between, by=by, grid=grid, filters=filters)
+    if claim not in HYPOTHESES:
+        known = ", ".join(HYPOTHESES)
+        raise LoopscopeError(f"claim {claim!r}{nearest(claim, HYPOTHESES)}: it is one of {known}")
+    asked = HYPOTHESES[claim]
+    results = read_results(out, grid)
+    paired = cells(results, asked.ability, between=between, by=by, filters=filters)
     return report(claim, asked, judge(paired, asked))
 
 

@@ -7,7 +7,7 @@ import typer
 from experiments.cli.options import RUNS, OutArgument, Where
 from experiments.errors import LoopscopeError
 
-#: of `experiments.analysis.verdicts.verdicts.CLAIMS`, which `--help` has no time to import
+#: of `experiments.analysis.verdicts.verdicts.HYPOTHESES`, which `--help` has no time to import
 NAMES = (
     *("capacity-equal", "capacity-different", "capacity-better"),
     *("manipulation-equal", "manipulation-different", "manipulation-better"),
@@ -43,27 +43,26 @@ def compare(
 
     from experiments.analysis.verdicts.cells import cells
     from experiments.analysis.verdicts.text import as_data, report
-    from experiments.analysis.verdicts.verdicts import CLAIMS, judge
-    from experiments.results.long_table import read_from
+    from experiments.analysis.verdicts.verdicts import HYPOTHESES, judge
+    from experiments.results.long_table import read_results
     from experiments.results.row_filter import arm_label, parse
     from generators.plugins import nearest
 
-    if claim not in CLAIMS:
-        given = (
-            f"--claim {claim!r}{nearest(claim, CLAIMS)}: it" if claim else "--claim is needed: it"
-        )
-        raise LoopscopeError(f"{given} is one of {', '.join(CLAIMS)}")
-    wanted = CLAIMS[claim]
+    if claim not in HYPOTHESES:
+        given = f"--claim {claim!r}{nearest(claim, HYPOTHESES)}" if claim else "--claim is needed"
+        raise LoopscopeError(f"{given}: it is one of {', '.join(HYPOTHESES)}")
+    wanted = HYPOTHESES[claim]
     if margin is not None:
         if wanted.relation != "equal" or margin == 0:
             raise LoopscopeError(f"--margin {margin:g}: a positive one, for a claim of equality")
         wanted = replace(wanted, margin=margin)
     pair = None if between is None else (arm_label(between[0]), arm_label(between[1]))
-    paired = cells(out, wanted.ability, between=pair, by=by, grid=grid, conditions=parse(where))
+    results = read_results(out, grid)
+    paired = cells(results, wanted.ability, between=pair, by=by, conditions=parse(where))
     found = judge(paired, wanted)
     if as_json:
         data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        typer.echo(read_from(out, grid), err=True)
+        typer.echo(results.read_from, err=True)
         typer.echo(report(claim, wanted, found))

@@ -1,12 +1,15 @@
 """The command `loopscope figure`: pictures of results, by grid or by the kind of figure."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.cli.options import RUNS, Out, Where
 from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    from experiments.results.source import Source
 
 
 def figure(
@@ -29,15 +32,17 @@ def figure(
     `loopscope figure GRID [FIGURE]... --out OUT` or `loopscope figure FIGURE OUT`.
     """
     from experiments.cli.run import draw_figures
-    from experiments.results.long_table import read_from
+    from experiments.results.long_table import read_results
     from experiments.results.row_filter import parse
+    from experiments.results.source import open_source
 
     place, wanted = figures_asked(grid, names or [])
-    out = out if place is None else place
+    source = open_source(out) if place is None else place
     named = {condition.column for condition in parse(where)}
     for name, figures in wanted.items():
-        draw_figures([_narrowed(f, where, named) for f in figures], out, name, folder)
-        typer.echo(read_from(out, name), err=True)
+        results = read_results(source, name)
+        draw_figures([_narrowed(f, where, named) for f in figures], results, folder)
+        typer.echo(results.read_from, err=True)
 
 
 def _narrowed(figure: dict[str, Any], where: list[str], named: set[str]) -> dict[str, Any]:
@@ -50,8 +55,8 @@ def _narrowed(figure: dict[str, Any], where: list[str], named: set[str]) -> dict
 
 def figures_asked(
     first: str, others: list[str]
-) -> tuple[Path | None, dict[str | None, list[dict[str, Any]]]]:
-    """What the arguments name: the folder where they hold one, and grid -> figures.
+) -> tuple["Source | None", dict[str | None, list[dict[str, Any]]]]:
+    """What the arguments name: results where they hold some, and grid -> figures.
 
     After a figure, a folder or an archive of runs is told from a kind by being there.
 
@@ -60,6 +65,7 @@ def figures_asked(
     """
     from experiments.analysis.figures.figure import Figure
     from experiments.grid.grid import UnknownGrid
+    from experiments.results.source import open_source
     from experiments.runs.output import OUTPUT_FILE
     from generators.plugins import choices, nearest
 
@@ -67,9 +73,10 @@ def figures_asked(
     if len(others) == 1 and others[0] not in kinds:
         out = Path(others[0])
         if out.is_file() or (out / OUTPUT_FILE).is_file():
-            found = _of_results(first, out, known=first in kinds)
+            source = open_source(out)
+            found = _of_results(first, source, known=first in kinds)
             if found:
-                return out, found
+                return source, found
     try:
         return None, _of_grid(first, others)
     except UnknownGrid as error:
@@ -82,11 +89,11 @@ def figures_asked(
         raise LoopscopeError(f"{error}; nor is it a figure{hint}; figures are {names}") from error
 
 
-def _of_results(name: str, out: Path, *, known: bool) -> dict[str | None, list[dict[str, Any]]]:
+def _of_results(
+    name: str, source: "Source", *, known: bool
+) -> dict[str | None, list[dict[str, Any]]]:
     """As the grids in the folder list the figure; a known kind that none lists, of all runs."""
-    from experiments.results.source import open_source
-
-    grids = open_source(out).grids
+    grids = source.grids
     found: dict[str | None, list[dict[str, Any]]] = {}
     for grid, record in grids.items():
         if figures := _named(name, (record or {}).get("figures", [])):

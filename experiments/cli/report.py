@@ -1,11 +1,14 @@
 """The command `loopscope report`: results as one HTML page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli.options import RUNS, OutArgument
+
+if TYPE_CHECKING:
+    from experiments.analysis.report.grids import Shipped
 
 
 def report(
@@ -25,4 +28,18 @@ def report(
     from experiments.analysis.report.page import write_report
     from experiments.analysis.report.verdicts import QUESTION
 
-    typer.echo(write_report(out, grid, file, tuple(claims) or QUESTION))
+    typer.echo(write_report(out, grid, file, tuple(claims) or QUESTION, shipped))
+
+
+def shipped(name: str) -> "Shipped | None":
+    """The grid of this name that comes with loopscope, None where there is none."""
+    from experiments.analysis.report.grids import Shipped
+    from experiments.grid.grid import SHIPPED, load_grid
+
+    path = SHIPPED / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    points = [
+        {"run_id": p.run_id, "part": p.part, "labels": p.labels} for p in load_grid(name).points
+    ]
+    return Shipped(path.read_text(encoding="utf-8"), points)

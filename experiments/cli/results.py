@@ -1,14 +1,11 @@
 """Commands about results: `loopscope table`, `diff`, `index`, `archive` and `rm`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from experiments.cli.options import RUNS, Out, OutArgument, RunName, Where
-
-if TYPE_CHECKING:
-    from experiments.results.index import Built
 
 
 def table(
@@ -25,14 +22,15 @@ def table(
 ) -> None:
     """Print the results in a folder or an archive as tables, with floors, seeds and what failed."""
     from experiments.analysis.tables.tables import markdown_table, print_table
-    from experiments.results.long_table import read_from
+    from experiments.results.long_table import read_results
 
     columns = [name.strip() for text in by for name in text.split(",")]
+    results = read_results(out, grid)
     if markdown:
-        typer.echo(markdown_table(out, grid, where=where, by=columns))
-        typer.echo(read_from(out, grid), err=True)
+        typer.echo(markdown_table(results, where=where, by=columns))
     else:
-        typer.echo(print_table(out, grid, where=where, by=columns), err=True)
+        print_table(results, where=where, by=columns)
+    typer.echo(results.read_from, err=True)
 
 
 def diff(
@@ -52,16 +50,14 @@ def diff(
 
 
 def index(out: OutArgument = RUNS) -> None:
-    """Copy what all runs say into two Parquet files, from which results are read at once."""
-    from experiments.results.index import INDEX, METRICS, write_index
-    from experiments.runs.output import check_output
-
+    """Do nothing: results are read from their folders as quickly as from an index."""
     _check_folder(out)
-    check_output(out)
-    built = write_index(out)
-    _tell(built)
-    typer.echo(f"{out / INDEX}: {built.index.runs.num_rows} runs")
-    typer.echo(f"{out / METRICS}: {_lines(built)} lines of metrics")
+    typer.echo(
+        f"{out} needs no index any more: its folders are read as quickly. index.parquet and "
+        "metrics.parquet, where they are there, can be removed; `loopscope archive` makes one "
+        "file of all results",
+        err=True,
+    )
 
 
 def archive(
@@ -79,9 +75,10 @@ def archive(
     check_output(out)
     target = out.absolute().parent / f"{out.absolute().name}.zip" if file is None else file
     built = write_archive(out, target)
-    _tell(built)
-    size = bytes_text(target.stat().st_size)
-    typer.echo(f"{target}: {built.index.runs.num_rows} runs, {_lines(built)} lines, {size}")
+    for problem in built.problems:
+        typer.echo(problem, err=True)
+    tables, size = built.tables, bytes_text(target.stat().st_size)
+    typer.echo(f"{target}: {tables.runs.num_rows} runs, {tables.lines.num_rows} lines, {size}")
 
 
 def rm(
@@ -117,12 +114,3 @@ def _check_folder(out: Path) -> None:
 
     if not out.is_dir():
         raise LoopscopeError(no_folder(out))
-
-
-def _tell(built: "Built") -> None:
-    for problem in built.problems:
-        typer.echo(problem, err=True)
-
-
-def _lines(built: "Built") -> int:
-    return 0 if built.index.lines is None else built.index.lines.num_rows

@@ -11,6 +11,7 @@ from experiments.errors import LoopscopeError
 if TYPE_CHECKING:
     from experiments.execution.backends.options import BackendOptions
     from experiments.grid.grid import Grid
+    from experiments.results.long_table import Results
 
 
 def run(
@@ -115,8 +116,10 @@ def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
 def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
     """The table, and the figures where there is anything new to draw."""
     from experiments.analysis.tables.tables import print_table
+    from experiments.results.long_table import read_results
 
-    print_table(out, grid.name)
+    results = read_results(out, grid.name)
+    print_table(results)
     after = _state_of_figures(grid, out)
     drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
     if after == before and len(drawn) >= len(grid.figures):
@@ -124,18 +127,17 @@ def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
     if len(after[0]) < len(grid.runs):
         typer.echo(f"`loopscope figure {grid.name}` draws figures once all runs are done", err=True)
         return
-    draw_figures(grid.figures, out, grid.name, None)
+    draw_figures(grid.figures, results, None)
 
 
 def draw_figures(
     figures: tuple[dict[str, Any], ...] | list[dict[str, Any]],
-    out: Path,
-    grid: str | None,
+    results: "Results",
     folder: Path | None,
 ) -> None:
     from experiments.analysis.figures import draw
 
     for figure in figures:
-        for path in draw(**figure, out=out, grid=grid, folder=folder):
+        for path in draw(**figure, out=results, folder=folder):
             if path.suffix == ".png":
                 typer.echo(path)

@@ -1,6 +1,6 @@
 """Archives: the results of a folder in one file, which is read as the folder is.
 
-A zip archive of the two tables of `experiments.results.index`, the records of grids and
+A zip archive of the two tables of `experiments.results.parquet`, the records of grids and
 loopscope.json. It holds numbers and configs and no weights. Reading one writes nothing and runs
 nothing: what does not belong in an archive makes it no archive.
 """
@@ -14,14 +14,14 @@ from typing import Any
 
 from experiments.errors import LoopscopeError
 from experiments.machine import machine_memory
-from experiments.results.index import (
+from experiments.results.parquet import (
     BUILD,
     INDEX,
     METRICS,
     TEXTS,
     Built,
-    Index,
-    build_index,
+    RunTables,
+    build_tables,
     read_table,
     write_table,
 )
@@ -59,10 +59,10 @@ def write_archive(out: Path, file: Path) -> Built:
             raise LoopscopeError(
                 f"{file} exists and is not replaced, since it is no archive of results: {error}"
             ) from error
-    built = build_index(out)
+    built = build_tables(out)
     with replacing(file) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, OUTPUT_FILE, json.dumps(stamped({})).encode())
-        for name, table in ((INDEX, built.index.runs), (METRICS, built.index.lines)):
+        for name, table in ((INDEX, built.tables.runs), (METRICS, built.tables.lines)):
             content = io.BytesIO()
             write_table(table, content)
             _add(archive, name, content.getvalue())
@@ -75,8 +75,8 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, MOMENT), content, zipfile.ZIP_DEFLATED)
 
 
-def read_archive(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
-    """The index in an archive, and name -> record of its grids.
+def read_archive(path: Path) -> tuple[RunTables, dict[str, dict[str, Any] | None]]:
+    """The tables in an archive, and name -> record of its grids.
 
     Raises:
         LoopscopeError: it is damaged, of a newer version, or holds what no archive of ours does.
@@ -90,7 +90,7 @@ def read_archive(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
         ) from error
 
 
-def _read(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
+def _read(path: Path) -> tuple[RunTables, dict[str, dict[str, Any] | None]]:
     with zipfile.ZipFile(path) as archive:
         _check_members(archive)
         known = json.loads(archive.read(OUTPUT_FILE))
@@ -109,11 +109,11 @@ def _read(path: Path) -> tuple[Index, dict[str, dict[str, Any] | None]]:
             if found := GRID.fullmatch(name):
                 record = _mapping(json.loads(archive.read(name)))
                 grids[found[1]] = current(record, f"{path}/{name}", "grid.json")
-    index = Index(runs, lines)
-    for run_id in index.stamps:
+    tables = RunTables(runs, lines)
+    for run_id in tables.run_ids:
         if run_id is None or not is_name(run_id):
             raise ValueError(f"{run_id!r} is no run id")
-    return index, dict(sorted(grids.items()))
+    return tables, dict(sorted(grids.items()))
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:

@@ -8,11 +8,16 @@ A run that is not done has one row with its status, its reason and no value, so 
 missing in silence.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from experiments.config.run import RunConfig
+from experiments.errors import LoopscopeError
 from experiments.results.records import Point, Run
+from experiments.results.row_filter import MEASURED
 from experiments.results.source import Source, open_source
 from probes.statistics import first_step, has_converged
 
@@ -21,27 +26,9 @@ if TYPE_CHECKING:
 
 #: column -> pandas type, in the order of the table; the labels of the grid's axes follow
 COLUMNS = {
-    "run_id": "str",
-    "grid": "str",
-    "part": "str",
-    "arm": "str",
-    "task": "str",
-    "component": "str",
-    "split": "str",
-    "item": "str",
-    "difficulty": "Int64",
-    "loop": "Int64",
-    "metric": "str",
-    "value": "float64",
-    "floor": "float64",
-    "ceiling": "float64",
-    "low": "float64",
-    "high": "float64",
-    "n_items": "Int64",
-    "k": "Int64",
-    "n_loops": "Int64",
-    "layers": "Int64",
-    "width": "Int64",
+    **dict.fromkeys(("run_id", "grid", "part", "arm", "task"), "str"),
+    **MEASURED,
+    **dict.fromkeys(("k", "n_loops", "layers", "width"), "Int64"),
     "objective": "str",
     "parameters": "Int64",
     "embedding_share": "float64",
@@ -78,25 +65,97 @@ def converged(runs: Iterable[Run]) -> dict[str, bool]:
     return found
 
 
+@dataclass(frozen=True)
+class Results:
+    """The results of a folder or an archive, or of one grid there, as data.
+
+    Tables, figures, verdicts and reports are made of these and open no file.
+
+    Attributes:
+        runs: the long table, see `load_runs`, or a part of it.
+        make_curves: makes `curves` when they are first asked for.
+        config: run id -> its frozen config.
+        path: of the folder or archive; None for tables from elsewhere.
+        grid: whose results they are; None: of all grids.
+    """
+
+    runs: "pd.DataFrame"
+    make_curves: Callable[[], "pd.DataFrame"]
+    config: Callable[[str], RunConfig]
+    path: Path | None = None
+    grid: str | None = None
+
+    @cached_property
+    def curves(self) -> "pd.DataFrame":
+        """What was evaluated during training, see `load_curves`."""
+        return self.make_curves()
+
+    @property
+    def name(self) -> str:
+        """What messages call the results."""
+        return str(self.path or "the table")
+
+    @property
+    def folder(self) -> Path:
+        """Where files made of the results go: an archive holds none, so they lie beside it."""
+        if self.path is None:
+            return Path()
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @property
+    def read_from(self) -> str:
+        """A sentence for people: what was read."""
+        return str(self.runs.attrs.get("read_from", ""))
+
+
+#: what can be drawn: a folder or an archive, what was read of it, or rows of a long table
+Data: TypeAlias = "Results | Source | Path | str | pd.DataFrame"
+
+
+def read_results(data: Data, grid: str | None = None) -> Results:
+    """The results in a folder or an archive, or of one of its grids; a file is read once.
+
+    Rows of a long table stand for both `runs` and `curves`. `Results` stay as they are.
+
+    Raises:
+        LoopscopeError: there is no folder or archive of runs, or it has no such grid.
+    """
+    if isinstance(data, Results):
+        return data
+    if not isinstance(data, Source | Path | str):
+        return Results(data, lambda: data, _no_config)
+    source = data if isinstance(data, Source) else open_source(data)
+    points = source.points(grid)
+    records = source.records(point.run_id for point in points)
+    runs = {name: Run(record) for name, record in records.items()}
+    read = source.read_from(runs)
+    table = _frame(_run_rows(points, runs), points, read)
+
+    def make_curves() -> "pd.DataFrame":
+        return _frame(_curve_rows(points, runs, source.metrics(runs)), points, read)
+
+    return Results(table, make_curves, source.config, source.path, grid)
+
+
+def _no_config(run_id: str) -> RunConfig:
+    raise LoopscopeError(
+        f"the config of {run_id} is needed, which a table does not hold; "
+        "pass what `read_results` read of a folder or an archive"
+    )
+
+
 def load_runs(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFrame":
     """The long table of the runs in `out`, a folder or an archive, or of one of its grids.
 
     `COLUMNS`, then one column per axis of the grids, holding the axis's label. `arm` is k⊗n, or
     the label of an axis called `arm`. `cell` is what runs that differ only in their seed share. A
     run with several places in grids has its rows once for each. `attrs["read_from"]` says what
-    was read: an index (see `experiments.results.index`), run folders, or an archive.
+    was read: run folders or an archive.
 
     Raises:
         LoopscopeError: `out` is no folder or archive of runs, or has no such grid.
     """
-    source, points, runs = _read(out, grid)
-    known = converged(runs.values())
-    rows = []
-    for point in points:
-        run = runs[point.run_id]
-        shared = {**_columns(run, point), "converged": known.get(point.run_id)}
-        rows += [{**shared, **run.shown(m), **m} for m in run.measurements] or [shared]
-    return _frame(rows, points, source.read_from(runs))
+    return read_results(out, grid).runs
 
 
 def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFrame":
@@ -111,8 +170,22 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
     Raises:
         LoopscopeError: `out` is no folder or archive of runs, or has no such grid.
     """
-    source, points, runs = _read(out, grid)
-    lines = source.metrics(runs)
+    return read_results(out, grid).curves
+
+
+def _run_rows(points: list[Point], runs: dict[str, Run]) -> list[dict[str, Any]]:
+    known = converged(runs.values())
+    rows = []
+    for point in points:
+        run = runs[point.run_id]
+        shared = {**_columns(run, point), "converged": known.get(point.run_id)}
+        rows += [{**shared, **run.shown(m), **m} for m in run.measurements] or [shared]
+    return rows
+
+
+def _curve_rows(
+    points: list[Point], runs: dict[str, Run], lines: dict[str, list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     rows = []
     for point in points:
         shared = _columns(runs[point.run_id], point)
@@ -120,7 +193,7 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
             at = {**shared, "step": line["step"]}
             rows += [{**at, **m} for m in line.get("measurements", [])]
             rows += [{**at, "split": "train", **logged} for logged in _logged(line)]
-    return _frame(rows, points, source.read_from(runs))
+    return rows
 
 
 def _logged(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -146,23 +219,6 @@ def emergence_step(curve: "pd.DataFrame", level: float) -> int | None:
         curve: rows of `load_curves` of one run and one measured quantity, in any order.
     """
     return first_step(curve["step"].tolist(), curve["value"].tolist(), level)
-
-
-def read_from(out: Path | str, grid: str | None = None) -> str:
-    """For people: where `load_runs` and `load_curves` read from, an index, folders or an archive.
-
-    Raises:
-        LoopscopeError: as `load_runs`.
-    """
-    source = open_source(out)
-    return source.read_from(point.run_id for point in source.points(grid))
-
-
-def _read(out: Path | str, grid: str | None) -> tuple[Source, list[Point], dict[str, Run]]:
-    source = open_source(out)
-    points = source.points(grid)
-    records = source.records(point.run_id for point in points)
-    return source, points, {name: Run(record) for name, record in records.items()}
 
 
 def _columns(run: Run, point: Point) -> dict[str, Any]:

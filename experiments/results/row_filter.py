@@ -12,11 +12,12 @@ Columns of text are compared as text, but with < <= > >= as numbers. Nothing is 
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
 from generators.plugins import nearest
+from probes.probe import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +28,13 @@ ORDERS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-#: columns of a measured number rather than of its run
-MEASURED = ("component", "split", "item", "difficulty", "loop", "metric")
-MEASURED += ("value", "floor", "ceiling", "low", "high", "n_items")
+_TYPES: dict[Any, str] = {int: "Int64", int | None: "Int64", str: "str"}
+_KINDS = {field.name: _TYPES.get(field.type, "float64") for field in fields(Measurement)}
+_METRIC, _NUMBER, _N_ITEMS, *_PLACE_AND_RANGE = _KINDS
+_PLACE = _PLACE_AND_RANGE[: _PLACE_AND_RANGE.index("floor")]
+_RANGE = _PLACE_AND_RANGE[len(_PLACE) :]
+#: column of a measured number, rather than of its run -> pandas type, in the order of the table
+MEASURED = {name: _KINDS[name] for name in (*_PLACE, _METRIC, _NUMBER, *_RANGE, _N_ITEMS)}
 
 _COLUMN = re.compile(r"\s*([^\s=!<>,|'\"]+)\s*(!=|<=|>=|==?|<|>)")
 _VALUE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|((?!["'])[^,|]*?))\s*(?=[,|]|$)""")

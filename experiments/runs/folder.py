@@ -2,8 +2,6 @@
 
     OUT/loopscope.json            schema version of the folder
     OUT/grids/<grid>.json         which runs belong to a grid, with their labels
-    OUT/index.parquet             copies of what is done, see `experiments.results.index`
-        metrics.parquet
     OUT/<run id>/config.json      frozen when the run is first asked for
                  environment.json versions and a hash of every source file
                  status.json      heartbeat: state, step, loss, reason

@@ -1,6 +1,5 @@
 """Held-out accuracy against the number of loops, by difficulty, with the floor of each world."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
 
+    from experiments.results.long_table import Results
+
 
 class AccuracyVersusLoops(Figure):
     """One panel per part; colour is the difficulty, the line k, width and what else differs."""
@@ -20,11 +21,10 @@ class AccuracyVersusLoops(Figure):
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, last_loop, panels_of
 
-        runs = last_loop(load_runs(out, grid))
+        runs = last_loop(results.runs)
         rows = self.select(
             runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
         ).sort_values("difficulty", kind="stable")

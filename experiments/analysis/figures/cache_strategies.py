@@ -1,6 +1,5 @@
 """Accuracy of decoding under exit rules and shared caches, with the memory that each keeps."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -10,6 +9,8 @@ from experiments.analysis.figures.figure import Figure
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 KEY = ["run_id", "grid", "part", "component", "difficulty", "item"]
 
@@ -23,12 +24,11 @@ class CacheStrategies(Figure):
     kind: Literal["cache_strategies"] = "cache_strategies"
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined
         from experiments.text import number
 
-        runs = load_runs(out, grid)
+        runs = results.runs
         size = self.select(runs, metric="cache_bytes_per_token", difficulty=self.difficulty).rename(
             columns={"value": "cache_bytes_per_token"}
         )

@@ -1,6 +1,5 @@
 """Bits stored per parameter against the number of loops, with the most there is to store."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
 
+    from experiments.results.long_table import Results
+
 
 class CapacityVersusLoops(Figure):
     """One panel per part; colour tells apart k, width, exposures and the items shown."""
@@ -21,11 +22,10 @@ class CapacityVersusLoops(Figure):
         "total", description="which bits: total, name, values or one attribute"
     )
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import exposures_of, joined, last_loop, panels_of
 
-        runs = last_loop(load_runs(out, grid))
+        runs = last_loop(results.runs)
         rows = self.select(runs, metric="bits_per_parameter", item=self.item)
         told = series_over_loops(rows, ["part", "task", "component"])
         if rows["item"].nunique() > 1:

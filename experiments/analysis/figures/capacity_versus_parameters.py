@@ -1,6 +1,5 @@
 """Bits stored against parameters, with the lines of 2, 1 and ½ bits and all there is to store."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 #: bits per parameter
 LEVELS = (2.0, 1.0, 0.5)
@@ -27,11 +28,10 @@ class CapacityVersusParameters(Figure):
     kind: Literal["capacity_versus_parameters"] = "capacity_versus_parameters"
     item: str = Field("total", description="which bits: total, name, values or one attribute")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import last_loop
 
-        rows = self.select(last_loop(load_runs(out, grid)), metric="bits", item=self.item)
+        rows = self.select(last_loop(results.runs), metric="bits", item=self.item)
         loops = [f"{n} loop{'s' if n > 1 else ''}" for n in rows["n_loops"]]
         told = series(rows, ["part", "task", "n_loops", "parameters"], ["k"])
         rows = rows.assign(panel=rows["task"], hue=loops, series=told)

@@ -1,27 +1,32 @@
 """Figures are drawn by kind: `draw(kind, out)` writes PNG, SVG and the CSV behind it."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.analysis.figures.figure import AnyFigure, Figure
 from experiments.errors import LoopscopeError
 
+if TYPE_CHECKING:
+    from experiments.results.long_table import Data
+
 
 def draw(
     kind: str,
-    out: Path | str,
+    out: "Data",
     grid: str | None = None,
     folder: Path | str | None = None,
     **options: Any,
 ) -> list[Path]:
-    """Draws one figure of the results in `out`.
+    """Draws one figure of the results in `out`, a folder or an archive.
 
     Args:
         kind: such as `plane`, or `path/to/file.py:ClassName`.
+        out: or what `read_results` read of it, or rows of `load_runs` or `load_curves`.
         grid: whose runs; None: all runs in `out`.
-        folder: where the files go, `out`/figures by default, beside it where it is an archive.
+        folder: where the files go; None: `out`/figures, beside `out` where it is an archive, and
+            ./figures for rows of a table.
         options: the fields of the kind, as in a grid file's `figures`.
 
     Returns:
@@ -31,13 +36,15 @@ def draw(
         LoopscopeError: an unknown kind or option, or results that lack what is to be drawn.
     """
     from experiments.analysis.figures.drawing import save, style
+    from experiments.results.long_table import read_results
 
     figure = figure_of(kind, **options)
-    data = figure.data(Path(out), grid)
-    home = Path(out) if Path(out).is_dir() else Path(out).parent  # an archive holds no pictures
-    target = home / "figures" if folder is None else Path(folder)
+    results = read_results(out, grid)
+    data = figure.data(results)
+    target = results.folder / "figures" if folder is None else Path(folder)
+    name = grid or results.grid
     with style():
-        stem = f"{grid}-{figure.file_name}" if grid else figure.file_name
+        stem = f"{name}-{figure.file_name}" if name else figure.file_name
         return save(figure.plot(data), data, target / stem)
 
 

@@ -1,6 +1,5 @@
 """Where a gate leaves, over training: a collapse is one loop's line rising to 1."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from experiments.analysis.figures.figure import Figure
@@ -10,17 +9,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
 
+    from experiments.results.long_table import Results
+
 
 class ExitDistribution(Figure):
     """One panel per arm; a line per loop is the mean exit probability of the training batch."""
 
     kind: Literal["exit_distribution"] = "exit_distribution"
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_curves
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import joined
 
-        rows = self.select(load_curves(out, grid), metric="exit_probability")
+        rows = self.select(results.curves, metric="exit_probability")
         told = series(rows, ["part", "arm", "step"], [])
         panel = joined(rows["part"], rows["arm"], told)
         return rows.assign(panel=panel, hue=[f"loop {loop}" for loop in rows["loop"]])

@@ -1,6 +1,5 @@
 """Accuracy at fewer and more loops than trained; a thin line stands where training stopped."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -11,6 +10,8 @@ from experiments.results.selection import series_over_loops
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 
 class Extrapolation(Figure):
@@ -23,12 +24,11 @@ class Extrapolation(Figure):
     kind: Literal["extrapolation"] = "extrapolation"
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined, panels_of
 
         rows = self.select(
-            load_runs(out, grid), metric="loops_accuracy", difficulty=self.difficulty
+            results.runs, metric="loops_accuracy", difficulty=self.difficulty
         ).sort_values(["difficulty", "n_loops"], kind="stable")
         panel = joined(panels_of(rows), difficulties_of(rows))
         trained = [f"{n} loop{'s' if n > 1 else ''} trained" for n in rows["n_loops"]]

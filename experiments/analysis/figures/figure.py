@@ -1,7 +1,6 @@
-"""The contract of a figure: rows of the results in, the data behind it and the picture out."""
+"""The contract of a figure: results in, the data behind it and the picture out."""
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
@@ -15,6 +14,8 @@ from generators.plugins import OpenUnion
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 Parts = str | tuple[str, ...] | None
 
@@ -48,7 +49,7 @@ class Figure(BaseModel, ABC):
         return conditions
 
     @abstractmethod
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+    def data(self, results: "Results") -> "pd.DataFrame":
         """What is drawn, one row per point.
 
         Raises:

@@ -1,6 +1,5 @@
 """What growing costs and gives back: training loss, with the moment of growth looked at closely."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.analysis.figures.figure import Figure
@@ -10,6 +9,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 MOMENT = "growth_loss"
 
@@ -23,11 +24,10 @@ class Growth(Figure):
 
     kind: Literal["growth"] = "growth"
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_curves
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import joined
 
-        curves = load_curves(out, grid)
+        curves = results.curves
         self.select(curves, metric=MOMENT)
         rows = self.select(curves, metric=["loss", MOMENT])
         told = series(rows, ["part", "arm", "step"], [])

@@ -1,6 +1,5 @@
 """A measured number by loop and layer, such as what the lens or a linear probe finds where."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -12,6 +11,8 @@ from experiments.results.selection import series
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 #: the state after all blocks of a loop, before the first loop the embedding
 END = "end"
@@ -32,11 +33,10 @@ class HeatMap(Figure):
     target: str | tuple[str, ...] | None = Field(None, description="None: all")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined, over_seeds
 
-        rows = self.select(load_runs(out, grid), metric=self.metric, difficulty=self.difficulty)
+        rows = self.select(results.runs, metric=self.metric, difficulty=self.difficulty)
         places = list(map(_place, rows["item"]))
         for i, column in enumerate(("target", "layer", "before")):
             rows = rows.assign(**{column: [place[i] for place in places]})

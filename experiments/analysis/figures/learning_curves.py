@@ -1,6 +1,5 @@
 """A metric over training by arm, and the step at which it emerges."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 
 class LearningCurves(Figure):
@@ -27,14 +28,14 @@ class LearningCurves(Figure):
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
     level: float | None = Field(0.9, description="that counts as emerged; None: no rings")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+    def data(self, results: "Results") -> "pd.DataFrame":
         import pandas as pd
 
-        from experiments.results.long_table import emergence_step, load_curves
+        from experiments.results.long_table import emergence_step
         from experiments.results.selection import difficulties_of, joined, last_loop, panels_of
 
         rows = self.select(
-            last_loop(load_curves(out, grid)),
+            last_loop(results.curves),
             "" if self.metric == "loss" else "; set observe.evaluate_every to have more",
             metric=self.metric,
             item=self.item,

@@ -1,6 +1,5 @@
 """Knowledge against its use: bits per parameter on x, held-out accuracy on y, per architecture."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 #: what makes two models of different tasks the same architecture
 ARCHITECTURE = ["k", "n_loops", "layers", "width"]
@@ -32,11 +33,10 @@ class Plane(Figure):
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: each part's hardest")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import last_loop
 
-        runs = last_loop(load_runs(out, grid))
+        runs = last_loop(results.runs)
         stored = self._capacity(runs)
         accuracy = self._accuracy(runs)
         both = stored.merge(accuracy, on=[*ARCHITECTURE, "seed"], how="outer")

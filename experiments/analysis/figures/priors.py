@@ -1,6 +1,5 @@
 """Priors on the exit compared: where they make the gate leave, and how right each loop is."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -10,6 +9,8 @@ from experiments.analysis.figures.figure import Figure
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 EXITS = "exit probability at the end"
 
@@ -24,17 +25,16 @@ class Priors(Figure):
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
+    def data(self, results: "Results") -> "pd.DataFrame":
         import pandas as pd
 
-        from experiments.results.long_table import load_curves, load_runs
         from experiments.results.selection import difficulties_of, joined
 
-        exits = self.select(load_curves(out, grid), metric="exit_probability")
+        exits = self.select(results.curves, metric="exit_probability")
         last = exits.groupby("run_id")["step"].transform("max")
         exits = exits[exits["step"] == last].assign(panel=EXITS)
         right = self.select(
-            load_runs(out, grid),
+            results.runs,
             metric="accuracy",
             item="",
             split=self.split,

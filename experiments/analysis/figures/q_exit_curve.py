@@ -1,6 +1,5 @@
 """Accuracy against mean loops of every exit rule: what leaving early costs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 KEY = ["run_id", "grid", "part", "component", "arm", "difficulty", "item"]
 
@@ -26,11 +27,10 @@ class QExitCurve(Figure):
     kind: Literal["q_exit_curve"] = "q_exit_curve"
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined
 
-        runs = load_runs(out, grid)
+        runs = results.runs
         right = self.select(runs, metric="exit_accuracy", difficulty=self.difficulty)
         if (right["n_loops"] > 1).any():  # with a single loop there is nowhere to leave
             right = right[right["n_loops"] > 1]

@@ -1,7 +1,6 @@
 """Held-out accuracy against the number of distinct training questions, by loops."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -13,6 +12,8 @@ from experiments.results.selection import series
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
+
+    from experiments.results.long_table import Results
 
 
 class SampleEfficiency(Figure):
@@ -26,12 +27,11 @@ class SampleEfficiency(Figure):
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def data(self, out: Path, grid: str | None) -> "pd.DataFrame":
-        from experiments.results.long_table import load_runs
+    def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined, last_loop, panels_of
 
         rows = self.select(
-            last_loop(load_runs(out, grid)),
+            last_loop(results.runs),
             metric="accuracy",
             item="",
             split=self.split,
@@ -39,7 +39,7 @@ class SampleEfficiency(Figure):
         )
         place = ["part", "component", "difficulty"]
         rows = rows[rows["difficulty"].notna()].drop_duplicates(["run_id", *place])
-        counts = _Questions(out)
+        counts = _Questions(results)
         asked = zip(rows["run_id"], rows["component"], rows["difficulty"], strict=True)
         found = [counts(run_id, component, int(d)) for run_id, component, d in asked]
         rows = rows.assign(questions=[float("nan") if n is None else float(n) for n in found])
@@ -74,16 +74,14 @@ class SampleEfficiency(Figure):
 class _Questions:
     """(run, component, difficulty) -> distinct training questions; runs share their worlds."""
 
-    def __init__(self, out: Path) -> None:
-        from experiments.results.source import open_source
-
-        self._source = open_source(out)
+    def __init__(self, results: "Results") -> None:
+        self._results = results
         self._tasks: dict[str, Any] = {}
         self._key_of: dict[str, str] = {}
 
     def __call__(self, run_id: str, component: str, difficulty: int) -> int | None:
         if run_id not in self._key_of:
-            config = self._source.config(run_id)
+            config = self._results.config(run_id)
             key = json.dumps([config.task.model_dump(mode="json"), config.seed], default=str)
             self._key_of[run_id] = key
             if key not in self._tasks:

@@ -4,22 +4,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from experiments.runs.folder import RunFolder
 from experiments.text import TextTable
 
 COLUMNS = ("processor", "cores", "device", "platform", "python", "torch", "numpy")
 
 
-def environment_table(out: Path, run_ids: Iterable[str]) -> TextTable | None:
+def environment_table(environments: Iterable[dict[str, Any]]) -> TextTable | None:
     """A row per environment, with the runs that were computed in it; None where none is known."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for run_id in run_ids:
-        environment = RunFolder(out / run_id).environment()
-        if environment is not None:
-            found[_row(environment)] += 1
+    found = Counter(map(_row, environments))
     if not found:
         return None
     rows = tuple((str(n), *row) for row, n in found.most_common())

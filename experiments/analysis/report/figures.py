@@ -3,11 +3,11 @@
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from experiments.analysis.report.markup import Html, element
 from experiments.errors import LoopscopeError
+from experiments.results.long_table import Results
 
 #: tried where a grid lists no figures
 USUAL = ("capacity_versus_loops", "accuracy_versus_loops", "plane", "learning_curves")
@@ -34,13 +34,13 @@ class Drawn:
     reason: str = ""
 
 
-def drawn(out: Path, grid: str | None, listed: tuple[dict[str, Any], ...]) -> list[Drawn]:
+def drawn(results: Results, listed: tuple[dict[str, Any], ...]) -> list[Drawn]:
     """The figures that a grid lists, else the usual ones that its results allow."""
-    found = [_draw(out, grid, fields) for fields in listed or [{"kind": k} for k in USUAL]]
+    found = [_draw(results, fields) for fields in listed or [{"kind": k} for k in USUAL]]
     return found if listed else [figure for figure in found if figure.svg]
 
 
-def _draw(out: Path, grid: str | None, fields: dict[str, Any]) -> Drawn:
+def _draw(results: Results, fields: dict[str, Any]) -> Drawn:
     from matplotlib import rc_context
 
     from experiments.analysis.figures import figure_of
@@ -49,7 +49,7 @@ def _draw(out: Path, grid: str | None, fields: dict[str, Any]) -> Drawn:
     kind = str(fields.get("kind", ""))
     try:
         figure = figure_of(**fields)
-        data = figure.data(out, grid)
+        data = figure.data(results)
     except (LoopscopeError, TypeError) as error:
         return Drawn(kind, kind, reason=str(error))
     buffer = io.BytesIO()

@@ -2,13 +2,17 @@
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from experiments.errors import LoopscopeError
-from experiments.grid.grid import SHIPPED, load_grid
-from experiments.results.source import open_source
 from experiments.text import TextTable
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A grid that comes with loopscope: its file, and its points as records of grids hold them."""
+
+    text: str
+    points: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -50,35 +54,30 @@ class Asked:
         return shlex.join(["loopscope", verb, self.file, *more, "--out", out])
 
 
-def asked(out: Path, name: str) -> Asked:
-    """The grid as its results remember it, which `load_runs` could read."""
-    record = open_source(out).grids[name] or {}
+def asked(name: str, record: dict[str, Any] | None, shipped: Shipped | None = None) -> Asked:
+    """The grid as its results remember it.
+
+    Args:
+        record: of `Source.grids`.
+        shipped: the grid that the command line knows by this name.
+    """
+    record = record or {}
     points = record.get("points", [])
     values: dict[tuple[str, str], dict[str, None]] = {}
     for point in points:
         for axis, label in point["labels"].items():
             values.setdefault((point["part"], axis), {})[label] = None
     rows = [(part or "all", axis, " | ".join(known)) for (part, axis), known in values.items()]
-    source, overrides = str(record.get("source", "")), record.get("overrides", ())
-    shipped = SHIPPED / f"{name}.yaml"
-    text = shipped.read_text(encoding="utf-8") if shipped.is_file() else ""
-    if not source and text and _asks_the_same(name, points):
-        source = text
+    source = str(record.get("source", ""))
+    if not source and shipped and shipped.points == points:
+        source = shipped.text
+    known = shipped is not None and source != "" and source == shipped.text
     return Asked(
         name,
         str(record.get("title", "")),
         source,
-        name if source and source == text else f"{name}.yaml",
-        tuple(map(str, overrides)),
+        name if known else f"{name}.yaml",
+        tuple(map(str, record.get("overrides", ()))),
         tuple(record.get("figures", ())),
         TextTable("Axes", ("part", "axis", "values"), tuple(rows)),
     )
-
-
-def _asks_the_same(name: str, points: list[dict[str, Any]]) -> bool:
-    """Whether the shipped grid of that name expands to just these points."""
-    try:
-        expanded = load_grid(name).points
-    except LoopscopeError:
-        return False
-    return [{"run_id": p.run_id, "part": p.part, "labels": p.labels} for p in expanded] == points

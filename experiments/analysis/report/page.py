@@ -2,19 +2,21 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from experiments.analysis.report.environments import environment_table
-from experiments.analysis.report.grids import asked
+from experiments.analysis.report.grids import Shipped, asked
 from experiments.analysis.report.markup import Child, Html, element, escaped, joined
-from experiments.analysis.report.sections import Results, grid_section, loose_section
+from experiments.analysis.report.sections import Subject, grid_section, loose_section
 from experiments.analysis.report.tables import table_html
-from experiments.analysis.report.verdicts import QUESTION, check_claims
+from experiments.analysis.report.verdicts import QUESTION, check_hypotheses
 from experiments.analysis.tables.abilities import unfinished_table
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import load_curves, load_runs
+from experiments.results.long_table import read_results
+from experiments.results.source import Source, open_source
 from experiments.runs.json_files import replacing
 from experiments.runs.schema_version import release
 
@@ -25,63 +27,72 @@ def write_report(
     out: Path | str = "runs",
     grid: str | None = None,
     path: Path | str | None = None,
-    claims: tuple[str, ...] = QUESTION,
+    hypotheses: tuple[str, ...] = QUESTION,
+    shipped: Callable[[str], Shipped | None] = lambda name: None,
 ) -> Path:
     """Writes the page about a grid, or about all in `out`; the same results give the same bytes.
 
     Args:
         path: of the file; None: report.html in `out`, beside it where it is an archive.
-        claims: names in `verdicts.CLAIMS`.
+        hypotheses: names in `verdicts.HYPOTHESES`.
+        shipped: the grid of a name that comes with loopscope.
 
     Returns:
         The path.
 
     Raises:
         LoopscopeError: `out` is no folder of runs, has no such grid or no runs, there is no such
-            claim, or no folder for the file.
+            hypothesis, or no folder for the file.
     """
-    check_claims(claims)
-    results = Results(Path(out), str(out), claims)
-    folder = results.out.parent if results.out.is_file() else results.out
+    check_hypotheses(hypotheses)
+    folder = Path(out).parent if Path(out).is_file() else Path(out)
     target = folder / "report.html" if path is None else Path(path)
     if path is not None and not target.parent.is_dir():
         raise LoopscopeError(f"{target.parent} is no folder; make it, or choose another --file")
     if target.is_dir() or target.suffix not in (".html", ".htm"):
         raise LoopscopeError(f"--file {target}: needs the name of a file that ends in .html")
-    text = page(results, grid)
+    text = page(open_source(out), grid, hypotheses, shipped)
     with replacing(target, durable=False) as file:
         file.write(text.encode())
     return target
 
 
-def page(results: Results, grid: str | None = None) -> str:
+def page(
+    source: Source,
+    grid: str | None,
+    hypotheses: tuple[str, ...],
+    shipped: Callable[[str], Shipped | None],
+) -> str:
     """The HTML of the report.
 
     Raises:
         LoopscopeError: as `write_report`.
     """
-    runs, curves = load_runs(results.out, grid), load_curves(results.out, grid)
+    shown, results = str(source.path), read_results(source, grid)
+    runs, curves = results.runs, results.curves
     if runs.empty:
-        raise LoopscopeError(f"{results.shown} has no runs yet; `loopscope run GRID` trains some")
-    grids = [asked(results.out, name) for name in dict.fromkeys(runs["grid"]) if name]
+        raise LoopscopeError(f"{shown} has no runs yet; `loopscope run GRID` trains some")
+    names = [name for name in dict.fromkeys(runs["grid"]) if name]
+    grids = [asked(name, source.grids[name], shipped(name)) for name in names]
     sections: list[tuple[str, str, Html]] = []
     for i, one in enumerate(grids):
         its = runs[runs["grid"] == one.name], curves[curves["grid"] == one.name]
         anchor = f"grid-{i + 1}"
         title = one.title or one.name if len(grids) > 1 else "The question"
-        section = grid_section(results, one, *its, (anchor, title))
+        subject = Subject(read_results(source, one.name), shown, hypotheses)
+        section = grid_section(subject, one, *its, (anchor, title))
         sections.append((anchor, one.name, section))
     if (runs["grid"] == "").any():
         its = runs[runs["grid"] == ""], curves[curves["grid"] == ""]
-        section = loose_section(results, *its, "no-grid")
+        section = loose_section(Subject(results, shown, ()), *its, "no-grid")
         sections.append(("no-grid", "runs outside every grid", section))
     unfinished = unfinished_table(runs)
     body: list[Child] = [element("h2", "Runs that are not done", id=NOT_DONE)]
     body.append(table_html(unfinished) if unfinished else element("p", "All runs are done."))
-    environments = environment_table(results.out, dict.fromkeys(runs["run_id"]))
+    environments = environment_table(source.environments(runs["run_id"]))
     body.append(element("h2", "Computed with", id=ENVIRONMENT))
     body.append(table_html(environments) if environments else element("p", "Not known."))
-    title = grids[0].title or grids[0].name if len(grids) == 1 else f"Results in {results.shown}"
+    title = grids[0].title or grids[0].name if len(grids) == 1 else f"Results in {shown}"
     links = [(anchor, name) for anchor, name, _ in sections]
     links += [(NOT_DONE, "runs that are not done"), (ENVIRONMENT, "computed with")]
     left = len(unfinished.rows) if unfinished else 0

@@ -2,7 +2,6 @@
 
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.analysis.report.figures import drawn, figure_html
@@ -11,24 +10,24 @@ from experiments.analysis.report.markup import Html, element
 from experiments.analysis.report.tables import run_tables, table_html
 from experiments.analysis.report.verdicts import Judged, judged
 from experiments.analysis.tables.tables import tables
+from experiments.results.long_table import Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True)
-class Results:
-    """What a page is about.
+class Subject:
+    """What a section is about.
 
     Attributes:
-        out: the folder of runs.
-        shown: what commands on the page call it.
-        claims: that are judged.
+        shown: what commands on the page call the folder of runs.
+        hypotheses: that are judged.
     """
 
-    out: Path
+    results: Results
     shown: str
-    claims: tuple[str, ...]
+    hypotheses: tuple[str, ...]
 
 
 def command(*words: str) -> Html:
@@ -37,7 +36,7 @@ def command(*words: str) -> Html:
 
 
 def grid_section(
-    results: Results,
+    subject: Subject,
     asked: Asked,
     runs: "pd.DataFrame",
     curves: "pd.DataFrame",
@@ -57,32 +56,32 @@ def grid_section(
         element("h2", title, id=anchor),
         words,
         element("p", state, class_="note"),
-        _verdicts(results, asked),
-        _tables(results, asked.name, runs, curves),
-        _figures(results, asked),
+        _verdicts(subject, asked),
+        _tables(subject, asked.name, runs, curves),
+        _figures(subject, asked),
         _runs(runs),
         _grid(asked),
-        _again(results, asked, runs),
+        _again(subject, asked, runs),
         aria_labelledby=anchor,
     )
 
 
 def loose_section(
-    results: Results, runs: "pd.DataFrame", curves: "pd.DataFrame", anchor: str
+    subject: Subject, runs: "pd.DataFrame", curves: "pd.DataFrame", anchor: str
 ) -> Html:
     """Tables of the runs that belong to no grid."""
     return element(
         "section",
         element("h2", "Runs outside every grid", id=anchor),
-        _tables(results, None, runs, curves),
+        _tables(subject, None, runs, curves),
         _runs(runs),
         aria_labelledby=anchor,
     )
 
 
-def _verdicts(results: Results, asked: Asked) -> Html:
-    found = [judged(results.out, asked.name, claim) for claim in results.claims]
-    parts = [_judged(one, results.shown, asked.name) for one in found]
+def _verdicts(subject: Subject, asked: Asked) -> Html:
+    found = [judged(subject.results, name) for name in subject.hypotheses]
+    parts = [_judged(one, subject.shown, asked.name) for one in found]
     return element("div", element("h3", "Verdicts"), parts)
 
 
@@ -112,7 +111,7 @@ def _judged(found: Judged, shown: str, grid: str) -> Html:
 
 
 def _tables(
-    results: Results, grid: str | None, runs: "pd.DataFrame", curves: "pd.DataFrame"
+    subject: Subject, grid: str | None, runs: "pd.DataFrame", curves: "pd.DataFrame"
 ) -> Html:
     found = tables(runs[runs["status"] == "done"], curves)
     asked = ("--grid", grid) if grid else ()
@@ -120,19 +119,19 @@ def _tables(
         "div",
         element("h3", "Tables"),
         [table_html(table) for table in found] or element("p", "Nothing is measured yet."),
-        command("loopscope", "table", results.shown, *asked),
+        command("loopscope", "table", subject.shown, *asked),
     )
 
 
-def _figures(results: Results, asked: Asked) -> Html | None:
-    found = drawn(results.out, asked.name, asked.figures)
+def _figures(subject: Subject, asked: Asked) -> Html | None:
+    found = drawn(subject.results, asked.figures)
     if not found:
         return None
     pictures = []
     for figure in found:
-        line = shlex.join(["loopscope", "figure", figure.kind, results.shown])
+        line = shlex.join(["loopscope", "figure", figure.kind, subject.shown])
         if asked.shipped:
-            line = asked.command("figure", results.shown, figure.kind)
+            line = asked.command("figure", subject.shown, figure.kind)
         pictures.append(figure_html(figure, line))
     return element("div", element("h3", "Figures"), pictures)
 
@@ -157,8 +156,8 @@ def _grid(asked: Asked) -> Html:
     )
 
 
-def _again(results: Results, asked: Asked, runs: "pd.DataFrame") -> Html:
-    out, grid = results.shown, asked.name
+def _again(subject: Subject, asked: Asked, runs: "pd.DataFrame") -> Html:
+    out, grid = subject.shown, asked.name
     overrides = [part for text in asked.overrides for part in ("--set", text)]
     done = runs[runs["status"] == "done"]["run_id"]
     text = "the text above" if asked.source else "the file of the grid, which is not recorded"

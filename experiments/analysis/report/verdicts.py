@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiments.analysis.verdicts.cells import cells
 from experiments.analysis.verdicts.text import DOES, SENTENCES, UNITS, paragraph
-from experiments.analysis.verdicts.verdicts import CLAIMS, Claim, Verdict, judge
+from experiments.analysis.verdicts.verdicts import HYPOTHESES, Hypothesis, Verdict, judge
 from experiments.errors import LoopscopeError
+from experiments.results.long_table import Results
 from experiments.text import TextTable
 from generators.plugins import nearest
 
@@ -33,20 +33,20 @@ class Judged:
     reason: str = ""
 
 
-def check_claims(names: tuple[str, ...]) -> None:
+def check_hypotheses(names: tuple[str, ...]) -> None:
     """Raises LoopscopeError for a claim that nobody can judge."""
     for name in names:
-        if name not in CLAIMS:
+        if name not in HYPOTHESES:
             raise LoopscopeError(
-                f"--claim {name!r}{nearest(name, CLAIMS)}: it is one of {', '.join(CLAIMS)}"
+                f"--claim {name!r}{nearest(name, HYPOTHESES)}: it is one of {', '.join(HYPOTHESES)}"
             )
 
 
-def judged(out: Path, grid: str, name: str) -> Judged:
+def judged(results: Results, name: str) -> Judged:
     """The verdicts on a claim in the results of a grid, B against the grid's first arm A."""
-    claim = CLAIMS[name]
+    claim = HYPOTHESES[name]
     try:
-        verdicts = judge(cells(out, claim.ability, grid=grid), claim)
+        verdicts = judge(cells(results, claim.ability), claim)
     except LoopscopeError as error:
         # the list of all that was measured instead helps whoever can choose, not a reader
         return Judged(
@@ -70,7 +70,7 @@ def judged(out: Path, grid: str, name: str) -> Judged:
     )
 
 
-def meaning(claim: Claim) -> str:
+def meaning(claim: Hypothesis) -> str:
     """Such as `B stores more than A`."""
     does, much = DOES.get(claim.ability, ("", ""))
     more = "more" if much == "much" else "more often"
@@ -79,7 +79,7 @@ def meaning(claim: Claim) -> str:
     return sentence.format(a="A", b="B", margin=claim.margin, **words)
 
 
-def _row(verdict: Verdict, claim: Claim) -> tuple[str, ...]:
+def _row(verdict: Verdict, claim: Hypothesis) -> tuple[str, ...]:
     cell = verdict.cell
 
     def shown(value: float | None) -> str:

@@ -5,7 +5,6 @@ is named with its reason.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.analysis.tables.abilities import (
@@ -16,7 +15,7 @@ from experiments.analysis.tables.abilities import (
 )
 from experiments.analysis.tables.exits import exits_table
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import load_curves, load_runs
+from experiments.results.long_table import Data, Results, read_results
 from experiments.results.row_filter import MEASURED, check_columns, parse, select
 from experiments.results.selection import last_loop
 from experiments.text import TextTable
@@ -55,23 +54,21 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ())
 
 
 def print_table(
-    out: Path | str = "runs",
+    out: Data = "runs",
     grid: str | None = None,
     console: "Console | None" = None,
     *,
     where: Sequence[str] = (),
     by: Sequence[str] = (),
-) -> str:
+) -> None:
     """Prints the tables of a grid (or of all runs in `out`), 100 columns wide or more.
 
     On a narrower terminal lines run over; no column and no digit is left out.
 
     Args:
+        out: a folder or an archive, or what `read_results` read of it.
         where: conditions on rows, see `experiments.results.row_filter`.
         by: as in `tables`.
-
-    Returns:
-        What was read: an index, folders or an archive.
 
     Raises:
         LoopscopeError: `out` is no folder of runs, or has no such grid or rows.
@@ -81,16 +78,16 @@ def print_table(
     if console is None:
         console = Console()
         console = Console(width=max(console.width, WIDTH))
-    found, read = _load_tables(out, grid, where, by)
+    results = read_results(out, grid)
+    found = chosen_tables(results, where, by)
     for table in found:
         table.draw(console)
     if not found:
-        console.print(f"{out} has no runs yet")
-    return read
+        console.print(f"{results.name} has no runs yet")
 
 
 def markdown_table(
-    out: Path | str = "runs",
+    out: Data = "runs",
     grid: str | None = None,
     *,
     where: Sequence[str] = (),
@@ -101,21 +98,23 @@ def markdown_table(
     Raises:
         LoopscopeError: as `print_table`.
     """
-    found, _ = _load_tables(out, grid, where, by)
-    return "\n\n".join(table.markdown() for table in found) or f"{out} has no runs yet"
+    results = read_results(out, grid)
+    found = chosen_tables(results, where, by)
+    return "\n\n".join(table.markdown() for table in found) or f"{results.name} has no runs yet"
 
 
-def _load_tables(
-    out: Path | str, grid: str | None, where: Sequence[str], by: Sequence[str]
-) -> tuple[list[TextTable], str]:
-    """The tables, and what was read for them."""
-    runs, curves = load_runs(out, grid), load_curves(out, grid)
-    read = runs.attrs["read_from"]
+def chosen_tables(results: Results, where: Sequence[str], by: Sequence[str]) -> list[TextTable]:
+    """The tables of the rows that meet the conditions.
+
+    Raises:
+        LoopscopeError: there are no such rows or columns.
+    """
+    runs = results.runs
     check_columns(runs, by, f"--by {','.join(by)}")
     if measured := [column for column in by if column in MEASURED]:
         raise LoopscopeError(f"--by {measured[0]}: rows are of runs; --where chooses numbers")
     conditions = parse(where)
     chosen = select(runs, conditions)
     if chosen.empty and not runs.empty:
-        raise LoopscopeError(f"{out} has no rows with {', '.join(map(str, conditions))}")
-    return tables(chosen, select(curves, conditions), by), read
+        raise LoopscopeError(f"{results.name} has no rows with {', '.join(map(str, conditions))}")
+    return tables(chosen, select(results.curves, conditions), by)

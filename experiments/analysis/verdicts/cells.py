@@ -6,13 +6,12 @@ An arm has its own learning rate, so that alone makes no other cell.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import emergence_step, load_curves, load_runs
+from experiments.results.long_table import Results, emergence_step
 from experiments.results.row_filter import Condition, select
 from experiments.results.selection import difficulty_text, last_loop, series, where
 from generators.plugins import nearest
@@ -48,12 +47,11 @@ class Cell:
 
 
 def cells(
-    out: Path,
+    results: Results,
     ability: Ability,
     *,
     between: tuple[str, str] | None = None,
     by: str = "arm",
-    grid: str | None = None,
     filters: dict[str, Any] | None = None,
     conditions: Sequence[Condition] = (),
 ) -> list[Cell]:
@@ -67,7 +65,7 @@ def cells(
     Raises:
         LoopscopeError: results that lack what is to be compared; the message says what they have.
     """
-    rows = _rows(out, ability, grid, filters or {}, conditions)
+    rows = _rows(results, ability, filters or {}, conditions)
     pairs = _between(rows, by, between)
     found = [cell for pair in pairs for cell in _cells(rows, ability, by, pair)]
     if not found:
@@ -79,18 +77,19 @@ def cells(
 
 
 def _rows(
-    out: Path,
+    results: Results,
     ability: Ability,
-    grid: str | None,
     filters: dict[str, Any],
     conditions: Sequence[Condition],
 ) -> "pd.DataFrame":
     """One row per run and cell, `value` being what is compared."""
     steps = ability == "steps"
-    runs = load_curves(out, grid) if steps else load_runs(out, grid)
+    runs = results.curves if steps else results.runs
     names = [str(name) for name in runs["grid"].unique() if name]
     if len(names) > 1:
-        raise LoopscopeError(f"{out} has several grids: {', '.join(names)}; choose with --grid")
+        raise LoopscopeError(
+            f"{results.name} has several grids: {', '.join(names)}; choose with --grid"
+        )
     wanted: dict[str, Any] = {"metric": "accuracy", "item": "", "split": "test"}
     if ability == "capacity":
         wanted = {"metric": "bits_per_parameter", "item": "total"}
@@ -102,7 +101,9 @@ def _rows(
         hint = "; observe.evaluate_every records accuracy while training" if steps else ""
         asked = [f"{k} {v}" for k, v in {**wanted, **filters}.items() if v != ""]
         asked = ", ".join([*asked, *map(str, conditions)])
-        raise LoopscopeError(f"{out} has no rows with {asked}; it measured {measured}{hint}")
+        raise LoopscopeError(
+            f"{results.name} has no rows with {asked}; it measured {measured}{hint}"
+        )
     return _emergence(rows) if steps else rows
 
 

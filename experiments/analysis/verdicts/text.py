@@ -5,7 +5,7 @@ from statistics import mean, median
 from typing import Any
 
 from experiments.analysis.verdicts.cells import EMERGED, Cell
-from experiments.analysis.verdicts.verdicts import Claim, Verdict
+from experiments.analysis.verdicts.verdicts import Hypothesis, Verdict
 from experiments.text import number
 from probes.statistics import SOLVED, Share
 
@@ -37,7 +37,7 @@ DOES = {"capacity": ("stores", "much"), "manipulation": ("answers right", "often
 UNITS = {"capacity": "bits per parameter", "manipulation": "accuracy", "steps": "steps"}
 
 
-def report(name: str, claim: Claim, verdicts: list[Verdict]) -> str:
+def report(name: str, claim: Hypothesis, verdicts: list[Verdict]) -> str:
     """The count of outcomes, then a paragraph per cell."""
     outcomes = [v.outcome for v in verdicts]
     counts = ", ".join(f"{o} in {outcomes.count(o)}" for o in dict.fromkeys(outcomes))
@@ -47,7 +47,7 @@ def report(name: str, claim: Claim, verdicts: list[Verdict]) -> str:
     return "\n\n".join([f"{name}: {counts} of {cells}", *paragraphs])
 
 
-def paragraph(verdict: Verdict, claim: Claim, tested: int) -> str:
+def paragraph(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
     """One cell: the verdict, its numbers, and what to keep in mind.
 
     Args:
@@ -67,7 +67,7 @@ def paragraph(verdict: Verdict, claim: Claim, tested: int) -> str:
     return "\n  ".join(f"{s[0].upper()}{s[1:]}." if i else f"{s}." for i, s in enumerate(sentences))
 
 
-def _means(cell: Cell, claim: Claim) -> str:
+def _means(cell: Cell, claim: Hypothesis) -> str:
     values = (cell.a, cell.a_values), (cell.b, cell.b_values)
     if claim.ability != "steps":
         both = ", ".join(f"{arm} {mean(x):.3f}" for arm, x in values)
@@ -89,7 +89,7 @@ def _seeds(cell: Cell) -> str:
     return f"{n} seed{'s' * (n > 1)}{left}"
 
 
-def _test(verdict: Verdict, claim: Claim, tested: int) -> str:
+def _test(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
     found = []
     if verdict.difference is not None:
         text = f"difference {verdict.difference:+z.3f}"
@@ -150,7 +150,7 @@ def _needed(verdict: Verdict) -> str:
     return f"about {n} seeds would be needed, going by these (power .8, before Holm)"
 
 
-def _notes(verdict: Verdict, claim: Claim) -> list[str]:
+def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
     cell, notes = verdict.cell, []
     if claim.ability == "capacity" and not cell.converged:
         known = "not known to have converged" if cell.converged is None else "not converged"
@@ -166,7 +166,7 @@ def _notes(verdict: Verdict, claim: Claim) -> list[str]:
     return notes
 
 
-def as_data(verdict: Verdict, claim: Claim) -> dict[str, Any]:
+def as_data(verdict: Verdict, claim: Hypothesis) -> dict[str, Any]:
     """JSON-ready; never is null among the steps."""
     cell = verdict.cell
     shares = verdict.solved and [share._asdict() for share in verdict.solved]

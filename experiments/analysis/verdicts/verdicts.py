@@ -32,7 +32,7 @@ Outcome = Literal["supported", "contradicted", "undecided", "no verdict"]
 
 
 @dataclass(frozen=True)
-class Claim:
+class Hypothesis:
     """B against A. `margin` is the smallest difference that would matter, for `equal`."""
 
     ability: Ability
@@ -45,14 +45,14 @@ class Claim:
         return 1 - 2 * ALPHA if self.relation == "equal" else 1 - ALPHA
 
 
-CLAIMS = {
-    "capacity-equal": Claim("capacity", "equal", 0.1),
-    "capacity-different": Claim("capacity", "different"),
-    "capacity-better": Claim("capacity", "better"),
-    "manipulation-equal": Claim("manipulation", "equal", 0.05),
-    "manipulation-different": Claim("manipulation", "different"),
-    "manipulation-better": Claim("manipulation", "better"),
-    "needs-fewer-steps": Claim("steps", "fewer"),
+HYPOTHESES = {
+    "capacity-equal": Hypothesis("capacity", "equal", 0.1),
+    "capacity-different": Hypothesis("capacity", "different"),
+    "capacity-better": Hypothesis("capacity", "better"),
+    "manipulation-equal": Hypothesis("manipulation", "equal", 0.05),
+    "manipulation-different": Hypothesis("manipulation", "different"),
+    "manipulation-better": Hypothesis("manipulation", "better"),
+    "needs-fewer-steps": Hypothesis("steps", "fewer"),
 }
 
 
@@ -91,7 +91,7 @@ class Verdict:
         return self.p_apart is not None and abs(self.difference or 0.0) > margin
 
 
-def judge(cells: list[Cell], claim: Claim) -> list[Verdict]:
+def judge(cells: list[Cell], claim: Hypothesis) -> list[Verdict]:
     """A verdict for every cell, corrected over all of them."""
     ways = {"equal": _equal, "different": _different, "better": _different, "fewer": _fewer}
     found = [_refuse(ways[claim.relation](cell, claim), claim) for cell in cells]
@@ -115,7 +115,7 @@ def _corrected(p: list[float | None]) -> list[float | None]:
     return [None if x is None else next(adjusted) for x in p]
 
 
-def _equal(cell: Cell, claim: Claim) -> Verdict:
+def _equal(cell: Cell, claim: Hypothesis) -> Verdict:
     # accuracies may tie at 1: that is what solving means
     ceiling = cell.ceilings if claim.ability == "capacity" else None
     found = equivalence(cell.a_values, cell.b_values, claim.margin, ceiling=ceiling)
@@ -141,7 +141,7 @@ def _equal(cell: Cell, claim: Claim) -> Verdict:
     )
 
 
-def _different(cell: Cell, claim: Claim) -> Verdict:
+def _different(cell: Cell, claim: Hypothesis) -> Verdict:
     if len(cell.seeds) < 2:
         mean = cell.b_values[0] - cell.a_values[0]
         return Verdict(cell, "no verdict", "1 pair of seeds: a demonstration", mean)
@@ -158,7 +158,7 @@ def _different(cell: Cell, claim: Claim) -> Verdict:
     )
 
 
-def _fewer(cell: Cell, claim: Claim) -> Verdict:
+def _fewer(cell: Cell, claim: Hypothesis) -> Verdict:
     """Paired t of log2 steps where every run emerged, else the sign test, with never last."""
     values = (*cell.a_values, *cell.b_values)
     if all(map(isinf, values)):
@@ -192,7 +192,7 @@ def _reverse(verdict: Verdict, cell: Cell) -> Verdict:
     return replace(verdict, cell=cell, outcome=outcome)
 
 
-def _refuse(verdict: Verdict, claim: Claim) -> Verdict:
+def _refuse(verdict: Verdict, claim: Hypothesis) -> Verdict:
     """Adds the shares solved; below the floor of its world no accuracy is an ability."""
     if claim.ability != "manipulation":
         return verdict

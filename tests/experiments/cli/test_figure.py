@@ -13,10 +13,17 @@ from experiments.analysis.figures.capacity_versus_loops import CapacityVersusLoo
 from experiments.cli.figure import figures_asked
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import load_runs
+from experiments.results.long_table import load_runs, read_results
 from experiments.runs.output import record_grid
 
 LISTED = [{"kind": "plane", "name": "both"}, {"kind": "capacity_versus_loops", "item": "name"}]
+
+
+def asked(first: str, others: list[str]) -> tuple[Path, dict[str | None, list[dict[str, Any]]]]:
+    """The folder and the figures that the arguments name."""
+    source, figures = figures_asked(first, others)
+    assert source is not None
+    return source.path, figures
 
 
 @pytest.fixture
@@ -29,13 +36,13 @@ def out(tmp_path: Path) -> Path:
 
 def test_a_figure_and_a_folder_are_drawn_as_its_grids_list_them(out: Path) -> None:
     where = str(out)
-    assert figures_asked("both", [where]) == (out, {"toy": LISTED[:1]})
-    assert figures_asked("capacity_versus_loops", [where]) == (out, {"toy": LISTED[1:]})
+    assert asked("both", [where]) == (out, {"toy": LISTED[:1]})
+    assert asked("capacity_versus_loops", [where]) == (out, {"toy": LISTED[1:]})
     curves = [{"kind": "learning_curves"}]
-    assert figures_asked("learning_curves", [where]) == (out, {"toy": curves})
+    assert asked("learning_curves", [where]) == (out, {"toy": curves})
     record_grid(out, "other", title="", figures=[], points=[])
-    assert figures_asked("learning_curves", [where]) == (out, {None: curves}), "no grid is named"
-    assert figures_asked("both", [where]) == (out, {"toy": LISTED[:1]})
+    assert asked("learning_curves", [where]) == (out, {None: curves}), "no grid is named"
+    assert asked("both", [where]) == (out, {"toy": LISTED[:1]})
 
 
 def test_a_grid_and_figures_are_drawn_as_its_file_lists_them(out: Path) -> None:
@@ -43,7 +50,7 @@ def test_a_grid_and_figures_are_drawn_as_its_file_lists_them(out: Path) -> None:
     assert place is None and found == {"growth": [{"kind": "growth"}]}, (
         "a grid and a kind: the grid"
     )
-    assert figures_asked("growth", [str(out)]) == (out, {"toy": [{"kind": "growth"}]})
+    assert asked("growth", [str(out)]) == (out, {"toy": [{"kind": "growth"}]})
     _, found = figures_asked("quick", ["plane", "learning_curves"])
     assert [figure["kind"] for figure in found["quick"]] == ["plane", "learning_curves"]
     with pytest.raises(LoopscopeError, match="there is no grid 'plan'"):
@@ -71,7 +78,7 @@ def test_a_folder_of_the_name_of_a_kind_is_no_folder_of_runs(
     monkeypatch.chdir(out.parent)
     out.rename("plane")
     assert figures_asked("quick", ["plane"])[0] is None
-    assert figures_asked("both", ["./plane"]) == (Path("plane"), {"toy": LISTED[:1]})
+    assert asked("both", ["./plane"]) == (Path("plane"), {"toy": LISTED[:1]})
 
 
 def test_the_command_draws_and_says_where(out: Path) -> None:
@@ -99,7 +106,7 @@ def test_figures_take_what_tables_take(
     rows = rows[rows["loop"].isna() | (rows["loop"] == rows["n_loops"])]
     wanted = rows[kept(rows).fillna(False)]
     figure = CapacityVersusLoops(conditions=tuple(conditions))
-    data = figure.data(out, "toy")
+    data = figure.data(read_results(out, "toy"))
     assert 0 < len(data) < len(rows)
     assert sorted(data["run_id"]) == sorted(wanted["run_id"])
 

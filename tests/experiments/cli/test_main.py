@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command import TOY, command
 
-from experiments.analysis.verdicts.verdicts import CLAIMS
+from experiments.analysis.verdicts.verdicts import HYPOTHESES
 from experiments.cli import main as cli
 from experiments.cli.compare import NAMES
 from experiments.config.costs import cost
@@ -74,10 +74,10 @@ def test_help_has_every_command_in_the_order_of_use(
 def test_the_help_of_compare_has_every_claim(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert tuple(CLAIMS) == NAMES
+    assert tuple(HYPOTHESES) == NAMES
     monkeypatch.setenv("COLUMNS", "400")
     assert command(monkeypatch, "compare", "--help") == 0
-    assert f"needed; one of {', '.join(CLAIMS)}" in capfd.readouterr().out
+    assert f"needed; one of {', '.join(HYPOTHESES)}" in capfd.readouterr().out
     assert command(monkeypatch, "compare") == 2
     assert "--claim is needed: it is one of capacity-equal" in capfd.readouterr().err
 
@@ -96,6 +96,7 @@ def test_the_exit_status_says_how_it_ended(
     outcome = SimpleNamespace(failed=failed, interrupted=interrupted, resumable=("a", "b"))
     monkeypatch.setattr("experiments.execution.runner.run_grid", lambda *a, **k: outcome)
     monkeypatch.setattr("experiments.analysis.tables.tables.print_table", lambda *a, **k: None)
+    monkeypatch.setattr("experiments.results.long_table.read_results", lambda *a, **k: None)
     assert command(monkeypatch, "run", toy, "--out", toy.parent / "runs") == status
 
 

@@ -18,8 +18,8 @@ from experiments.analysis.figures import draw
 from experiments.analysis.tables.tables import markdown_table
 from experiments.errors import LoopscopeError
 from experiments.results.archive import read_archive, write_archive
-from experiments.results.index import INDEX, build_index
 from experiments.results.long_table import load_runs
+from experiments.results.parquet import INDEX, build_tables
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_an_archive_is_read_as_its_folder_is(out: Path, tmp_path: Path) -> None:
     before, table = frames(out), markdown_table(out, "toy")
     file = tmp_path / "elsewhere.zip"
     built = write_archive(out, file)
-    assert built.index.runs.num_rows == 11
+    assert built.tables.runs.num_rows == 11
     kept = file.read_bytes()
     write_archive(out, file)
     assert file.read_bytes() == kept, "equal results are equal files"
@@ -146,11 +146,11 @@ def test_hostile_rows_are_a_message(
     out: Path, tmp_path: Path, column: str, value: str | None, message: str
 ) -> None:
     file = tmp_path / "hostile.zip"
-    built = build_index(out)
-    values = built.index.runs[column].to_pylist()
-    i = built.index.runs.column_names.index(column)
+    built = build_tables(out)
+    values = built.tables.runs[column].to_pylist()
+    i = built.tables.runs.column_names.index(column)
     changed = pa.array([value, *values[1:]], pa.string())
-    table = built.index.runs.set_column(i, column, changed)
+    table = built.tables.runs.set_column(i, column, changed)
     write_archive(out, file)
     rewritten(file, {INDEX: parquet(table)})
     with pytest.raises(LoopscopeError, match=message):

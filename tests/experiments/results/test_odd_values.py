@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from synthetic_results import write_toy
 
-from experiments.results.index import build_index
 from experiments.results.long_table import load_curves, load_runs
+from experiments.results.parquet import build_tables
 from experiments.runs.folder import RunFolder
 from experiments.runs.record_checks import is_line, is_whole
 from experiments.runs.repair import cut_metrics
@@ -81,7 +81,7 @@ def test_lines_of_metrics(folder: RunFolder, line: dict[str, Any], good: bool) -
     assert [found["step"] for found in folder.metrics()] == ([1, 2] if good else [1])
     curves = load_curves(folder.path.parent)
     assert set(curves.loc[curves["run_id"] == RUN, "step"]) == ({1, 2} if good else {1})
-    problems = build_index(folder.path.parent).problems
+    problems = build_tables(folder.path.parent).problems
     assert any("metrics.jsonl" in problem for problem in problems) != good
 
 
@@ -108,4 +108,4 @@ def test_half_a_surrogate_pair_is_no_text(folder: RunFolder) -> None:
     change(folder.path / "result.json", lambda r: r["measurements"][0].update(item="é"))
     change(folder.path / "result.json", lambda r: r.update(note="\ud800"))
     assert folder.result() is not None, "nothing is made of it"
-    assert build_index(folder.path.parent).index.runs.num_rows
+    assert build_tables(folder.path.parent).tables.runs.num_rows

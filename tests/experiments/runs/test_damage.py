@@ -15,7 +15,7 @@ from experiments.execution.job import Job, JobOutcome
 from experiments.execution.worker import StopFlag, perform
 from experiments.export.weights import export_run
 from experiments.measuring.load import load_model
-from experiments.results.index import build_index
+from experiments.results.parquet import build_tables
 from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.lock import STALE_AFTER, RunLock
@@ -155,7 +155,7 @@ def test_lines_before_the_checkpoint_are_lost_alone_and_named(
     assert sum(line["step"] == step for line in theirs["metrics"]) >= 1
     says = f"{folder.run_id}/metrics.jsonl lacks lines of step {step}: they were damaged"
     assert told.startswith(says) and told in (folder.path / "log.txt").read_text()
-    assert build_index(tmp_path).problems == (told,)
+    assert build_tables(tmp_path).problems == (told,)
     assert ours.pop("lost_metrics") == [step] and "lost_metrics" not in theirs
     del ours["metrics"], theirs["metrics"]
     assert ours == theirs

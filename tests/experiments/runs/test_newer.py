@@ -1,7 +1,9 @@
 """Files of a newer version: refused with a message that names them, and left as they are."""
 
+import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from experiments.execution.runner import run_grid
 from experiments.execution.worker import StopFlag, perform
 from experiments.planning import calibration
 from experiments.results.archive import write_archive
-from experiments.results.index import INDEX, METRICS, write_index
+from experiments.results.parquet import INDEX, METRICS
 from experiments.runs.checkpoint import read_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json, write_json
@@ -73,18 +75,20 @@ def test_every_file_of_a_run_says_its_version(stopped: Path, tmp_path: Path) -> 
     out = copy(stopped, tmp_path / "out")
     folder = RunFolder(out / RUN.run_id)
     assert train(RUN, folder)
-    write_index(out)
     others = {"log.txt"}
     for path in (p for p in out.rglob("*") if p.is_file() and p.name not in others):
         if path.suffix == ".json":
             assert json.loads(path.read_text())["schema_version"] == 1, path
         elif path.suffix == ".jsonl":
             assert json.loads(path.read_text().splitlines()[0]) == {"schema_version": 1}
-        elif path.suffix == ".pt":
-            assert torch.load(path, weights_only=True)["schema_version"] == 1
         else:
-            assert path.name in (INDEX, METRICS), f"{path} is not known to say its version"
-            assert pq.read_schema(path).metadata[b"loopscope.schema_version"] == b"1"
+            assert path.suffix == ".pt", f"{path} is not known to say its version"
+            assert torch.load(path, weights_only=True)["schema_version"] == 1
+    write_archive(out, file := tmp_path / "results.zip")
+    with zipfile.ZipFile(file) as archive:
+        for name in (INDEX, METRICS):
+            known = pq.read_schema(io.BytesIO(archive.read(name))).metadata
+            assert known[b"loopscope.schema_version"] == b"1"
 
 
 @pytest.mark.parametrize("name", FILES[:5])
@@ -121,24 +125,22 @@ def test_a_reader_refuses_a_checkpoint(stopped: Path, tmp_path: Path) -> None:
     assert listing(out) == before
 
 
-def index_made_newer(path: Path) -> None:
-    table = pq.read_table(path)
-    known = {**table.schema.metadata, b"loopscope.schema_version": b"2"}
-    pq.write_table(table.replace_schema_metadata(known), path)
-
-
 @pytest.mark.parametrize("name", [INDEX, METRICS])
-def test_an_index_and_an_archive_are_not_replaced(stopped: Path, tmp_path: Path, name: str) -> None:
-    out = copy(stopped, tmp_path / "out")
-    write_index(out)
-    index_made_newer(out / name)
-    before = listing(out)
-    with pytest.raises(LoopscopeError, match=NEWER):
-        write_index(out)
-    assert listing(out) == before
+def test_an_archive_is_not_replaced(stopped: Path, tmp_path: Path, name: str) -> None:
     file = tmp_path / "results.zip"
-    write_archive(out, file)
-    assert listing(out) == before
+    write_archive(stopped, file)
+    with zipfile.ZipFile(file) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    table = pq.read_table(io.BytesIO(members[name]))
+    known = {**table.schema.metadata, b"loopscope.schema_version": b"2"}
+    pq.write_table(table.replace_schema_metadata(known), newer := io.BytesIO())
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, content in (members | {name: newer.getvalue()}).items():
+            archive.writestr(member, content)
+    before = listing(tmp_path)
+    with pytest.raises(LoopscopeError, match=NEWER):
+        write_archive(stopped, file)
+    assert listing(tmp_path) == before
 
 
 def test_a_calibration_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from experiments.analysis.figures.figure import Figure
 from experiments.analysis.figures.learning_curves import LearningCurves
 from experiments.analysis.figures.plane import Plane
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import load_runs
+from experiments.results.long_table import load_runs, read_results
 from experiments.results.selection import last_loop, where
 from experiments.runs.output import prepare_output, record_grid
 from generators.plugins import choices
@@ -49,7 +49,7 @@ def test_the_same_results_give_the_same_files(out: Path, tmp_path: Path) -> None
 
 
 def test_accuracy_data_is_held_out_and_of_the_last_loop(out: Path) -> None:
-    data = AccuracyVersusLoops().data(out, "toy")
+    data = AccuracyVersusLoops().data(read_results(out, "toy"))
     assert len(data) == 2 * len(LOOPS) * 2 * 3, "worlds × loops × hops × seeds"
     assert set(data["split"]) == {"test"} and set(data["hue"]) == {"2 hops", "3 hops"}
     assert (data["loop"] == data["n_loops"]).all()
@@ -57,13 +57,13 @@ def test_accuracy_data_is_held_out_and_of_the_last_loop(out: Path) -> None:
     runs = last_loop(load_runs(out, "toy"))
     wanted = where(runs, metric="accuracy", split="test", n_loops=2)["value"]
     assert sorted(where(data, n_loops=2)["value"]) == sorted(wanted)
-    one = AccuracyVersusLoops(part="functions", difficulty=3).data(out, "toy")
+    one = AccuracyVersusLoops(part="functions", difficulty=3).data(read_results(out, "toy"))
     assert set(one["part"]) == {"functions"} and set(one["difficulty"]) == {3}
 
 
 def test_accuracy_picture_shows_means_seeds_and_floors(out: Path) -> None:
     figure = AccuracyVersusLoops(part="functions")
-    data = figure.data(out, "toy")
+    data = figure.data(read_results(out, "toy"))
     with style():
         (axes,) = figure.plot(data).axes
     lines = {
@@ -85,7 +85,7 @@ def test_an_equal_depth_baseline_is_a_line_of_its_own(tmp_path: Path) -> None:
         run = config("multihop", loops, 0, lr=lr)
         run["model"]["core"] = k
         write_run(tmp_path, name, run, accuracies(loops, {2: 0.5}, 0.1))
-    data = AccuracyVersusLoops().data(tmp_path, None).set_index("run_id")
+    data = AccuracyVersusLoops().data(read_results(tmp_path)).set_index("run_id")
     assert data["series"].to_dict() == {"a": "k = 1", "b": "k = 1", "c": "k = 4"}
 
 
@@ -96,25 +96,25 @@ def test_capacity_series_are_told_apart_by_exposures(tmp_path: Path) -> None:
             run = config("bios", loops, 0, phases=[{"until_exposure": exposures}])
             name = f"{exposures}-{loops}"
             write_run(tmp_path, name, run, bits(loops, exposures / 200), exposures=exposures)
-    data = CapacityVersusLoops().data(tmp_path, None)
+    data = CapacityVersusLoops().data(read_results(tmp_path))
     assert set(zip(data["hue"], data["value"], strict=True)) == {
         ("100 exposures", 0.5),
         ("400 exposures", 2.0),
     }
-    items = CapacityVersusLoops(item=("name", "value")).data(tmp_path, None)
+    items = CapacityVersusLoops(item=("name", "value")).data(read_results(tmp_path))
     assert "400 exposures, name" in set(items["hue"])
 
 
 def test_capacity_picture_shows_floor_and_ceiling(out: Path) -> None:
     figure = CapacityVersusLoops()
     with style():
-        (axes,) = figure.plot(figure.data(out, "toy")).axes
+        (axes,) = figure.plot(figure.data(read_results(out, "toy"))).axes
     levels = {line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1}
     assert {0.0, 3.0} <= levels
 
 
 def test_plane_matches_architecture_and_seed(out: Path) -> None:
-    data = Plane().data(out, "toy")
+    data = Plane().data(read_results(out, "toy"))
     assert set(data["panel"]) == {"functions, 3 hops", "permutations, 3 hops"}
     assert len(data) == 2 * len(LOOPS) * 3
     runs = last_loop(load_runs(out, "toy"))
@@ -148,21 +148,21 @@ def test_plane_keeps_exposures_apart_and_can_choose(tmp_path: Path) -> None:
         write_run(tmp_path, name, run, bits(2, exposures / 100), exposures=exposures)
     write_run(tmp_path, "m", config("multihop", 2, 0), accuracies(2, {2: 0.5}, 0.1))
     record_grid(tmp_path, "parts", title="", figures=[], points=points)
-    both = Plane().data(tmp_path, None)
+    both = Plane().data(read_results(tmp_path))
     assert dict(zip(both["series"], both["bits_per_parameter"], strict=True)) == {
         "100 exposures": 1.0,
         "200 exposures": 2.0,
     }
-    chosen = Plane(capacity_where={"exposures": 200}).data(tmp_path, None)
+    chosen = Plane(capacity_where={"exposures": 200}).data(read_results(tmp_path))
     assert chosen["bits_per_parameter"].tolist() == [2.0]
 
 
 def test_learning_curves_know_when_a_skill_emerges(out: Path) -> None:
-    data = LearningCurves(level=0.7).data(out, "toy")
+    data = LearningCurves(level=0.7).data(read_results(out, "toy"))
     emerged = data.groupby(["panel", "series"])["emerged"].agg(["min", "count"])
     assert emerged.loc[("functions, 2 hops", "1⊗4"), "min"] == 750
     assert emerged.loc[("functions, 2 hops", "1⊗1"), "count"] == 0, "never"
-    loss = LearningCurves(metric="loss", split="train", level=None).data(out, "toy")
+    loss = LearningCurves(metric="loss", split="train", level=None).data(read_results(out, "toy"))
     assert set(loss["value"]) == {3.0}
 
 
@@ -201,7 +201,7 @@ def test_bad_options_are_named(
 def test_figures_draw_what_is_there_beside_failed_runs(tmp_path: Path) -> None:
     out = write_toy(tmp_path / "runs", seeds=1)
     (out / "functions-1x2-0" / "result.json").unlink()
-    data = AccuracyVersusLoops(part="functions").data(out, "toy")
+    data = AccuracyVersusLoops(part="functions").data(read_results(out, "toy"))
     assert set(data["n_loops"]) == {1, 4}
     record_grid(out, "empty", title="", figures=[], points=[])
     with pytest.raises(LoopscopeError, match="none yet"):

@@ -13,7 +13,7 @@ from experiments.analysis.figures.drawing import COLOURS, GREY, seeds_text, styl
 from experiments.analysis.figures.extrapolation import Extrapolation
 from experiments.analysis.figures.plane import Plane
 from experiments.analysis.figures.versus import ASIDE
-from experiments.results.long_table import load_runs
+from experiments.results.long_table import load_runs, read_results
 from experiments.results.selection import last_loop
 from experiments.runs.output import prepare_output, record_grid
 
@@ -38,10 +38,10 @@ def test_no_line_goes_over_loops_from_one_core_to_another(
         write_run(tmp_path, f"c{name}", model("bios", k, loops, width), bits(loops, 1.0))
     told = {"k = 1", "k = 2"} if second[0] == 2 else {"width 32", "width 64"}
     accuracy = AccuracyVersusLoops()
-    data = accuracy.data(tmp_path, None)
+    data = accuracy.data(read_results(tmp_path))
     assert set(data["series"]) == told
-    assert set(Extrapolation().data(tmp_path, None)["series"]) == told
-    assert set(CapacityVersusLoops().data(tmp_path, None)["hue"]) == told
+    assert set(Extrapolation().data(read_results(tmp_path))["series"]) == told
+    assert set(CapacityVersusLoops().data(read_results(tmp_path))["hue"]) == told
     with style():
         picture = accuracy.plot(data)
     marked = [line for line in picture.axes[0].lines if line.get_marker() == "o"]
@@ -54,7 +54,7 @@ def test_loops_of_one_core_are_one_line(tmp_path: Path) -> None:
     for loops in (1, 2):
         rows = accuracies(loops, {2: 0.5}, 0.1)
         write_run(tmp_path, f"r{loops}", model("multihop", 1, loops), rows)
-    assert set(AccuracyVersusLoops().data(tmp_path, None)["series"]) == {""}
+    assert set(AccuracyVersusLoops().data(read_results(tmp_path))["series"]) == {""}
 
 
 def many(out: Path) -> Path:
@@ -74,14 +74,14 @@ def many(out: Path) -> Path:
 def test_points_stand_at_their_number_of_parameters(tmp_path: Path) -> None:
     figure = CapacityVersusParameters()
     with style():
-        (axes,) = figure.plot(figure.data(many(tmp_path / "runs"), None)).axes
+        (axes,) = figure.plot(figure.data(read_results(many(tmp_path / "runs")))).axes
     at = [x for line in axes.lines if line.get_marker() in "os^" for x in line.get_xdata()]
     assert at == [10_000.0] * 12
 
 
 def test_many_series_stay_close_to_their_loops(tmp_path: Path) -> None:
     figure = CapacityVersusLoops()
-    data = figure.data(many(tmp_path / "runs"), None)
+    data = figure.data(read_results(many(tmp_path / "runs")))
     data = data.assign(hue=data["hue"] + data["run_id"])
     with style():
         (axes,) = figure.plot(data).axes
@@ -94,7 +94,7 @@ def test_many_series_stay_close_to_their_loops(tmp_path: Path) -> None:
 def test_ceilings_have_the_colour_of_what_they_are_of(tmp_path: Path) -> None:
     figure = CapacityVersusLoops()
     with style():
-        (axes,) = figure.plot(figure.data(many(tmp_path / "runs"), None)).axes
+        (axes,) = figure.plot(figure.data(read_results(many(tmp_path / "runs")))).axes
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     found = {line.get_ydata()[0]: to_hex(line.get_color()).upper() for line in dotted}
     shown = {to_hex(line.get_color()).upper(): line for line in axes.lines if line.get_marker()}
@@ -102,7 +102,8 @@ def test_ceilings_have_the_colour_of_what_they_are_of(tmp_path: Path) -> None:
     assert set(found.values()) == set(COLOURS[:4]) and set(found.values()) <= set(shown)
     whole = CapacityVersusLoops()
     with style():
-        (axes,) = whole.plot(whole.data(write_toy(tmp_path / "toy", seeds=1), "toy")).axes
+        toy = read_results(write_toy(tmp_path / "toy", seeds=1), "toy")
+        (axes,) = whole.plot(whole.data(toy)).axes
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert [to_hex(line.get_color()) for line in dotted] == [GREY]
 
@@ -119,7 +120,7 @@ def test_panels_of_capacity_say_exposures_and_seeds(tmp_path: Path) -> None:
             write_run(tmp_path, name, run, bits(2, 1.0 + 0.1 * seed), exposures=exposures)
     record_grid(tmp_path, "g", title="", figures=[], points=points)
     figure = CapacityVersusLoops()
-    data = figure.data(tmp_path, "g")
+    data = figure.data(read_results(tmp_path, "g"))
 
     def titles(rows: object) -> list[str]:
         with style():
@@ -147,7 +148,7 @@ def test_plane_says_whose_bits_it_shows_and_what_is_missing(tmp_path: Path) -> N
 
     def note() -> str:
         with style():
-            picture = figure.plot(figure.data(tmp_path, None))
+            picture = figure.plot(figure.data(read_results(tmp_path)))
         return " ".join(picture.get_supxlabel().split())
 
     assert "x: bios, 100 exposures" in note() and "not drawn" not in note()

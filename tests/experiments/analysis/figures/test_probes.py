@@ -19,7 +19,7 @@ from experiments.analysis.figures.priors import EXITS, Priors
 from experiments.analysis.figures.q_exit_curve import QExitCurve
 from experiments.analysis.figures.sample_efficiency import SampleEfficiency
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import load_curves
+from experiments.results.long_table import load_curves, read_results
 from experiments.runs.output import prepare_output
 from generators.multihop import MultiHop
 
@@ -101,7 +101,7 @@ def test_every_kind_renders_its_three_files(kind: str, out: Path, tmp_path: Path
 
 def test_capacity_versus_parameters_draws_bits_and_their_lines(out: Path) -> None:
     figure = CapacityVersusParameters()
-    data = figure.data(out, None)
+    data = figure.data(read_results(out))
     assert set(data["value"]) == {15_000.0} and set(data["parameters"]) == {10_000}
     assert set(data["hue"]) == {"3 loops"}
     assert set(data["series"]) == {"100 exposures", "200 exposures"}
@@ -115,7 +115,7 @@ def test_capacity_versus_parameters_draws_bits_and_their_lines(out: Path) -> Non
 
 
 def test_training_questions_are_those_of_the_task(out: Path) -> None:
-    data = SampleEfficiency().data(out, None)
+    data = SampleEfficiency().data(read_results(out))
     for row_ in data.itertuples():
         _, held_out, seed = row_.run_id.split("-")
         task = MultiHop(entities=8, relations=6, hops=2, held_out=float(held_out))
@@ -126,7 +126,7 @@ def test_training_questions_are_those_of_the_task(out: Path) -> None:
 
 
 def test_exit_distribution_is_of_every_loop_and_step(out: Path) -> None:
-    data = ExitDistribution().data(out, None)
+    data = ExitDistribution().data(read_results(out))
     by = data[data["run_id"] == "asked-0.2-1"].set_index(["step", "hue"])["value"]
     assert by.to_dict() == {
         (50, "loop 1"): 0.5,
@@ -137,7 +137,7 @@ def test_exit_distribution_is_of_every_loop_and_step(out: Path) -> None:
 
 
 def test_growth_has_the_curve_and_both_sides_of_its_moment(out: Path) -> None:
-    data = Growth().data(out, None)
+    data = Growth().data(read_results(out))
     moments = data[data["metric"] == "growth_loss"]
     assert set(zip(moments["seed"], moments["item"], moments["value"], strict=True)) == {
         (0, "before", 1.0),
@@ -154,11 +154,11 @@ def test_growth_has_the_curve_and_both_sides_of_its_moment(out: Path) -> None:
     assert [text.get_text() for text in axes.texts] == ["1 → 1.75"], "means over seeds"
     assert axes.get_yscale() == "log"
     with pytest.raises(LoopscopeError, match="no results with .*metric growth_loss; measured"):
-        Growth(where={"task": "bios"}).data(out, None)
+        Growth(where={"task": "bios"}).data(read_results(out))
 
 
 def test_priors_take_the_last_exits_and_every_loops_accuracy(out: Path) -> None:
-    data = Priors().data(out, None)
+    data = Priors().data(read_results(out))
     exits = data[data["panel"] == EXITS]
     assert set(exits["step"]) == {100}
     accuracy = data[data["panel"] == "accuracy, 2 hops"]
@@ -166,7 +166,7 @@ def test_priors_take_the_last_exits_and_every_loops_accuracy(out: Path) -> None:
 
 
 def test_q_exit_curve_pairs_accuracy_with_loops(out: Path) -> None:
-    data = QExitCurve().data(out, None)
+    data = QExitCurve().data(read_results(out))
     pairs = set(zip(data["item"], data["mean_loops"], data["value"], strict=True))
     assert pairs == {
         ("all", 3.0, 0.9),
@@ -179,7 +179,7 @@ def test_q_exit_curve_pairs_accuracy_with_loops(out: Path) -> None:
 
 def test_extrapolation_goes_beyond_the_loops_trained(out: Path) -> None:
     figure = Extrapolation()
-    data = figure.data(out, None)
+    data = figure.data(read_results(out))
     assert set(data["loop"]) == set(range(1, 13)) and set(data["hue"]) == {"3 loops trained"}
     assert set(data[data["loop"] > LOOPS]["value"]) == {0.5}
     with style():
@@ -189,7 +189,7 @@ def test_extrapolation_goes_beyond_the_loops_trained(out: Path) -> None:
 
 
 def test_cache_strategies_say_what_they_keep(out: Path) -> None:
-    data = CacheStrategies().data(out, None)
+    data = CacheStrategies().data(read_results(out))
     assert set(zip(data["setting"], data["value"], strict=True)) == {
         ("cache full: 1.54k B/token", 0.9),
         ("cache average: 512 B/token", 0.5),
@@ -197,7 +197,8 @@ def test_cache_strategies_say_what_they_keep(out: Path) -> None:
 
 
 def test_heat_map_has_a_cell_per_loop_and_layer(out: Path) -> None:
-    data = HeatMap(target="hop.1", where={"run_id": ["asked-0.2-0", "asked-0.2-1"]}).data(out, None)
+    figure = HeatMap(target="hop.1", where={"run_id": ["asked-0.2-0", "asked-0.2-1"]})
+    data = figure.data(read_results(out))
     assert set(data["layer"]) == {"core.0", "end"} and set(data["n"]) == {2}
     by_loop = data[data["layer"] == "end"].set_index("loop")["mean"]
     assert by_loop.to_dict() == {n: pytest.approx(0.9 - 0.3 * n) for n in (1, 2, 3)}
@@ -226,7 +227,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "kind", [k for k in KINDS if not k.startswith(("capacity", "exit_distribution", "growth"))]
 )
 def test_components_of_a_mixture_have_panels_of_their_own(kind: str, mixed: Path) -> None:
-    data = figure_of(kind).data(mixed, None)
+    data = figure_of(kind).data(read_results(mixed))
     value = "mean" if "mean" in data else "value"
     two = {
         name: data[data["panel"].str.contains(name)].reset_index(drop=True)
@@ -238,7 +239,7 @@ def test_components_of_a_mixture_have_panels_of_their_own(kind: str, mixed: Path
 
 
 def test_training_questions_of_a_mixture_are_those_of_its_component(mixed: Path) -> None:
-    data = SampleEfficiency().data(mixed, None).set_index("component")
+    data = SampleEfficiency().data(read_results(mixed)).set_index("component")
     for name, entities in (("near", 8), ("far", 16)):
         task = MultiHop(entities=entities, relations=6, hops=2, hold_out="questions").bind(0)
         assert data.loc[name, "questions"] == task.count("train", 2)
@@ -255,7 +256,7 @@ def test_heat_map_sets_tokens_further_left_further_left(tmp_path: Path) -> None:
             rows.append(row("probe_selectivity", value, f"hop.1@state{before}", loop))
     write_run(tmp_path, "a", config("multihop", 2, 0), rows)
     figure = HeatMap(metric="probe_selectivity")
-    data = figure.data(tmp_path, None)
+    data = figure.data(read_results(tmp_path))
     assert set(data[data["loop"] == 0]["layer"]) == {"end"}, "the embedding comes before loop 1"
     with style():
         (axes,) = figure.plot(data).axes
@@ -272,7 +273,7 @@ def test_q_exit_curve_leaves_out_what_has_one_loop(tmp_path: Path) -> None:
         rows = [row("exit_accuracy", 0.5, "static loop=1"), row("exit_loops", 1, "static loop=1")]
         write_run(tmp_path, f"a{loops}", config("multihop", loops, 0), rows)
     figure = QExitCurve()
-    data = figure.data(tmp_path, None)
+    data = figure.data(read_results(tmp_path))
     assert set(data["n_loops"]) == {3}
     with style():
         (axes,) = figure.plot(data).axes

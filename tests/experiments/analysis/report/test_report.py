@@ -13,16 +13,18 @@ from synthetic_results import config, write_run, write_toy
 from typer.testing import CliRunner
 
 from experiments.analysis.report.environments import environment_table
-from experiments.analysis.report.grids import asked
+from experiments.analysis.report.grids import Asked, asked
 from experiments.analysis.report.markup import VOID
 from experiments.analysis.report.page import write_report
 from experiments.analysis.report.tables import run_tables
 from experiments.analysis.tables.tables import tables
 from experiments.cli.main import app
+from experiments.cli.report import shipped
 from experiments.errors import LoopscopeError
 from experiments.grid.grid import load_grid
 from experiments.results.archive import write_archive
 from experiments.results.long_table import load_curves, load_runs
+from experiments.results.source import open_source
 from experiments.runs.json_files import write_json
 from experiments.runs.output import prepare_output, record_grid
 
@@ -204,8 +206,12 @@ def test_a_shipped_grid_is_known_by_its_points(tmp_path: Path) -> None:
     prepare_output(tmp_path)
     grid = load_grid("quick")
     points = [{"run_id": p.run_id, "part": p.part, "labels": p.labels} for p in grid.points]
+
+    def recorded() -> Asked:
+        return asked("quick", open_source(tmp_path).grids["quick"], shipped("quick"))
+
     record_grid(tmp_path, "quick", title=grid.title, figures=[], points=points)
-    known = asked(tmp_path, "quick")
+    known = recorded()
     assert known.source.startswith("# Minutes on a laptop") and "baseline:" in known.source
     assert known.question.startswith("Minutes on a laptop, one seed")
     assert known.command("run", "a b") == "loopscope run quick --out 'a b'"
@@ -213,11 +219,11 @@ def test_a_shipped_grid_is_known_by_its_points(tmp_path: Path) -> None:
     text = grid.source.replace("Minutes", "Hours")
     extra = {"source": text, "overrides": ["seed=3"]}
     record_grid(tmp_path, "quick", title=grid.title, figures=[], points=points, **extra)
-    edited = asked(tmp_path, "quick")
+    edited = recorded()
     assert (edited.source, edited.file, edited.overrides) == (text, "quick.yaml", ("seed=3",))
     assert edited.question.startswith("Hours on a laptop")
     record_grid(tmp_path, "quick", title=grid.title, figures=[], points=points[1:])
-    other = asked(tmp_path, "quick")
+    other = recorded()
     assert (other.source, other.file, other.question) == ("", "quick.yaml", "")
 
 
@@ -231,12 +237,13 @@ def test_environments_are_counted(tmp_path: Path) -> None:
         environment["commit"] = "abc" if changed else None
         write_json(folder.path / "environment.json", environment)
     write_run(tmp_path, "d", config("bios", 2, 0))
-    table = environment_table(tmp_path, "abcd")
+    source = open_source(tmp_path)
+    table = environment_table(source.environments("abcd"))
     assert table is not None
     place = table.columns.index("device")
     told = [(row[0], row[place], row[-1]) for row in table.rows]
     assert told == [("2", "cpu", "not known"), ("1", "H", "abc")]
-    assert environment_table(tmp_path, "d") is None
+    assert environment_table(source.environments("d")) is None
 
 
 def test_figures_hold_their_numbers(page: Reader, out: Path) -> None:
@@ -257,7 +264,7 @@ def test_an_archive_has_the_same_page(tmp_path: Path) -> None:
     record_grid(folder, "toy", title="A toy", figures=figures, points=record["points"])
     write_archive(folder, tmp_path / "results.zip")
     places = (folder, tmp_path / "results.zip")
-    pages = [write_report(place, claims=("capacity-equal",)) for place in places]
+    pages = [write_report(place, hypotheses=("capacity-equal",)) for place in places]
     assert pages[1] == tmp_path / "report.html"
     first, second = (Reader(path.read_text(encoding="utf-8")) for path in pages)
     assert first.tables == second.tables

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from experiments.analysis.verdicts.cells import Cell, cells
 from experiments.analysis.verdicts.text import as_data, report
-from experiments.analysis.verdicts.verdicts import CLAIMS, judge
+from experiments.analysis.verdicts.verdicts import HYPOTHESES, judge
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
+from experiments.results.long_table import read_results
 from experiments.results.row_filter import arm_label
 from experiments.runs.output import prepare_output, record_grid
 
@@ -56,20 +57,20 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_cells_pair_by_seed_whatever_the_learning_rate(out: Path) -> None:
-    (found,) = cells(out, "capacity", between=("1⊗4", "1⊗2"))
+    (found,) = cells(read_results(out), "capacity", between=("1⊗4", "1⊗2"))
     assert (found.name, found.a, found.b) == ("stored", "1⊗4", "1⊗2")
     assert found.seeds == tuple(SEEDS) and found.alone == ()
     assert found.b_values == pytest.approx([1.5 + 0.1 * s for s in SEEDS])
     assert found.a_values == pytest.approx([1.5 + 0.1 * s + NOISE[s] for s in SEEDS])
     assert found.ceilings == (3.0, 3.0)
-    two, three = cells(out, "manipulation")
+    two, three = cells(read_results(out), "manipulation")
     assert (two.name, three.name) == ("asked, 2 hops", "asked, 3 hops")
     assert three.floor == pytest.approx(0.2)
 
 
 def test_equal_capacity_is_found_because_worlds_pair(out: Path) -> None:
-    claim = CLAIMS["capacity-equal"]
-    paired = cells(out, claim.ability)
+    claim = HYPOTHESES["capacity-equal"]
+    paired = cells(read_results(out), claim.ability)
     (found,) = judge(paired, claim)
     assert found.outcome == "supported"
     d = np.subtract(paired[0].b_values, paired[0].a_values)
@@ -80,12 +81,12 @@ def test_equal_capacity_is_found_because_worlds_pair(out: Path) -> None:
     # the same numbers out of step, and the worlds' scatter hides that they are equal
     shuffled = replace(paired[0], b_values=paired[0].b_values[::-1])
     assert judge([shuffled], claim)[0].outcome == "undecided"
-    assert judge(paired, CLAIMS["capacity-different"])[0].outcome == "undecided"
+    assert judge(paired, HYPOTHESES["capacity-different"])[0].outcome == "undecided"
 
 
 def test_a_table_is_corrected_together(out: Path) -> None:
-    claim = CLAIMS["manipulation-better"]
-    two, three = judge(cells(out, claim.ability), claim)
+    claim = HYPOTHESES["manipulation-better"]
+    two, three = judge(cells(read_results(out), claim.ability), claim)
     assert (two.outcome, three.outcome) == ("undecided", "supported")
     assert three.p_holm == pytest.approx(2 * three.p)
     assert [s.count for s in three.solved] == [0, 6]
@@ -97,7 +98,7 @@ def test_a_table_is_corrected_together(out: Path) -> None:
 
 
 def test_a_contradiction_of_equality_has_its_own_corrected_p() -> None:
-    claim = CLAIMS["capacity-equal"]
+    claim = HYPOTHESES["capacity-equal"]
     apart = cell([1.0] * 5, [1.21, 1.11, 1.25, 1.30, 1.12])
     alone = judge([apart], claim)[0]
     d = np.subtract(apart.b_values, apart.a_values)
@@ -119,23 +120,27 @@ def test_a_contradiction_of_equality_has_its_own_corrected_p() -> None:
 
 
 def test_better_has_a_direction() -> None:
-    worse = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], CLAIMS["manipulation-better"])[0]
+    worse = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], HYPOTHESES["manipulation-better"])[
+        0
+    ]
     assert worse.outcome == "contradicted"
-    either = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], CLAIMS["manipulation-different"])
+    either = judge(
+        [cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], HYPOTHESES["manipulation-different"]
+    )
     assert either[0].outcome == "supported"
 
 
 def test_below_the_floor_nothing_is_an_ability() -> None:
     below = cell([0.10, 0.11, 0.09], [0.15, 0.16, 0.15], floor=0.2)
-    verdict = judge([below], CLAIMS["manipulation-better"])[0]
+    verdict = judge([below], HYPOTHESES["manipulation-better"])[0]
     assert (verdict.outcome, verdict.p_holm) == ("no verdict", None)
     assert "floor of 0.200" in verdict.reason and verdict.p < 0.05
-    above = judge([replace(below, floor=0.12)], CLAIMS["manipulation-better"])[0]
+    above = judge([replace(below, floor=0.12)], HYPOTHESES["manipulation-better"])[0]
     assert above.outcome == "supported"
 
 
 def test_no_verdict_for_few_seeds_and_saturated_arms() -> None:
-    claim = CLAIMS["capacity-equal"]
+    claim = HYPOTHESES["capacity-equal"]
     few = cell([1.0, 1.01, 0.99], [1.0, 1.0, 1.0])
     five = [1.0, 1.01, 0.99, 1.0, 1.0]
     full = cell(five, five[::-1], ceilings=(2.0, 1.05))
@@ -147,11 +152,11 @@ def test_no_verdict_for_few_seeds_and_saturated_arms() -> None:
     text = report("capacity-equal", claim, verdicts)
     assert "no verdict in 2, supported in 1 of 3 cells" in text
     assert "3 pairs of seeds, and equivalence needs 5" in text and "saturated" in text
-    assert judge([cell([1.0], [1.1])], CLAIMS["capacity-different"])[0].outcome == "no verdict"
+    assert judge([cell([1.0], [1.1])], HYPOTHESES["capacity-different"])[0].outcome == "no verdict"
 
 
 def test_fewer_steps_by_t_where_all_emerge_and_by_signs_where_not() -> None:
-    claim = CLAIMS["needs-fewer-steps"]
+    claim = HYPOTHESES["needs-fewer-steps"]
     half = cell([800, 1000, 900], [400, 520, 440])
     found = judge([half], claim)[0]
     logs = np.log2(half.b_values), np.log2(half.a_values)
@@ -169,9 +174,9 @@ def test_fewer_steps_by_t_where_all_emerge_and_by_signs_where_not() -> None:
 
 
 def test_steps_of_curves(out: Path) -> None:
-    (found,) = cells(out, "steps")
+    (found,) = cells(read_results(out), "steps")
     assert set(found.a_values) == {2000.0} and set(found.b_values) == {1000.0}
-    assert judge([found], CLAIMS["needs-fewer-steps"])[0].outcome == "supported"
+    assert judge([found], HYPOTHESES["needs-fewer-steps"])[0].outcome == "supported"
 
 
 def test_a_skill_after_the_other_arm_has_ended_says_nothing(tmp_path: Path) -> None:
@@ -184,7 +189,7 @@ def test_a_skill_after_the_other_arm_has_ended_says_nothing(tmp_path: Path) -> N
             write_run(
                 tmp_path, f"{loops}-{seed}", config("multihop", loops, seed), rows, metrics=lines
             )
-    (found,) = cells(tmp_path, "steps")
+    (found,) = cells(read_results(tmp_path), "steps")
     assert set(found.b_values) == {inf}
 
 
@@ -192,15 +197,15 @@ def test_seeds_without_partner_are_named_and_twins_refused(tmp_path: Path) -> No
     prepare_output(tmp_path)
     for loops, seed in ((1, 0), (1, 1), (1, 5), (2, 0), (2, 1)):
         write_run(tmp_path, f"{loops}-{seed}", config("bios", loops, seed), bits(loops, 1.0))
-    (found,) = cells(tmp_path, "capacity")
+    (found,) = cells(read_results(tmp_path), "capacity")
     assert (found.seeds, found.alone) == ((0, 1), (5,))
     assert "(1 without a partner left out)" in report(
-        "x", CLAIMS["capacity-different"], judge([found], CLAIMS["capacity-different"])
+        "x", HYPOTHESES["capacity-different"], judge([found], HYPOTHESES["capacity-different"])
     )
     write_run(tmp_path, "twin", config("bios", 2, 0, lr=5e-3), bits(2, 1.2))
     with pytest.raises(LoopscopeError, match=r"several runs of 1⊗2 share a seed.*lr"):
-        cells(tmp_path, "capacity")
-    assert cells(tmp_path, "capacity", filters={"lr": 1e-3})
+        cells(read_results(tmp_path), "capacity")
+    assert cells(read_results(tmp_path), "capacity", filters={"lr": 1e-3})
 
 
 def test_more_than_arms_can_be_compared(tmp_path: Path) -> None:
@@ -212,7 +217,9 @@ def test_more_than_arms_can_be_compared(tmp_path: Path) -> None:
                 run["objective"] = {"kind": kind}
                 value = 1.0 + shift + NOISE[seed]
                 write_run(tmp_path, f"{kind}-{loops}-{seed}", run, bits(loops, value))
-    found = cells(tmp_path, "capacity", by="objective", between=("last_loop", "entropy"))
+    found = cells(
+        read_results(tmp_path), "capacity", by="objective", between=("last_loop", "entropy")
+    )
     assert [c.name for c in found] == ["bios, 1⊗1", "bios, 1⊗2"]
     assert {
         round(b - a, 9) for c in found for a, b in zip(c.a_values, c.b_values, strict=True)

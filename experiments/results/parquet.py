@@ -1,27 +1,21 @@
-"""The index: all runs of a folder in two Parquet files, which is one read instead of thousands.
+"""The two Parquet tables of an archive: all runs of a folder, ready to be read at once.
 
-    OUT/index.parquet     a row per run: columns to look at, and its config, result and status
-    OUT/metrics.parquet   a row per line of metrics.jsonl: run_id, step, loss, the line
-
-It is a copy and never the record: a row counts only while the files that it was made of have the
-sizes and times that its `stamp` says, so an index that is out of date costs time and nothing else.
+index.parquet     a row per run: columns to look at, and its config, result and status
+metrics.parquet   a row per line of metrics.jsonl: run_id, step, loss, the line
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from experiments.config.run import SCHEMA_VERSION
-from experiments.errors import LoopscopeError
 from experiments.results.records import Record, Run
 from experiments.runs.folder import RunFolder
-from experiments.runs.json_files import replacing
 from experiments.runs.output import run_folders
 from experiments.runs.record_checks import is_line, is_whole
 from experiments.runs.repair import lost_text
@@ -45,7 +39,7 @@ VERSION, BUILD = b"loopscope.schema_version", b"loopscope.build"
 
 
 def stamp_of(folder: Path) -> str:
-    """Times and sizes of the files that a run's results are read from."""
+    """Times and sizes of the files that a run's results are read from, by which copies differ."""
     found = []
     for name in STAMPED:
         try:
@@ -57,28 +51,18 @@ def stamp_of(folder: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Index:
-    """What index.parquet and metrics.parquet hold."""
+class RunTables:
+    """The content of index.parquet and metrics.parquet."""
 
     runs: "pa.Table"
-    lines: "pa.Table | None"
+    lines: "pa.Table"
 
     @cached_property
-    def stamps(self) -> dict[str, str]:
-        """run id -> stamp."""
-        return self._column("stamp")
-
-    @cached_property
-    def states(self) -> dict[str, str]:
-        """run id -> where the run stood."""
-        return self._column("status")
-
-    def _column(self, name: str) -> dict[str, str]:
-        columns = (self.runs[column].to_pylist() for column in ("run_id", name))
-        return dict(zip(*columns, strict=True))
+    def run_ids(self) -> list[str]:
+        return self.runs["run_id"].to_pylist()
 
     def records(self, run_ids: Iterable[str]) -> dict[str, Record]:
-        """Those of the runs that are here.
+        """The records of these runs, as far as they are here.
 
         Raises:
             ValueError: a text is damaged.
@@ -99,14 +83,13 @@ class Index:
             ValueError: a text is damaged.
         """
         found: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in run_ids}
-        if self.lines is not None:
-            names, texts = (self.lines[c].to_pylist() for c in ("run_id", "line"))
-            for name, text in zip(names, texts, strict=True):
-                if name in found:
-                    line = _mapping(text, "step")
-                    if not is_line(line):
-                        raise ValueError(f"a line of {name} is damaged")
-                    found[name].append(line)
+        names, texts = (self.lines[column].to_pylist() for column in ("run_id", "line"))
+        for name, text in zip(names, texts, strict=True):
+            if name in found:
+                line = _mapping(text, "step")
+                if not is_line(line):
+                    raise ValueError(f"a line of {name} is damaged")
+                found[name].append(line)
         return found
 
 
@@ -119,13 +102,13 @@ def _mapping(text: str | None, *needs: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Built:
-    """An index and what was wrong with the files it was made of, a message each."""
+    """The tables and a message for everything wrong with the files they were made of."""
 
-    index: Index
+    tables: RunTables
     problems: tuple[str, ...]
 
 
-def build_index(out: Path) -> Built:
+def build_tables(out: Path) -> Built:
     """Reads every run folder; changes nothing."""
     import pyarrow as pa
 
@@ -149,7 +132,7 @@ def build_index(out: Path) -> Built:
     kinds = {"run_id": "string", **PLAIN, **dict.fromkeys(text_columns[1:], "string")}
     runs = pa.Table.from_pylist(rows, schema=_schema(kinds, metadata))
     kinds = {"run_id": "string", "step": "int64", "loss": "float64", "line": "string"}
-    return Built(Index(runs, pa.table(lines, schema=_schema(kinds, metadata))), tuple(problems))
+    return Built(RunTables(runs, pa.table(lines, schema=_schema(kinds, metadata))), tuple(problems))
 
 
 def _schema(kinds: dict[str, str], metadata: dict[bytes, bytes]) -> "pa.Schema":
@@ -193,23 +176,6 @@ def _problems(folder: RunFolder, record: Record, lines: int, whole: bool) -> Ite
         )
 
 
-def write_index(out: Path) -> Built:
-    """Writes the two files, each as a whole.
-
-    Raises:
-        LoopscopeError: one that is there is of a newer version.
-        OSError: the folder is not writable, or full.
-    """
-    for name in (INDEX, METRICS):
-        with suppress(ValueError):  # what is missing or damaged is made
-            read_table(out / name, out / name, ())
-    built = build_index(out)
-    for name, table in ((METRICS, built.index.lines), (INDEX, built.index.runs)):
-        with replacing(out / name) as file:
-            write_table(table, file)
-    return built
-
-
 def write_table(table: "pa.Table", file: IO[bytes]) -> None:
     import pyarrow.parquet as pq
 
@@ -239,19 +205,3 @@ def read_table(source: Path | IO[bytes], name: Path | str, columns: Iterable[str
         if column not in table.column_names or table.schema.field(column).type != pa.string():
             raise ValueError(f"{name} has no column {column} of text")
     return table
-
-
-def read_index(out: Path) -> tuple[Index | None, str]:
-    """The index of a folder, if there is one that can be used, and why it cannot be used."""
-    if not (out / INDEX).is_file():
-        return None, ""
-    try:
-        runs = read_table(out / INDEX, out / INDEX, ("run_id", "status", *TEXTS, "stamp"))
-        lines = read_table(out / METRICS, out / METRICS, ("run_id", "line"))
-    except LoopscopeError as error:
-        return None, f"{error}; once it is removed, `loopscope index {out}` makes it for this one"
-    except ValueError as error:
-        return None, f"{error}; `loopscope index {out}` makes it again"
-    if runs.schema.metadata[BUILD] != lines.schema.metadata.get(BUILD):
-        return None, f"{INDEX} and {METRICS} differ; `loopscope index {out}` makes them again"
-    return Index(runs, lines), ""

@@ -1,0 +1,184 @@
+"""A command reads each file of the results once; what is damaged is left out and told."""
+
+import builtins
+import io
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_results import (
+    accuracies,
+    config,
+    frames,
+    same,
+    write_mixed,
+    write_toy,
+)
+from typer.testing import CliRunner
+
+from experiments.analysis.figures import draw
+from experiments.cli.main import app
+from experiments.errors import LoopscopeError
+from experiments.results.archive import write_archive
+from experiments.results.long_table import load_curves, load_runs, read_results
+from experiments.results.parquet import build_tables, stamp_of
+from experiments.results.source import open_source
+from experiments.runs.folder import RunFolder
+from experiments.runs.output import record_grid
+
+FIGURES = [{"kind": "plane"}, {"kind": "learning_curves"}]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return write_mixed(tmp_path / "runs")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file was opened, by its name and that of its folder."""
+    found: Counter[str] = Counter()
+    real = io.open
+
+    def counting(file: Any, *arguments: Any, **options: Any) -> Any:
+        found["/".join(Path(str(file)).parts[-2:])] += 1
+        return real(file, *arguments, **options)
+
+    monkeypatch.setattr(io, "open", counting)  # that of pathlib and zipfile
+    monkeypatch.setattr(builtins, "open", counting)
+    return found
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("table",),
+        ("table", "--markdown"),
+        ("compare", "--claim", "capacity-equal", "--grid", "toy"),
+        ("compare", "--claim", "needs-fewer-steps", "--grid", "toy"),
+        ("figure", "plane"),
+        ("report",),
+    ],
+    ids=" ".join,
+)
+def test_a_command_opens_each_file_once(
+    tmp_path: Path, opened: Counter[str], command: tuple[str, ...]
+) -> None:
+    folder = write_toy(tmp_path / "runs", seeds=2)
+    points = json.loads((folder / "grids" / "toy.json").read_text())["points"]
+    record_grid(folder, "toy", title="", figures=FIGURES, points=points)
+    record_grid(folder, "half", title="", figures=FIGURES, points=points[::2])
+    name, *options = command
+    arguments = [*options, str(folder)]
+    opened.clear()
+    said = CliRunner().invoke(app, [name, *arguments])
+    assert said.exit_code == 0, said.output
+    results = {path: n for path, n in opened.items() if path.endswith("/result.json")}
+    assert len(results) == 18 and set(results.values()) == {1}
+    assert max(n for path, n in opened.items() if path.endswith("/config.json")) == 1
+    assert max(n for path, n in opened.items() if path.startswith("grids/")) == 1
+    metrics = {path: n for path, n in opened.items() if path.endswith("/metrics.jsonl")}
+    curves = name in ("table", "report") or "needs-fewer-steps" in options
+    assert set(metrics.values()) <= {1} and bool(metrics) == curves
+
+
+def test_an_archive_is_opened_once(tmp_path: Path, opened: Counter[str]) -> None:
+    folder = write_toy(tmp_path / "runs", seeds=1)
+    file = tmp_path / "results.zip"
+    write_archive(folder, file)
+    opened.clear()
+    said = CliRunner().invoke(app, ["report", str(file)])
+    assert said.exit_code == 0 and opened[f"{tmp_path.name}/results.zip"] == 1
+
+
+def test_figures_are_drawn_of_rows_that_a_person_chose(tmp_path: Path) -> None:
+    folder = write_toy(tmp_path / "runs")
+    runs, curves = load_runs(folder, "toy"), load_curves(folder, "toy")
+    chosen = runs[runs["n_loops"] > 1]
+    *_, csv = draw("capacity_versus_loops", chosen, folder=tmp_path)
+    wanted = chosen[(chosen["item"] == "total")]["value"]
+    assert len(csv.read_text().splitlines()) == 1 + len(wanted) == 7
+    assert draw("learning_curves", curves[curves["n_loops"] > 1], folder=tmp_path)[0].is_file()
+    with pytest.raises(LoopscopeError, match="the config of .* is needed"):
+        draw("sample_efficiency", runs, folder=tmp_path)
+    results = read_results(folder, "toy")
+    assert draw("plane", results)[0] == folder / "figures" / "toy-plane.png"
+
+
+def test_what_is_read_does_not_hang_on_who_asks_first(out: Path) -> None:
+    source = open_source(out)
+    read_results(source, "toy")
+    whole = read_results(source)
+    same(frames(out), (whole.runs, whole.curves))
+    assert whole.read_from == f"{out}: 11 runs read from their folders"
+
+
+def test_a_stamp_changes_with_size_and_time(out: Path) -> None:
+    path = out / "loose"
+    stamps = [stamp_of(path)]
+    status = path / "status.json"
+    text = status.read_bytes()
+    status.write_bytes(text.replace(b"done", b"gone"))  # as long as before
+    os.utime(status, ns=(0, status.stat().st_mtime_ns + 1))
+    stamps.append(stamp_of(path))
+    status.unlink()
+    stamps.append(stamp_of(path))
+    (path / "log.txt").write_text("results are not read from here")
+    assert len(set(stamps)) == 3 and stamp_of(path) == stamps[-1]
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 30, "lo', b'{"step": 30}', b"\x00\xff\n", b"[1]\n"])
+def test_torn_lines_are_left_out_and_reported(out: Path, torn: bytes) -> None:
+    before = frames(out)
+    with RunFolder(out / "loose").metrics_path.open("ab") as file:
+        file.write(torn)
+    (message,) = build_tables(out).problems
+    assert message == "loose/metrics.jsonl is torn after 2 lines: what follows is left out"
+    same(before, frames(out))
+
+
+def test_damaged_files_are_reported_and_cost_no_other_run_its_rows(
+    out: Path, tmp_path: Path
+) -> None:
+    (out / "loose" / "result.json").write_text('{"run_id": "loose", "meas')
+    (out / "failed" / "config.json").write_text("{")
+    built = write_archive(out, tmp_path / "results.zip")
+    assert sorted(built.problems) == [
+        "failed/config.json could not be read",
+        "loose/result.json could not be read: the run counts as not done",
+    ]
+    same(frames(out), frames(tmp_path / "results.zip"))
+
+
+def test_an_old_index_is_not_read(out: Path) -> None:
+    before = frames(out)
+    for name in ("index.parquet", "metrics.parquet"):
+        (out / name).write_bytes(b"left by an older version")
+    same(before, frames(out))
+    said = CliRunner().invoke(app, ["index", str(out)])
+    assert said.exit_code == 0 and "needs no index any more" in said.stderr
+
+
+def test_many_runs_are_read_in_little_time(tmp_path: Path) -> None:
+    """A tenth of the 2,000 runs with 100 lines that are to take less than 5 s."""
+    run = json.dumps(config("multihop", 4, 0))
+    lines = [{"step": s, "loss": 3 / s, "lr": 1e-3, "tokens": s} for s in range(1, 101)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    for i in range(200):
+        folder = tmp_path / f"multihop-1x4-{i:012x}"
+        folder.mkdir()
+        result = {"run_id": folder.name, "measurements": accuracies(4, {2: 0.5}, 0.1)}
+        (folder / "config.json").write_text(run)
+        (folder / "metrics.jsonl").write_text(text)
+        (folder / "result.json").write_text(json.dumps(result))
+    load_runs(tmp_path)
+    start = time.process_time()
+    assert load_runs(tmp_path)["run_id"].nunique() == 200
+    read = time.process_time()
+    built = build_tables(tmp_path)
+    assert read - start < 0.5 and time.process_time() - read < 0.5
+    assert (built.tables.runs.num_rows, built.tables.lines.num_rows) == (200, 20_000)
