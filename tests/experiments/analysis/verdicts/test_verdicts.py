@@ -277,8 +277,8 @@ def test_accuracies_may_tie_at_their_ceiling_and_capacities_may_not() -> None:
     """All seeds of both arms have solved it: that is equal skill, but would say nothing of bits."""
     solved = cell([1.0, 0.99, 1.0, 0.99, 1.0, 1.0], [0.99, 1.0, 1.0, 1.0, 0.99, 1.0])
     solved = replace(solved, ceilings=(1.0, 1.0))
-    (of_skill,) = judge([solved], CLAIMS["manipulation-equal"])
-    (of_bits,) = judge([solved], CLAIMS["capacity-equal"])
+    (of_skill,) = judge([solved], HYPOTHESES["manipulation-equal"])
+    (of_bits,) = judge([solved], HYPOTHESES["capacity-equal"])
     assert of_skill.outcome == "supported"
     assert of_bits.outcome == "no verdict" and "saturated" in of_bits.reason
 
@@ -296,5 +296,5 @@ def test_a_cell_has_converged_where_both_of_its_arms_have(
                 run = config("bios", loops, seed, phases=[{"until_exposure": exposures}])
                 name = f"{loops}-{exposures}-{seed}"
                 write_run(tmp_path, name, run, bits(loops, value), exposures=exposures)
-    (found,) = cells(tmp_path, "capacity", filters={"exposures": 100})
+    (found,) = cells(read_results(tmp_path), "capacity", filters={"exposures": 100})
     assert found.converged is converged
