@@ -9,7 +9,7 @@ FLOPs those of `models.counts` (matrix products), `values` the numbers that elem
 operations read and write (norms, non-linearities, softmaxes of the head; taken as in proportion
 to those kept for the backward pass, see `memory`), which small widths spend most of
 their time on, `updates` parameters times steps (the optimiser). So time is linear
-in loops, tokens and steps. `experiments.planning.calibration` measures a … e on a device.
+in loops, tokens and steps. `loopscope calibrate` measures a … e on a device.
 """
 
 from dataclasses import dataclass

@@ -184,7 +184,7 @@ def overhead_seconds(device: str) -> float:
     """
     touch = f"import experiments.training.train, torch; torch.zeros(1, device={device!r})"
     found = 0.0
-    for code in (touch, "import pandas, seaborn, experiments.cli.run"):
+    for code in (touch, "import pandas, seaborn, typer, experiments.grid"):
         wall, before = time.perf_counter(), os.times()
         subprocess.run([sys.executable, "-c", code], check=True)
         after = os.times()
