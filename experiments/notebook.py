@@ -117,8 +117,8 @@ def probe_run(out: Path | str, run_id: str, *probes: Probe) -> "pd.DataFrame":
 
 
 @dataclass(frozen=True)
-class Table:
-    """What `table` shows: text, and HTML where the front end can."""
+class SortableTable:
+    """A table that a reader sorts and filters: HTML where the front end can, else text."""
 
     text: str
     markup: str
@@ -130,7 +130,7 @@ class Table:
         return self.markup
 
 
-def table(frame: "pd.DataFrame", digits: int = 3) -> Table:
+def table(frame: "pd.DataFrame", digits: int = 3) -> SortableTable:
     """A table that sorts at a click on its head and shows the rows that hold the words typed.
 
     Its index is shown where it has names. Without JavaScript it is a plain table.
@@ -148,7 +148,7 @@ def table(frame: "pd.DataFrame", digits: int = 3) -> Table:
     box = f'<input type="search" {hint} data-lm-suppress-shortcuts="true">'
     script = f"<script>{SCRIPT.replace('NAME', name)}</script>"
     markup = f'<div data-table="{name}">{box}\n{body}\n{script}</div>'
-    return Table(rows.to_string(**options), markup)
+    return SortableTable(rows.to_string(**options), markup)
 
 
 #: idempotent: a page may hold the same table twice

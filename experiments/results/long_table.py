@@ -43,6 +43,8 @@ COLUMNS = {
     "cell": "str",
     "cpu_seconds": "float64",
 }
+#: accuracy during training at which a skill counts as there
+EMERGED = 0.9
 
 
 def converged(runs: Iterable[Run]) -> dict[str, bool]:
@@ -212,7 +214,7 @@ def _logged(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield {"metric": metric, "loop": int(loop), "value": value}
 
 
-def emergence_step(curve: "pd.DataFrame", level: float) -> int | None:
+def emergence_step(curve: "pd.DataFrame", level: float = EMERGED) -> int | None:
     """First evaluated step at which one run's `value` reaches `level`, None if it never does.
 
     Args:

@@ -130,7 +130,7 @@ class Ensemble(Generic[T]):
 
     def _joint_step(self, members: list[Member[T]]) -> None:
         trainers = [member.trainer for member in members]
-        if self._joint is None or not self._joint.holds(trainers):
+        if self._joint is None or not self._joint.contains(trainers):
             self._part()
             self._joint = JointRuns(trainers)
         assert members[0].waits_for is not None

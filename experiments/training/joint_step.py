@@ -155,7 +155,7 @@ class JointRuns:
             trainer.optimiser.state[parameters[name]] = {"step": step, **views}
         return {"step": step, **moments}
 
-    def holds(self, trainers: Sequence[Trainer]) -> bool:
+    def contains(self, trainers: Sequence[Trainer]) -> bool:
         """Whether these are its runs, with the models and optimisers that they had."""
         return self._parts == _parts_of(sorted(trainers, key=_rates))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from experiments.results.long_table import emergence_step
+from experiments.results.long_table import EMERGED, emergence_step
 from experiments.results.selection import (
     DESCRIPTIONS,
     axis_columns,
@@ -28,8 +28,6 @@ SEVERAL = "Rows bring together runs that differ in more than their seed: --by te
 INTERVAL = "± half the 95 % t interval over seeds."
 SOLVED = "k/n: seeds that reach .95."
 BELOW_NOTHING = "Below 0: worse than an even guess among all that is possible."
-#: accuracy during training at which a skill counts as there
-EMERGED = 0.9
 #: questions below which their number is told
 FEW = 100
 
@@ -114,7 +112,7 @@ def emergence_table(
     def of(question: str) -> CellText:
         def text(cell: "pd.DataFrame") -> str:
             curves = where(cell, question=question).groupby("run_id")
-            steps = [emergence_step(c.assign(step=c["at"]), EMERGED) for _, c in curves]
+            steps = [emergence_step(c.assign(step=c["at"])) for _, c in curves]
             reached = [step for step in steps if step is not None]
             share = f"{len(reached)}/{len(steps)}"
             return f"{number(median(reached))} {share}" if reached else f"never {share}"

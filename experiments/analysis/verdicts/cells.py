@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ability = Literal["capacity", "manipulation", "steps"]
-#: accuracy during training at which a skill counts as there
-EMERGED = 0.9
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _emergence(curves: "pd.DataFrame") -> "pd.DataFrame":
     found = []
     for _, curve in curves.groupby(["part", "run_id", "difficulty", "component"], dropna=False):
         last = curve.sort_values("step").iloc[[-1]]
-        emerged = emergence_step(curve, EMERGED)
+        emerged = emergence_step(curve)
         found.append(last.assign(value=inf if emerged is None else float(emerged)))
     return pd.concat(found).sort_index()
 

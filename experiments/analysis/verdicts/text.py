@@ -4,8 +4,9 @@ from math import isfinite, isinf
 from statistics import mean, median
 from typing import Any
 
-from experiments.analysis.verdicts.cells import EMERGED, Cell
+from experiments.analysis.verdicts.cells import Cell
 from experiments.analysis.verdicts.verdicts import Hypothesis, Verdict
+from experiments.results.long_table import EMERGED
 from experiments.text import number
 from probes.statistics import SOLVED, Share
 

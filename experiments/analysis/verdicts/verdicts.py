@@ -28,7 +28,7 @@ from probes.statistics import (
 
 ALPHA = 0.05
 
-Outcome = Literal["supported", "contradicted", "undecided", "no verdict"]
+VerdictLabel = Literal["supported", "contradicted", "undecided", "no verdict"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Verdict:
     """
 
     cell: Cell
-    outcome: Outcome
+    outcome: VerdictLabel
     reason: str = ""
     difference: float | None = None
     low: float | None = None
@@ -119,7 +119,7 @@ def _equal(cell: Cell, claim: Hypothesis) -> Verdict:
     # accuracies may tie at 1: that is what solving means
     ceiling = cell.ceilings if claim.ability == "capacity" else None
     found = equivalence(cell.a_values, cell.b_values, claim.margin, ceiling=ceiling)
-    outcomes: dict[str, Outcome] = {
+    outcomes: dict[str, VerdictLabel] = {
         "equal": "supported",
         "different": "contradicted",
         "undecided": "undecided",
@@ -146,7 +146,7 @@ def _different(cell: Cell, claim: Hypothesis) -> Verdict:
         mean = cell.b_values[0] - cell.a_values[0]
         return Verdict(cell, "no verdict", "1 pair of seeds: a demonstration", mean)
     found = paired_difference(cell.a_values, cell.b_values, claim.level)
-    outcome: Outcome = "supported" if found.p < ALPHA else "undecided"
+    outcome: VerdictLabel = "supported" if found.p < ALPHA else "undecided"
     if claim.relation == "better" and outcome == "supported" and found.mean < 0:
         outcome = "contradicted"
     return Verdict(
@@ -170,7 +170,7 @@ def _fewer(cell: Cell, claim: Hypothesis) -> Verdict:
         return _reverse(_different(replace(cell, a_values=a, b_values=b), claim), cell)
     p = sign_test(cell.a_values, cell.b_values)
     less = np.sign(np.subtract(*_ranks(cell)))
-    outcome: Outcome = "undecided"
+    outcome: VerdictLabel = "undecided"
     if p < ALPHA:
         outcome = "supported" if less.sum() > 0 else "contradicted"
     # six pairs, all one way, are the fewest with p < .05
