@@ -26,7 +26,7 @@
 # %%
 import altair as alt
 
-from experiments.analysis.figures.drawing import COLOURS
+from experiments.analysis.drawing.style import COLOURS
 from experiments.measuring.load import load_task
 from experiments.notebook import REFERENCE, compare, offline_charts, reference, show, table
 from experiments.results import load_runs

@@ -30,7 +30,7 @@ import altair as alt
 import pandas as pd
 from IPython.display import display
 
-from experiments.analysis.figures.drawing import COLOURS
+from experiments.analysis.drawing.style import COLOURS
 from experiments.measuring.load import load_task
 from experiments.notebook import REFERENCE, compare, offline_charts, reference, show, table
 from experiments.results import emergence_step, load_curves, load_runs

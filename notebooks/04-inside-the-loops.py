@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from experiments.analysis.figures.drawing import COLOURS
+from experiments.analysis.drawing.style import COLOURS
 from experiments.measuring.load import load_subject
 from experiments.notebook import offline_charts, probe_run, reference, show, table
 from experiments.results import load_runs

@@ -35,6 +35,6 @@ class AccuracyVersusLoops(Figure):
         )
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.versus import plot_versus_loops
+        from experiments.analysis.drawing.versus import plot_versus_loops
 
         return plot_versus_loops(data, "accuracy", title=self.title, bounded=True)

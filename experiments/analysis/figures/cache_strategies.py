@@ -41,7 +41,7 @@ class CacheStrategies(Figure):
         return rows.assign(panel=panel, setting=setting)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import (
+        from experiments.analysis.drawing.style import (
             FLOOR,
             GREY,
             legend,

@@ -36,6 +36,6 @@ class CapacityVersusLoops(Figure):
         return rows.assign(panel=panel, hue=told, series="")
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.versus import plot_versus_loops
+        from experiments.analysis.drawing.versus import plot_versus_loops
 
         return plot_versus_loops(data, "bits per parameter", title=self.title)

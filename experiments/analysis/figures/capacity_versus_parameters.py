@@ -38,8 +38,8 @@ class CapacityVersusParameters(Figure):
         return rows.sort_values(["panel", "n_loops", "parameters"], kind="stable")
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures import versus
-        from experiments.analysis.figures.drawing import numbers_axis
+        from experiments.analysis.drawing import versus
+        from experiments.analysis.drawing.style import numbers_axis
 
         # sizes of the same number of loops are points of one line only where all else is equal
         picture = versus.plot_versus(
@@ -60,7 +60,7 @@ class CapacityVersusParameters(Figure):
 
 def _levels(axes: "Axes", rows: "pd.DataFrame") -> None:
     """Lines of equal bits per parameter, and R_max at every size."""
-    from experiments.analysis.figures.drawing import GREY
+    from experiments.analysis.drawing.style import GREY
 
     ends: Any = axes.get_xlim()
     for level in LEVELS:

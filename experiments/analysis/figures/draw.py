@@ -35,7 +35,7 @@ def draw(
     Raises:
         LoopscopeError: an unknown kind or option, or results that lack what is to be drawn.
     """
-    from experiments.analysis.figures.drawing import save, style
+    from experiments.analysis.drawing.style import save, style
     from experiments.results.long_table import read_results
 
     figure = figure_of(kind, **options)

@@ -28,7 +28,7 @@ class ExitDistribution(Figure):
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from seaborn import lineplot
 
-        from experiments.analysis.figures.drawing import (
+        from experiments.analysis.drawing.style import (
             legend,
             look,
             panels,

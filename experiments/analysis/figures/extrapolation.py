@@ -37,8 +37,8 @@ class Extrapolation(Figure):
         return rows.assign(panel=panel, hue=trained, series=told)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import look, loops_axis
-        from experiments.analysis.figures.versus import plot_versus
+        from experiments.analysis.drawing.style import look, loops_axis
+        from experiments.analysis.drawing.versus import plot_versus
 
         labels = ("loops run", "held-out accuracy")
         picture = plot_versus(data, "loop", labels, loops_axis, title=self.title, bounded=True)

@@ -34,7 +34,7 @@ class Growth(Figure):
         return rows.assign(panel=joined(rows["part"], told))
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import GREY, legend, look, panels
+        from experiments.analysis.drawing.style import GREY, legend, look, panels
 
         looks = look(data["arm"])
         names = list(dict.fromkeys(data["panel"]))

@@ -59,7 +59,7 @@ class HeatMap(Figure):
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from seaborn import heatmap
 
-        from experiments.analysis.figures.drawing import panels, seeds_note
+        from experiments.analysis.drawing.style import panels, seeds_note
 
         names = list(dict.fromkeys(data["panel"]))
         columns = _in_order(data)

@@ -57,7 +57,7 @@ class LearningCurves(Figure):
         return rows.merge(pd.DataFrame(steps), on=["panel", "series", "run_id"])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import FLOOR, GREY, legend, look, panels
+        from experiments.analysis.drawing.style import FLOOR, GREY, legend, look, panels
 
         looks = look(data["series"])
         names = list(dict.fromkeys(data["panel"]))
@@ -80,7 +80,7 @@ class LearningCurves(Figure):
     def _entries(
         self, data: "pd.DataFrame", looks: dict[Any, tuple[str, str]]
     ) -> list[tuple[str, dict[str, Any]]]:
-        from experiments.analysis.figures.drawing import FLOOR, GREY
+        from experiments.analysis.drawing.style import FLOOR, GREY
 
         entries: list[tuple[str, dict[str, Any]]] = [
             (text, {"color": colour, "marker": marker, "markersize": 3})

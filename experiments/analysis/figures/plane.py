@@ -88,7 +88,7 @@ class Plane(Figure):
         ]
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import (
+        from experiments.analysis.drawing.style import (
             FLOOR,
             GREY,
             legend,
@@ -142,7 +142,7 @@ def _plot_series(
     axes: "Axes", rows: "pd.DataFrame", looks: dict[Any, tuple[str, str]], filled: bool
 ) -> None:
     """Means with a cross of t intervals, seeds faint; a grey line joins equal layers by loops."""
-    from experiments.analysis.figures.drawing import GREY
+    from experiments.analysis.drawing.style import GREY
     from experiments.results.selection import summary_of
 
     for _, family in rows.groupby(["k", "layers", "width"], sort=False):

@@ -47,8 +47,8 @@ class Priors(Figure):
         return rows.assign(hue=rows["arm"], series=rows["part"])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import counting_axis
-        from experiments.analysis.figures.versus import plot_versus
+        from experiments.analysis.drawing.style import counting_axis
+        from experiments.analysis.drawing.versus import plot_versus
 
         labels = ("loop", "share")
         return plot_versus(data, "loop", labels, counting_axis, title=self.title, bounded=True)

@@ -44,7 +44,7 @@ class QExitCurve(Figure):
         return rows.assign(panel=panel, rule=[item.partition(" ")[0] for item in rows["item"]])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import (
+        from experiments.analysis.drawing.style import (
             FLOOR,
             GREY,
             counting_axis,

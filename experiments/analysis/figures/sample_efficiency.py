@@ -56,8 +56,8 @@ class SampleEfficiency(Figure):
         return rows.assign(panel=panel, hue=loops, series=told, mean_questions=mean)
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.figures.drawing import numbers_axis
-        from experiments.analysis.figures.versus import plot_versus
+        from experiments.analysis.drawing.style import numbers_axis
+        from experiments.analysis.drawing.versus import plot_versus
 
         labels = ("distinct training questions", "held-out accuracy")
         return plot_versus(

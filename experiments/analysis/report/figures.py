@@ -43,8 +43,8 @@ def drawn(results: Results, listed: tuple[dict[str, Any], ...]) -> list[Drawn]:
 def _draw(results: Results, fields: dict[str, Any]) -> Drawn:
     from matplotlib import rc_context
 
+    from experiments.analysis.drawing.style import style
     from experiments.analysis.figures import figure_of
-    from experiments.analysis.figures.drawing import style
 
     kind = str(fields.get("kind", ""))
     try:

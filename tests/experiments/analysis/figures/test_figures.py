@@ -9,10 +9,10 @@ import pytest
 from matplotlib.colors import to_hex
 from synthetic_results import LOOPS, accuracies, bits, config, write_run, write_toy
 
+from experiments.analysis.drawing.style import COLOURS, FLOOR, style
 from experiments.analysis.figures import draw
 from experiments.analysis.figures.accuracy_versus_loops import AccuracyVersusLoops
 from experiments.analysis.figures.capacity_versus_loops import CapacityVersusLoops
-from experiments.analysis.figures.drawing import COLOURS, FLOOR, style
 from experiments.analysis.figures.figure import Figure
 from experiments.analysis.figures.learning_curves import LearningCurves
 from experiments.analysis.figures.plane import Plane

@@ -6,13 +6,13 @@ import pytest
 from matplotlib.colors import to_hex
 from synthetic_results import accuracies, bits, config, write_run, write_toy
 
+from experiments.analysis.drawing.style import COLOURS, GREY, seeds_text, style
+from experiments.analysis.drawing.versus import ASIDE
 from experiments.analysis.figures.accuracy_versus_loops import AccuracyVersusLoops
 from experiments.analysis.figures.capacity_versus_loops import CapacityVersusLoops
 from experiments.analysis.figures.capacity_versus_parameters import CapacityVersusParameters
-from experiments.analysis.figures.drawing import COLOURS, GREY, seeds_text, style
 from experiments.analysis.figures.extrapolation import Extrapolation
 from experiments.analysis.figures.plane import Plane
-from experiments.analysis.figures.versus import ASIDE
 from experiments.results.long_table import load_runs, read_results
 from experiments.results.selection import last_loop
 from experiments.runs.output import prepare_output, record_grid

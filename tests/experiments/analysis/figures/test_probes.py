@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from synthetic_results import accuracies, bits, config, write_run
 
+from experiments.analysis.drawing.style import style
 from experiments.analysis.figures import draw, figure_of
 from experiments.analysis.figures.cache_strategies import CacheStrategies
 from experiments.analysis.figures.capacity_versus_parameters import CapacityVersusParameters
-from experiments.analysis.figures.drawing import style
 from experiments.analysis.figures.exit_distribution import ExitDistribution
 from experiments.analysis.figures.extrapolation import Extrapolation
 from experiments.analysis.figures.growth import Growth

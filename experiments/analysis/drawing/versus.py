@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from experiments.analysis.figures.drawing import (
+from experiments.analysis.drawing.style import (
     FLOOR,
     GREY,
     LINES,

@@ -1,0 +1,1 @@
+"""What figures share: their style, panels and legends, and lines over a column."""
