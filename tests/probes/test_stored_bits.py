@@ -222,6 +222,7 @@ def test_p2_and_p3_of_biod_are_means_over_all_attributes() -> None:
     p3 = np.mean([L * (1 + k) for k in range(K)])
     assert nats["value"].value / log(2) == pytest.approx(p2, rel=1e-6)
     assert nats["strings"].value / log(2) == pytest.approx(p3, rel=1e-6)
+    assert nats["value"].floor == pytest.approx(C * log(7)), "a guess among the strings"
 
 
 def test_intervals_of_stored_bits_are_95_percent() -> None:

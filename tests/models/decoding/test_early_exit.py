@@ -1,7 +1,5 @@
 """Exit rules at their thresholds exactly, in numbers that are not rounded."""
 
-import math
-
 import torch
 
 from models.decoding.early_exit import PredictionEntropy, QuantileExit, Seen, StateDifference
@@ -24,9 +22,10 @@ def test_a_state_that_moves_by_epsilon_has_not_come_to_rest():
 
 
 def test_an_entropy_of_the_threshold_is_not_below_it():
-    """One certain token among four has no entropy, and two alike have log 2 nats."""
-    certain = torch.tensor([[0.0, -math.inf, -math.inf, -math.inf]])
-    alike = torch.tensor([[0.0, 0.0, -1e4, -1e4]])
-    for nats, leaves in ((0.69, False), (0.70, True)):
-        assert bool(PredictionEntropy(nats=nats).leaves(Seen(certain, logits=alike))) == leaves
-    assert not bool(PredictionEntropy(nats=0).leaves(Seen(alike, logits=alike * 1e4)))
+    """One certain token has no entropy, which is not below none; two alike have log 2 nats."""
+    state = torch.zeros(1, 2)
+    certain, alike = torch.tensor([[0.0, -1e4, -1e4]]), torch.tensor([[0.0, 0.0, -1e4]])
+    assert not bool(PredictionEntropy(nats=0).leaves(Seen(state, logits=certain)))
+    assert bool(PredictionEntropy(nats=1e-9).leaves(Seen(state, logits=certain)))
+    assert not bool(PredictionEntropy(nats=0.69).leaves(Seen(state, logits=alike)))
+    assert bool(PredictionEntropy(nats=0.70).leaves(Seen(state, logits=alike)))
