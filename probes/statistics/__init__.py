@@ -12,12 +12,10 @@ from probes.statistics.differences import (
     holm,
     paired_difference,
     sign_test,
-    welch_difference,
 )
 from probes.statistics.intervals import (
     Summary,
     bootstrap_interval,
-    clopper_pearson_interval,
     summarise,
     wilson_interval,
 )
@@ -33,7 +31,6 @@ from probes.statistics.seeds import (
     Best,
     Share,
     best,
-    expected_best,
     first_step,
     fraction_solved,
     has_converged,
@@ -51,10 +48,8 @@ __all__ = [
     "Summary",
     "best",
     "bootstrap_interval",
-    "clopper_pearson_interval",
     "equivalence",
     "equivalence_power",
-    "expected_best",
     "first_step",
     "fraction_solved",
     "has_converged",
@@ -67,6 +62,5 @@ __all__ = [
     "sign_test",
     "solved",
     "summarise",
-    "welch_difference",
     "wilson_interval",
 ]

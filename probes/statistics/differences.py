@@ -22,13 +22,11 @@ class Difference(NamedTuple):
     """b - a.
 
     Attributes:
-        mean: of the differences (or difference of the means, where nothing pairs).
-        low, high: its t interval.
-        sd: of the differences; pooled where nothing pairs.
+        mean, sd: of the differences.
+        low, high: the t interval of the mean.
         p: two-sided, of no difference.
-        effect: mean / sd times Hedges' correction: d_z of pairs, g of independent samples. None
-            where it has no finite estimate.
-        n: pairs, or values of the smaller sample.
+        effect: d_z, mean / sd times Hedges' correction; None where it has no finite estimate.
+        n: pairs.
     """
 
     mean: float
@@ -82,30 +80,14 @@ def paired_difference(a: Values, b: Values, level: float = 0.95) -> Difference:
         ValueError: fewer than two pairs, or different numbers of values.
     """
     d = _pairs(a, b, level)
-    error = float(d.std(ddof=1)) / sqrt(d.size)
-    return _student(float(d.mean()), error, d.size - 1, float(d.std(ddof=1)), d.size, level)
+    from scipy.special import stdtrit
 
-
-def welch_difference(a: Values, b: Values, level: float = 0.95) -> Difference:
-    """mean(b) - mean(a) of runs that do not pair: Welch's t test and interval, Hedges' g.
-
-    g divides by the pooled standard deviation, with n_a + n_b - 2 degrees of freedom.
-
-    Raises:
-        ValueError: fewer than two values on a side.
-    """
-    check_level(level)
-    x, y = finite(a, 2), finite(b, 2)
-    of_x, of_y = float(x.var(ddof=1)) / x.size, float(y.var(ddof=1)) / y.size
-    error = sqrt(of_x + of_y)
-    freedom = float(x.size + y.size - 2)
-    pooled = sqrt((x.var(ddof=1) * (x.size - 1) + y.var(ddof=1) * (y.size - 1)) / freedom)
-    if error > 0:
-        freedom = (of_x + of_y) ** 2 / (of_x**2 / (x.size - 1) + of_y**2 / (y.size - 1))
-    mean = float(y.mean() - x.mean())
-    found = _student(mean, error, freedom, pooled, min(x.size, y.size), level)
-    correction = hedges_correction(x.size + y.size - 2)
-    return found._replace(effect=correction * mean / pooled if pooled > 0 else None)
+    mean, sd, n = float(d.mean()), float(d.std(ddof=1)), int(d.size)
+    error = sd / sqrt(n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    p = min(1.0, 2 * _tail(abs(mean), error, n - 1))
+    effect = hedges_correction(n - 1) * mean / sd if n > 2 and sd > 0 else None
+    return Difference(mean, mean - half, mean + half, sd, p, effect, n)
 
 
 def equivalence(
@@ -185,18 +167,6 @@ def _pairs(a: Values, b: Values, level: float) -> np.ndarray:
     if x.size != y.size:
         raise ValueError(f"needed pairs, got {x.size} and {y.size} values")
     return y - x
-
-
-def _student(
-    mean: float, error: float, freedom: float, sd: float, n: int, level: float
-) -> Difference:
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(freedom, (1 + level) / 2)) * error
-    p = min(1.0, 2 * _tail(abs(mean), error, freedom))
-    whole = n - 1 >= 2 and sd > 0
-    effect = hedges_correction(n - 1) * mean / sd if whole else None
-    return Difference(mean, mean - half, mean + half, sd, p, effect, n)
 
 
 def _tail(mean: float, error: float, freedom: float) -> float:

@@ -100,28 +100,15 @@ def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[floa
     Raises:
         ValueError: n < 1, successes outside 0 … n, or a level outside (0, 1).
     """
-    _check_counts(successes, n, level)
+    check_level(level)
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"needed 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     # exact at the ends, where rounding would leave 1e-17
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
-
-
-def clopper_pearson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a proportion (Clopper & Pearson 1934): covers at least `level`, always.
-
-    Raises:
-        ValueError: n < 1, successes outside 0 … n, or a level outside (0, 1).
-    """
-    _check_counts(successes, n, level)
-    from scipy.special import betaincinv
-
-    tail, failures = (1 - level) / 2, n - successes
-    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
-    return low, high
 
 
 def finite(values: Values, least: int = 1) -> np.ndarray:
@@ -138,9 +125,3 @@ def check_level(level: float) -> None:
     """Raises ValueError unless 0 < level < 1."""
     if not 0 < level < 1:
         raise ValueError(f"an interval's level lies between 0 and 1, got {level}")
-
-
-def _check_counts(successes: float, n: int, level: float) -> None:
-    check_level(level)
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"needed 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")

@@ -4,7 +4,6 @@ The mean over seeds and the best of them answer different questions. They have d
 here, so that one cannot pass for the other.
 """
 
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -62,22 +61,6 @@ def best(values: Values) -> Best:
     """
     x = finite(values)
     return Best(float(x.max()), x.size)
-
-
-def expected_best(values: Values, k: int) -> float:
-    """Mean of the best of k seeds drawn without replacement: Σ_i C(i-1, k-1) / C(n, k) · x_(i).
-
-    The best of arms with different numbers of seeds compare at a common k only (in the spirit of
-    Dodge et al. 2019, 1909.03004 §3). k = 1 is the mean, k = n the best.
-
-    Raises:
-        ValueError: k outside 1 … n, or values that are not finite.
-    """
-    x = np.sort(finite(values))
-    if not 1 <= k <= x.size:
-        raise ValueError(f"the best of k needs 1 ≤ k ≤ {x.size} values, got k = {k}")
-    weights = [comb(i, k - 1) / comb(x.size, k) for i in range(x.size)]
-    return float(np.dot(weights, x))
 
 
 def first_step(steps: Values, values: Values, level: float) -> int | None:

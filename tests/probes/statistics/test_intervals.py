@@ -1,7 +1,5 @@
 """Intervals against scipy, textbook values and their own coverage."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,8 +8,6 @@ from generators.streams import Stream, generator
 from probes.statistics import (
     best,
     bootstrap_interval,
-    clopper_pearson_interval,
-    expected_best,
     first_step,
     fraction_solved,
     has_converged,
@@ -65,14 +61,6 @@ def test_wilson_stays_inside() -> None:
     assert wilson_interval(20, 20)[1] == 1.0
 
 
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (1, 1), (2, 3), (511, 512)])
-@pytest.mark.parametrize("level", [0.9, 0.95])
-def test_clopper_pearson_agrees_with_scipy(successes: int, n: int, level: float) -> None:
-    want = stats.binomtest(successes, n).proportion_ci(level, method="exact")
-    got = clopper_pearson_interval(successes, n, level)
-    assert got == pytest.approx((want.low, want.high), abs=1e-12)
-
-
 def _percentile(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Ends of the interval, written out."""
     means = x[rng.integers(0, len(x), (9999, len(x)))].mean(1)
@@ -122,15 +110,6 @@ def test_solved_counts_seeds_with_an_interval() -> None:
     assert (got.low, got.high) == wilson_interval(2, 3)
 
 
-def test_expected_best_by_enumeration() -> None:
-    x = generator(0, Stream.PROBE).normal(size=6)
-    for k in range(1, 7):
-        want = np.mean([max(chosen) for chosen in combinations(x, k)])
-        assert expected_best(x, k) == pytest.approx(want)
-    assert expected_best(x, 1) == pytest.approx(summarise(x).mean)
-    assert expected_best(x, 6) == best(x).value
-
-
 def test_the_best_cannot_pass_for_a_mean() -> None:
     assert best([0.2, 0.9]) == (0.9, 2)
     assert not hasattr(best([0.2, 0.9]), "mean") and not hasattr(best([0.2, 0.9]), "low")
@@ -164,9 +143,7 @@ def test_fraction_solved() -> None:
         lambda: wilson_interval(0, 0),
         lambda: wilson_interval(1, 2, level=1.0),
         lambda: fraction_solved([]),
-        lambda: clopper_pearson_interval(4, 3),
         lambda: bootstrap_interval([1.0] * 9, generator(0, Stream.PROBE)),
-        lambda: expected_best([1.0, 2.0], 3),
         lambda: first_step([1, 2], [1.0], 0.5),
     ],
 )
