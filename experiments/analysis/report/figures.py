@@ -5,7 +5,6 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.analysis.report.markup import Html, element
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Results
 
@@ -19,19 +18,23 @@ class Drawn:
 
     Attributes:
         kind: or name: what the command line calls it.
-        svg: with letters as outlines, so that it looks the same everywhere.
+        svg: base64; its letters are outlines, so that it looks the same everywhere.
         width: CSS pixels.
-        csv: the data drawn.
+        csv: the data drawn, base64.
         about: what the kind shows, in a sentence or two.
     """
 
     kind: str
     name: str
-    svg: bytes = b""
+    svg: str = ""
     width: int = 0
-    csv: bytes = b""
+    csv: str = ""
     about: str = ""
     reason: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").replace("-", ", ")
 
 
 def drawn(results: Results, listed: tuple[dict[str, Any], ...]) -> list[Drawn]:
@@ -60,28 +63,8 @@ def _draw(results: Results, fields: dict[str, Any]) -> Drawn:
     return Drawn(
         str(fields.get("name") or kind),
         figure.file_name,
-        buffer.getvalue(),
+        base64.b64encode(buffer.getvalue()).decode(),
         round(96 * picture.get_figwidth()),
-        data.to_csv(index=False).encode(),
+        base64.b64encode(data.to_csv(index=False).encode()).decode(),
         " ".join(about.split()).replace("`", ""),
     )
-
-
-def figure_html(figure: Drawn, command: str) -> Html:
-    """The picture with what it shows, its numbers as a file and the command that draws it."""
-    name = figure.name.replace("_", " ").replace("-", ", ")
-    if not figure.svg:
-        return element("p", f"{name} was not drawn: {figure.reason}", class_="note")
-    picture, numbers = _data("image/svg+xml", figure.svg), _data("text/csv", figure.csv)
-    image = element("img", src=picture, alt=f"{name}: {figure.about}", width=figure.width)
-    region = element(
-        "div", image, class_="scroll", tabindex=0, role="region", aria_label=f"figure {name}"
-    )
-    link = element("a", "The numbers drawn (CSV)", href=numbers, download=f"{figure.name}.csv")
-    caption = element("figcaption", figure.about, " ", link)
-    line = element("pre", element("code", command))
-    return element("figure", element("h4", name), region, caption, line)
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -49,6 +49,11 @@ class Asked:
         """Whether the command line knows it by name."""
         return self.file == self.name
 
+    @property
+    def settings(self) -> list[str]:
+        """The overrides as words of the command line."""
+        return [word for text in self.overrides for word in ("--set", text)]
+
     def command(self, verb: str, out: str, *more: str) -> str:
         """`loopscope VERB GRID … --out OUT`."""
         return shlex.join(["loopscope", verb, self.file, *more, "--out", out])

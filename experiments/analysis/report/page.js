@@ -7,8 +7,8 @@ const compare = new Intl.Collator(undefined, { numeric: true }).compare;
 function ordered(rows, column, direction) {
   const key = (row) => {
     const cell = row.cells[column];
-    const sort = cell.dataset.sort;
-    return sort === undefined ? cell.textContent : Number(sort);
+    const value = cell.dataset.value;
+    return value === undefined ? cell.textContent : Number(value);
   };
   const rank = (value) => (typeof value === "number" ? 0 : value === "–" || value === "" ? 2 : 1);
   return rows

@@ -2,25 +2,30 @@
 
 import base64
 import hashlib
+import re
+import shlex
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from string import Template
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
 
 from experiments.analysis.report.environments import environment_table
+from experiments.analysis.report.figures import drawn
 from experiments.analysis.report.grids import Shipped, asked
-from experiments.analysis.report.markup import Child, Html, element, escaped, joined
-from experiments.analysis.report.sections import Subject, grid_section, loose_section
-from experiments.analysis.report.tables import table_html
-from experiments.analysis.report.verdicts import QUESTION, check_hypotheses
+from experiments.analysis.report.tables import LONG, columns_of_words, data_value, run_tables
+from experiments.analysis.report.verdicts import QUESTION, check_hypotheses, judged
 from experiments.analysis.tables.abilities import unfinished_table
+from experiments.analysis.tables.tables import tables
 from experiments.errors import LoopscopeError
-from experiments.results.long_table import read_results
+from experiments.results.long_table import Results, read_results
 from experiments.results.source import Source, open_source
 from experiments.runs.json_files import replacing
 from experiments.runs.schema_version import release
 
-NOT_DONE, ENVIRONMENT = "not-done", "environment"
+#: cannot stand in HTML: control characters and halves of surrogate pairs
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_report(
@@ -69,61 +74,72 @@ def page(
         LoopscopeError: as `write_report`.
     """
     shown, results = str(source.path), read_results(source, grid)
-    runs, curves = results.runs, results.curves
+    runs = results.runs
     if runs.empty:
         raise LoopscopeError(f"{shown} has no runs yet; `loopscope run GRID` trains some")
     names = [name for name in dict.fromkeys(runs["grid"]) if name]
     grids = [asked(name, source.grids[name], shipped(name)) for name in names]
-    sections: list[tuple[str, str, Html]] = []
-    for i, one in enumerate(grids):
-        its = runs[runs["grid"] == one.name], curves[curves["grid"] == one.name]
-        anchor = f"grid-{i + 1}"
+    sections = []
+    for i, one in enumerate(grids, 1):
         title = one.title or one.name if len(grids) > 1 else "The question"
-        subject = Subject(read_results(source, one.name), shown, hypotheses)
-        section = grid_section(subject, one, *its, (anchor, title))
-        sections.append((anchor, one.name, section))
+        its = read_results(source, one.name)
+        sections.append(
+            _section(results, one.name, anchor=f"grid-{i}", title=title, asked=one)
+            | {
+                "verdicts": [judged(its, name) for name in hypotheses],
+                "figures": drawn(its, one.figures),
+            }
+        )
     if (runs["grid"] == "").any():
-        its = runs[runs["grid"] == ""], curves[curves["grid"] == ""]
-        section = loose_section(Subject(results, shown, ()), *its, "no-grid")
-        sections.append(("no-grid", "runs outside every grid", section))
-    unfinished = unfinished_table(runs)
-    body: list[Child] = [element("h2", "Runs that are not done", id=NOT_DONE)]
-    body.append(table_html(unfinished) if unfinished else element("p", "All runs are done."))
-    environments = environment_table(source.environments(runs["run_id"]))
-    body.append(element("h2", "Computed with", id=ENVIRONMENT))
-    body.append(table_html(environments) if environments else element("p", "Not known."))
-    title = grids[0].title or grids[0].name if len(grids) == 1 else f"Results in {shown}"
-    links = [(anchor, name) for anchor, name, _ in sections]
-    links += [(NOT_DONE, "runs that are not done"), (ENVIRONMENT, "computed with")]
-    left = len(unfinished.rows) if unfinished else 0
-    header = _header(title, links, left, runs["run_id"].nunique())
-    main = element("main", [section for _, _, section in sections], body)
-    return _whole(title, joined([header, main], "\n"))
+        title = "Runs outside every grid"
+        sections.append(_section(results, "", anchor="no-grid", title=title, asked=None))
+    return render(
+        title=grids[0].title or grids[0].name if len(grids) == 1 else f"Results in {shown}",
+        out=shown,
+        n_runs=runs["run_id"].nunique(),
+        sections=sections,
+        unfinished=unfinished_table(runs),
+        environments=environment_table(source.environments(runs["run_id"])),
+    )
 
 
-def _header(title: str, links: list[tuple[str, str]], left: int, runs: int) -> Html:
-    notice = element(
-        "p", f"{left} of {runs} runs are not done: ", element("a", "why", href=f"#{NOT_DONE}"), ".",
-        class_="notice",
-    )  # fmt: skip
-    items = [element("li", element("a", name, href=f"#{anchor}")) for anchor, name in links]
-    nav = element("nav", element("ul", items), aria_label="sections")
-    return element("header", element("h1", title), nav, notice if left else None)
+def _section(results: Results, grid: str, **content: Any) -> dict[str, Any]:
+    """What a section says of the runs of a grid, or of those outside every grid."""
+    runs, curves = (rows[rows["grid"] == grid] for rows in (results.runs, results.curves))
+    done = runs[runs["status"] == "done"]
+    return content | {
+        "n_runs": runs["run_id"].nunique(),
+        "done": list(done["run_id"].unique()),
+        "tables": tables(done, curves),
+        "run_tables": run_tables(runs),
+    }
 
 
-def _whole(title: str, body: Html) -> str:
-    """The page around its body; its own style and script are the only ones it allows to run."""
+def render(**content: Any) -> str:
+    """The page around its content; its own style and script are the only ones it allows to run.
+
+    Text is escaped, and characters that cannot stand in a page become U+FFFD.
+    """
     folder = files("experiments.analysis.report")
-    style, script = (folder.joinpath(f"page.{end}").read_text("utf-8") for end in ("css", "js"))
-    return Template(folder.joinpath("page.html").read_text("utf-8")).substitute(
-        title=escaped(f"{title} – loopscope"),
-        version=escaped(release()),
+    template, style, script = (
+        folder.joinpath(f"page.{end}").read_text("utf-8") for end in ("html", "css", "js")
+    )
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = environment.from_string(template).render(
+        content,
+        version=release(),
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        body=body,
+        hash=_hash,
+        command=shlex.join,
+        python=repr,
+        data_value=data_value,
+        columns_of_words=columns_of_words,
+        LONG=LONG,
     )
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _hash(text: str) -> str:

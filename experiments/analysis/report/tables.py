@@ -1,11 +1,10 @@
-"""Tables as HTML: plain without scripts, and with keys by which a script sorts them."""
+"""The tables of a page: the numbers by which they sort, and one of every run."""
 
-import math
+import json
 import re
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
-from experiments.analysis.report.markup import Html, element
 from experiments.results.selection import (
     DESCRIPTIONS,
     axis_columns,
@@ -36,69 +35,38 @@ FACTS = {
 LONG = 6
 
 
-def sort_key(text: str) -> float | None:
-    """The number that a cell begins with: 55.9k, 98 %, `1.23 ±0.04`; never is infinite.
+class NumberText(str):
+    """A number as a table prints it, with the value that it sorts by."""
 
-    None for words and for what was not measured.
+    value: float
+
+    def __new__(cls, text: str, value: float) -> "NumberText":
+        made = super().__new__(cls, text)
+        made.value = float(value)
+        return made
+
+
+def data_value(cell: str) -> str | None:
+    """The number in a cell for JavaScript; words and what was not measured have none.
+
+    The tables shared with the terminal hold text alone, such as 55.9k, 98% or `1.23 ±0.04`; there
+    it is the number that the text begins with, and infinity for `never`.
     """
-    if text.split(" ")[0] == "never":
-        return math.inf
-    found = _NUMBER.match(text.replace("−", "-").replace("< .", "0."))
-    return float(found[1]) * UNITS[found[2]] if found else None
+    if isinstance(cell, NumberText):
+        return json.dumps(cell.value)
+    if cell.split(" ")[0] == "never":
+        return "Infinity"
+    found = _NUMBER.match(cell)
+    return json.dumps(float(found[1]) * UNITS[found[2]]) if found else None
 
 
-def table_html(table: TextTable) -> Html:
-    """A table in a region of its own that scrolls sideways where the screen is narrow."""
-    body, footer = table.rows, ()
-    if len(body) > 1 and body[-1][0] == "floor" and table.columns[0] == "arm":
-        body, footer = body[:-1], body[-1:]  # a floor is no arm to be sorted among them
-    cells = zip(*body, strict=True) if body else [()] * len(table.columns)
-    words = [
-        c in WORDS or any(map(_is_word, column))
-        for c, column in zip(table.columns, cells, strict=True)
+def columns_of_words(table: TextTable) -> list[bool]:
+    """Whether each column holds words, which stand to the left, and not numbers."""
+    return [
+        name in WORDS
+        or any(row[i] not in ("", "–") and data_value(row[i]) is None for row in table.rows)
+        for i, name in enumerate(table.columns)
     ]
-    head = [
-        element("th", column, scope="col", class_="words" if w else None)
-        for column, w in zip(table.columns, words, strict=True)
-    ]
-    parts = [
-        element("caption", table.title),
-        element("thead", element("tr", head)),
-        element("tbody", [_row(row, words) for row in body]),
-    ]
-    if footer:
-        parts.append(element("tfoot", [_row(row, words) for row in footer]))
-    kinds = " ".join(
-        name for name, yes in (("sortable", len(body) > 1), ("long", len(body) >= LONG)) if yes
-    )
-    region = element(
-        "div",
-        element("table", parts, class_=kinds or None),
-        class_="scroll",
-        tabindex=0,
-        role="region",
-        aria_label=table.title,
-    )
-    notes = element("p", " ".join(table.notes), class_="note") if table.notes else None
-    return element("div", region, notes, class_="table")
-
-
-def _is_word(text: str) -> bool:
-    return text not in ("", "–") and sort_key(text) is None
-
-
-def _row(row: tuple[str, ...], words: list[bool]) -> Html:
-    cells = [element("th", row[0], scope="row", data_sort=_key(row[0]))]
-    cells += [
-        element("td", text, class_="words" if word else None, data_sort=_key(text))
-        for text, word in zip(row[1:], words[1:], strict=True)
-    ]
-    return element("tr", cells)
-
-
-def _key(text: str) -> str | None:
-    key = sort_key(text)
-    return None if key is None else "Infinity" if math.isinf(key) else repr(key)
 
 
 def run_tables(runs: "pd.DataFrame") -> list[TextTable]:
@@ -127,7 +95,9 @@ def _run_table(part: str, rows: "pd.DataFrame") -> TextTable:
 def _known(value: Any) -> str:
     import pandas as pd
 
-    return "–" if pd.isna(value) else number(value)
+    if pd.isna(value):
+        return "–"
+    return str(value) if isinstance(value, str) else NumberText(number(value), value)
 
 
 def _value(row: dict[Hashable, Any]) -> dict[str, str]:
@@ -136,8 +106,8 @@ def _value(row: dict[Hashable, Any]) -> dict[str, str]:
         return {}
     component = f"{row['component']}, " if row["component"] else ""
     if row["metric"] == "bits_per_parameter" and row["item"] == "total":
-        return {f"{component}bits/param": f"{row['value']:z.3f}"}
+        return {f"{component}bits/param": NumberText(f"{row['value']:z.3f}", row["value"])}
     if row["metric"] == "accuracy" and not row["item"] and row["split"] == "test":
         asked = difficulty_text(row["task"], row["difficulty"])
-        return {f"{component}{asked}": f"{row['value']:.3f}"}
+        return {f"{component}{asked}": NumberText(f"{row['value']:.3f}", row["value"])}
     return {}

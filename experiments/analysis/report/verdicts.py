@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from experiments.analysis.report.tables import NumberText
 from experiments.analysis.verdicts.cells import cells
 from experiments.analysis.verdicts.text import DOES, SENTENCES, UNITS, paragraph
 from experiments.analysis.verdicts.verdicts import HYPOTHESES, Hypothesis, Verdict, judge
@@ -82,20 +83,21 @@ def meaning(claim: Hypothesis) -> str:
 def _row(verdict: Verdict, claim: Hypothesis) -> tuple[str, ...]:
     cell = verdict.cell
 
-    def shown(value: float | None) -> str:
-        if value is None:
+    def shown(*values: float | None) -> str:
+        known = [2**v if claim.ability == "steps" else v for v in values if v is not None]
+        if len(known) < len(values):
             return "–"
-        return f"{2**value:.2f}" if claim.ability == "steps" else f"{value:+z.3f}"
+        form = ".2f" if claim.ability == "steps" else "+z.3f"
+        return NumberText(" to ".join(format(v, form) for v in known), known[0])
 
-    ends = verdict.low, verdict.high
     p = verdict.p_apart_holm if verdict.beyond(claim.margin) else verdict.p_holm
     return (
         cell.name,
         f"{cell.b} against {cell.a}",
         verdict.outcome,
         shown(verdict.difference),
-        "–" if None in ends else " to ".join(map(shown, ends)),
-        "–" if p is None else f"{p:.2g}",
+        shown(verdict.low, verdict.high),
+        "–" if p is None else NumberText(f"{p:.2g}", p),
         str(len(cell.seeds)),
         verdict.reason,
     )

@@ -81,10 +81,10 @@ def test_columns_sort_by_value_with_keys_alone(page: Page) -> None:
 
 def test_units_sort_as_numbers_and_what_is_missing_stands_last(page: Page) -> None:
     cells = ("900", "1.5k", "–", "never 0/3", "20")
-    keys = ("900", "1500", None, "Infinity", "20")
+    values = ("900", "1500", None, "Infinity", "20")
     rows = "".join(
-        f"<tr><th>a</th><td{f' data-sort={key}' if key else ''}>{cell}</td></tr>"
-        for cell, key in zip(cells, keys, strict=True)
+        f"<tr><th>a</th><td{f' data-value={value}' if value else ''}>{cell}</td></tr>"
+        for cell, value in zip(cells, values, strict=True)
     )
     page.run(f"{TABLE.format(ACCURACY)}.tBodies[0].innerHTML = '{rows}'")
     sort = f"ordered([...{TABLE.format(ACCURACY)}.tBodies[0].rows], 1, {{}})"
