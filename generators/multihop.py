@@ -35,7 +35,7 @@ class MultiHop(Curriculum):
     >>> task = MultiHop(entities=8, relations=4, hops=2).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 0]), 1, difficulty=2)
     >>> print(task.vocabulary.decode(batch.tokens[0])); print(batch.loss_mask[0].astype(int))
-    <2> e0 r0 r2 e3
+    <2> e2 r3 r3 e1
     [0 0 0 0 1]
 
     Permutations have the cleaner floor: without the entity every answer is equally likely,

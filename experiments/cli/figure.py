@@ -31,12 +31,16 @@ def figure(
 
     `loopscope figure GRID [FIGURE]... --out OUT` or `loopscope figure FIGURE OUT`.
     """
+    from experiments.analysis.figures import figure_of
     from experiments.cli.run import draw_figures
     from experiments.results.long_table import read_results
     from experiments.results.row_filter import parse
     from experiments.results.source import open_source
 
     place, wanted = figures_asked(grid, names or [])
+    for asked in wanted.values():
+        for fields in asked:
+            figure_of(**fields)  # a wrong name is told before results are looked for
     source = open_source(out) if place is None else place
     named = {condition.column for condition in parse(where)}
     for name, figures in wanted.items():

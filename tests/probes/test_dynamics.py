@@ -85,6 +85,8 @@ def test_what_neither_rests_nor_repeats():
     assert shares(measured(rotation(1 / 5), most_period=5))["cycle of 5"] == 1
     expanding = measured(rotation(0, 1.5))
     assert expanding["step_ratio", "", 9].value == pytest.approx(1.5, rel=1e-4)
+    # a change is measured against the state before it, not after it
+    assert expanding["relative_change", "", 9].value == pytest.approx(0.5, rel=1e-4)
     overflown = measured(rotation(0, 1e9))
     assert shares(overflown)["neither"] == 1
     last = max(t for metric, _, t in overflown if metric == "state_norm")
