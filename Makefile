@@ -16,7 +16,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto
 
 notebooks: $(INSTALLED)
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 notebooks
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 notebooks/*.ipynb
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not faults"
