@@ -145,6 +145,21 @@ def sign_test(a: Values, b: Values) -> float:
     return float(binomtest(more, more + less).pvalue) if more + less else 1.0
 
 
+def fisher_test(count_a: int, n_a: int, count_b: int, n_b: int) -> float:
+    """Two-sided exact p of equal shares count / n of two arms (Fisher 1935).
+
+    Seeds count as independent; what runs of one seed share makes the test cautious.
+
+    Raises:
+        ValueError: a count outside 0 … n, or no seeds.
+    """
+    if not (0 <= count_a <= n_a and 0 <= count_b <= n_b and n_a and n_b):
+        raise ValueError(f"needed counts of seeds, got {count_a} of {n_a}, {count_b} of {n_b}")
+    from scipy.stats import fisher_exact
+
+    return float(fisher_exact([[count_a, n_a - count_a], [count_b, n_b - count_b]]).pvalue)
+
+
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjusted p values, float64[m], in the order given (Holm 1979): the family errs ≤ alpha.
 

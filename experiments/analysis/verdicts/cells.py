@@ -4,7 +4,7 @@ An arm has its own learning rate, so that alone makes no other cell.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Results, emergence_step
-from experiments.results.row_filter import Condition, select
+from experiments.results.row_filter import MEASURED, Condition, select
 from experiments.results.selection import difficulty_text, last_loop, series, where
 from generators.plugins import nearest
 
@@ -30,6 +30,8 @@ class Cell:
         alone: seeds that only one of the arms has.
         ceilings: of A and of B: the most there is to store per parameter.
         converged: whether both are known to have; None: not known.
+        failed: seeds of A and of B whose run failed.
+        beside_failed: values of A and of B in seeds in which the other arm's run failed.
     """
 
     name: str
@@ -42,6 +44,14 @@ class Cell:
     floor: float | None = None
     ceilings: tuple[float, float] | None = None
     converged: bool | None = None
+    failed: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    beside_failed: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    def outcomes(self, failed: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Values of A and of B, also of seeds in which a run failed, which has this value."""
+        (a, b), (beside_a, beside_b) = (self.a_values, self.b_values), self.beside_failed
+        lost_a, lost_b = ((failed,) * len(seeds) for seeds in self.failed)
+        return (*a, *beside_a, *lost_a), (*b, *beside_b, *lost_b)
 
 
 def cells(
@@ -55,6 +65,8 @@ def cells(
 ) -> list[Cell]:
     """The cells of the results in which both arms were run.
 
+    A cell without pairs stands for an arm of which every run failed.
+
     Args:
         between: A and B, values of the column `by`; None: the first against each of the others.
         filters: column -> value or values.
@@ -64,8 +76,11 @@ def cells(
         LoopscopeError: results that lack what is to be compared; the message says what they have.
     """
     rows = _rows(results, ability, filters or {}, conditions)
-    pairs = _between(rows, by, between)
-    found = [cell for pair in pairs for cell in _cells(rows, ability, by, pair)]
+    failed = _failed(results.runs, filters or {}, conditions)
+    found: list[Cell] = []
+    for pair in _between(rows, failed, by, between):
+        of_pair = list(_cells(rows, failed, ability, by, pair))
+        found += of_pair or _without_runs(rows, failed, by, pair)
     if not found:
         raise LoopscopeError(
             f"no two values of {by} were run in the same cell with the same seed; --by names "
@@ -105,6 +120,25 @@ def _rows(
     return _emergence(rows) if steps else rows
 
 
+def _failed(
+    runs: "pd.DataFrame", filters: dict[str, Any], conditions: Sequence[Condition]
+) -> "pd.DataFrame":
+    """A row per failed run that may be meant by the filters."""
+    unknown = {*MEASURED, *_KNOWN_WHEN_DONE}
+    failed = where(
+        runs[runs["status"] == "failed"], **{k: v for k, v in filters.items() if k not in unknown}
+    )
+    failed = select(failed, [c for c in conditions if c.column not in unknown])
+    return failed.drop_duplicates(["part", "run_id"])
+
+
+#: columns that a failed run lacks, so that no condition on them can choose it
+_KNOWN_WHEN_DONE = (
+    *("parameters", "embedding_share", "train_flops", "exposures", "step"),
+    *("layers", "converged", "cpu_seconds"),
+)
+
+
 def _emergence(curves: "pd.DataFrame") -> "pd.DataFrame":
     """The last row of every curve, with the step at which it emerged as `value`, else infinite."""
     import pandas as pd
@@ -113,16 +147,20 @@ def _emergence(curves: "pd.DataFrame") -> "pd.DataFrame":
     for _, curve in curves.groupby(["part", "run_id", "difficulty", "component"], dropna=False):
         last = curve.sort_values("step").iloc[[-1]]
         emerged = emergence_step(curve)
+        if emerged is None and (last["status"] == "failed").all():
+            continue  # it is counted among the failed runs
         found.append(last.assign(value=inf if emerged is None else float(emerged)))
+    if not found:
+        raise LoopscopeError("every run failed before the skill emerged")
     return pd.concat(found).sort_index()
 
 
 def _between(
-    rows: "pd.DataFrame", by: str, between: tuple[str, str] | None
+    rows: "pd.DataFrame", failed: "pd.DataFrame", by: str, between: tuple[str, str] | None
 ) -> list[tuple[str, str]]:
     if by not in rows:
         raise LoopscopeError(f"the results have no column {by!r}{nearest(by, map(str, rows))}")
-    known = [str(v) for v in dict.fromkeys(rows[by])]
+    known = [str(v) for v in dict.fromkeys([*rows[by], *_alike(rows, failed)[by]])]
     if between is None:
         return [(known[0], other) for other in known[1:]]
     for label in between:
@@ -136,8 +174,33 @@ def _between(
     return [between]
 
 
+def _alike(rows: "pd.DataFrame", failed: "pd.DataFrame") -> "pd.DataFrame":
+    """The failed runs of the parts and tasks that are compared."""
+    return failed[failed["part"].isin(rows["part"]) & failed["task"].isin(rows["task"])]
+
+
+def _without_runs(
+    rows: "pd.DataFrame", failed: "pd.DataFrame", by: str, pair: tuple[str, str]
+) -> Iterator[Cell]:
+    """A cell without values for each part in which every run of an arm failed."""
+    if set(pair) <= set(rows[by].astype("str")):
+        return
+    for (part, task), lost in _alike(rows, failed).groupby(["part", "task"], sort=False):
+        seeds_a, seeds_b = (_seeds(lost[lost[by].astype("str") == label]) for label in pair)
+        if seeds_a or seeds_b:
+            yield Cell(str(part or task), *pair, (), (), (), failed=(seeds_a, seeds_b))
+
+
+def _seeds(runs: "pd.DataFrame") -> tuple[int, ...]:
+    return tuple(sorted(map(int, set(runs["seed"]))))
+
+
 def _cells(
-    rows: "pd.DataFrame", ability: Ability, by: str, pair: tuple[str, str]
+    rows: "pd.DataFrame",
+    failed: "pd.DataFrame",
+    ability: Ability,
+    by: str,
+    pair: tuple[str, str],
 ) -> Iterator[Cell]:
     shared = ["part", "task", "component", "difficulty"]
     chosen = rows[rows[by].astype("str").isin(pair)]
@@ -147,9 +210,27 @@ def _cells(
         hard = "" if cell["difficulty"].isna().all() else difficulty_text(task, difficulty)
         name = ", ".join(filter(None, [part or task, component, hard, text]))
         arms = [_by_seed(cell[cell[by].astype("str") == label], name, label) for label in pair]
+        lost = failed[failed["part"] == part]
+        lost_a, lost_b = (
+            # the rest of the config says which cell a run without measurements belongs to
+            _seeds(
+                lost[
+                    (lost[by].astype("str") == label)
+                    & lost["cell"].isin(arm["cell"])
+                    & ~lost["seed"].isin(arm.index)
+                ]
+            )
+            for label, arm in zip(pair, arms, strict=True)
+        )
         seeds = sorted(set(arms[0].index) & set(arms[1].index))
-        if seeds:
-            yield _cell(name, pair, seeds, *arms, steps=ability == "steps")
+        if seeds or (all(map(len, arms)) and (lost_a or lost_b)):
+            found = _cell(name, pair, seeds, *arms, steps=ability == "steps")
+            beside = _values(arms[0], lost_b), _values(arms[1], lost_a)
+            yield replace(found, failed=(lost_a, lost_b), beside_failed=beside)
+
+
+def _values(arm: "pd.DataFrame", seeds: Sequence[int]) -> tuple[float, ...]:
+    return tuple(float(value) for value in arm["value"][arm.index.isin(seeds)])
 
 
 def _by_seed(rows: "pd.DataFrame", name: str, label: str) -> "pd.DataFrame":

@@ -1,11 +1,11 @@
 """Verdicts as a person reads them, a sentence with its numbers, and as data for programs."""
 
-from math import isfinite, isinf
+from math import inf, isfinite, isinf
 from statistics import mean, median
 from typing import Any
 
 from experiments.analysis.verdicts.cells import Cell
-from experiments.analysis.verdicts.verdicts import Hypothesis, Verdict
+from experiments.analysis.verdicts.verdicts import FISHER, SIGNS, Hypothesis, Verdict
 from experiments.results.long_table import EMERGED
 from experiments.text import number
 from probes.statistics import SOLVED, Share
@@ -63,7 +63,8 @@ def paragraph(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
         said = SENTENCES[claim.relation][verdict.outcome].format(
             a=cell.a, b=cell.b, margin=claim.margin, more=more, less=less, **words
         )
-    parts = [_means(cell, claim), _test(verdict, claim, tested), _solved(verdict), _needed(verdict)]
+    parts = [_means(cell, claim), _test(verdict, claim, tested), _solved(verdict)]
+    parts += [verdict.reason if verdict.outcome == "undecided" else "", _needed(verdict)]
     sentences = [f"{cell.name}: {said}", *filter(None, parts), *_notes(verdict, claim)]
     return "\n  ".join(f"{s[0].upper()}{s[1:]}." if i else f"{s}." for i, s in enumerate(sentences))
 
@@ -71,23 +72,34 @@ def paragraph(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
 def _means(cell: Cell, claim: Hypothesis) -> str:
     values = (cell.a, cell.a_values), (cell.b, cell.b_values)
     if claim.ability != "steps":
+        if not cell.seeds:
+            return _failures(cell)
         both = ", ".join(f"{arm} {mean(x):.3f}" for arm, x in values)
         floor = (
             f" (floor {cell.floor:.3f})" if claim.ability == "manipulation" and cell.floor else ""
         )
         return f"means over {_seeds(cell)}: {both} {UNITS[claim.ability]}{floor}"
     told = []
-    for arm, x in values:
+    for arm, x in zip((cell.a, cell.b), cell.outcomes(failed=inf), strict=True):
         reached = [step for step in x if isfinite(step)]
         typical = f" (median step {number(median(reached))})" if reached else ""
         told.append(f"{arm} in {len(reached)} of {len(x)} seeds{typical}")
-    return f"{EMERGED:g} is reached by {', by '.join(told)}"
+    failures = _failures(cell)
+    return f"{EMERGED:g} is reached by {', by '.join(told)}{failures and f'; {failures}'}"
 
 
 def _seeds(cell: Cell) -> str:
     n = len(cell.seeds)
     left = f" ({len(cell.alone)} without a partner left out)" if cell.alone else ""
-    return f"{n} seed{'s' * (n > 1)}{left}"
+    failures = _failures(cell)
+    return f"{n} seed{'s' * (n > 1)}{left}{failures and f'; {failures}'}"
+
+
+def _failures(cell: Cell) -> str:
+    """`1 of 1⊗1 and 2 of 1⊗4 failed`, empty where no run did."""
+    counts = [(len(seeds), arm) for seeds, arm in zip(cell.failed, (cell.a, cell.b), strict=True)]
+    told = " and ".join(f"{n} of {arm}" for n, arm in counts if n)
+    return f"{told} failed" if told else ""
 
 
 def _test(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
@@ -105,7 +117,7 @@ def _test(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
         found.append(text)
     if verdict.p is not None:
         kind = {"equal": "two one-sided t tests"}.get(claim.relation, "paired t test")
-        kind = "sign test" if verdict.difference is None else kind
+        kind = verdict.test or kind
         found.append(_values(kind, verdict.p, verdict.p_holm, tested))
     if verdict.p_apart is not None and verdict.beyond(claim.margin):
         kind = f"t test of more than ±{claim.margin:g}"
@@ -144,10 +156,9 @@ def _needed(verdict: Verdict) -> str:
         n is None
         or verdict.outcome in ("supported", "contradicted")
         or n <= len(verdict.cell.seeds)
+        or verdict.difference is None  # the reason says it
     ):
         return ""
-    if verdict.difference is None:
-        return f"a sign test needs {n} seeds or more, all going one way"
     return f"about {n} seeds would be needed, going by these (power .8, before Holm)"
 
 
@@ -162,8 +173,10 @@ def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
             notes.append("some seeds solve it and some do not: the shares say more than the means")
         if claim.relation == "equal" and all(count == n for count, n in counts):
             notes.append("both solve it: harder questions may still tell them apart")
-    if claim.ability == "steps" and verdict.p is not None and verdict.difference is None:
+    if verdict.test == SIGNS:
         notes.append("where a skill never came, only the order counts")
+    if verdict.test == FISHER:
+        notes.append("in most runs the skill never came: how many it came in is compared")
     return notes
 
 
@@ -180,6 +193,7 @@ def as_data(verdict: Verdict, claim: Hypothesis) -> dict[str, Any]:
         "unit": "log2 steps" if claim.ability == "steps" else UNITS[claim.ability],
         "seeds": cell.seeds,
         "seeds_without_partner": cell.alone,
+        "seeds_failed": cell.failed,
         "a_values": [None if isinf(v) else v for v in cell.a_values],
         "b_values": [None if isinf(v) else v for v in cell.b_values],
         "floor": cell.floor,
@@ -190,6 +204,7 @@ def as_data(verdict: Verdict, claim: Hypothesis) -> dict[str, Any]:
         "high": verdict.high,
         "level": claim.level,
         "margin": claim.margin or None,
+        "test": verdict.test or None,
         "p": verdict.p,
         "p_holm": verdict.p_holm,
         "p_apart": verdict.p_apart,

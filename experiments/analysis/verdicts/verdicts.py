@@ -7,7 +7,7 @@ p values of each.
 """
 
 from dataclasses import dataclass, replace
-from math import isinf, log2
+from math import inf, isfinite, isinf, log2
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from probes.statistics import (
     SOLVED,
     Share,
     equivalence,
+    fisher_test,
     holm,
     paired_difference,
     seeds_for_difference,
@@ -27,6 +28,11 @@ from probes.statistics import (
 )
 
 ALPHA = 0.05
+NO_PAIRS = "no seed finished in both arms"
+FISHER, SIGNS = "Fisher's exact test", "sign test"
+#: the fewest pairs that differ with which a sign test has p < .05
+FEWEST_SIGNS = 6
+ONE_PAIR = "1 pair of seeds: a demonstration"
 
 VerdictLabel = Literal["supported", "contradicted", "undecided", "no verdict"]
 
@@ -61,15 +67,17 @@ class Verdict:
     """What one cell says. Numbers are None where they cannot be had.
 
     Attributes:
-        reason: why there is no verdict.
+        reason: why there is no verdict, or why the claim stays undecided, where that is known.
         difference, low, high: B - A with its interval; for steps log2 of B / A, and only where
             the skill emerged in every run.
+        test: the name of the test of steps where the skill did not emerge in every run.
         p, p_holm: of the claim's test, alone and corrected over the table.
         p_apart, p_apart_holm: of a difference beyond the margin, for `equal`.
         effect: d_z with Hedges' correction.
         seeds_needed: for a power of .8 before Holm, if spread and effect are as measured (for
             `equal`: if there is no difference); None: more than 10,000, or not known.
-        solved: how many seeds of A and of B reach .95; None for what is not an accuracy.
+        solved: how many seeds of A and of B reach .95, which a run that failed does not; None for
+            what is not an accuracy.
     """
 
     cell: Cell
@@ -85,6 +93,7 @@ class Verdict:
     solved: tuple[Share, Share] | None = None
     p_apart: float | None = None
     p_apart_holm: float | None = None
+    test: str = ""
 
     def beyond(self, margin: float) -> bool:
         """Whether the arms lie further apart than a margin, as measured."""
@@ -93,8 +102,7 @@ class Verdict:
 
 def judge(cells: list[Cell], claim: Hypothesis) -> list[Verdict]:
     """A verdict for every cell, corrected over all of them."""
-    ways = {"equal": _equal, "different": _different, "better": _different, "fewer": _fewer}
-    found = [_refuse(ways[claim.relation](cell, claim), claim) for cell in cells]
+    found = [_refuse(_alone(cell, claim), claim) for cell in cells]
     tested = [i for i, v in enumerate(found) if v.outcome != "no verdict"]
     of_claim, apart = (
         dict(zip(tested, _corrected([p[i] for i in tested]), strict=True))
@@ -105,8 +113,20 @@ def judge(cells: list[Cell], claim: Hypothesis) -> list[Verdict]:
         contradicts = claim.relation == "equal" and verdict.outcome == "contradicted"
         p = verdict.p_apart_holm if contradicts else verdict.p_holm
         lost = p is not None and p >= ALPHA
-        found[i] = replace(verdict, outcome="undecided") if lost else verdict
+        if lost and verdict.outcome != "undecided":
+            reason = f"no longer significant after Holm over {len(tested)} cells"
+            verdict = replace(verdict, outcome="undecided", reason=reason)
+        found[i] = verdict
     return found
+
+
+def _alone(cell: Cell, claim: Hypothesis) -> Verdict:
+    """The verdict of one cell, not corrected."""
+    if claim.relation == "fewer":
+        return _fewer(cell, claim)
+    if not cell.seeds:
+        return Verdict(cell, "no verdict", NO_PAIRS)
+    return _equal(cell, claim) if claim.relation == "equal" else _different(cell, claim)
 
 
 def _corrected(p: list[float | None]) -> list[float | None]:
@@ -144,7 +164,7 @@ def _equal(cell: Cell, claim: Hypothesis) -> Verdict:
 def _different(cell: Cell, claim: Hypothesis) -> Verdict:
     if len(cell.seeds) < 2:
         mean = cell.b_values[0] - cell.a_values[0]
-        return Verdict(cell, "no verdict", "1 pair of seeds: a demonstration", mean)
+        return Verdict(cell, "no verdict", ONE_PAIR, mean)
     found = paired_difference(cell.a_values, cell.b_values, claim.level)
     outcome: VerdictLabel = "supported" if found.p < ALPHA else "undecided"
     if claim.relation == "better" and outcome == "supported" and found.mean < 0:
@@ -159,22 +179,61 @@ def _different(cell: Cell, claim: Hypothesis) -> Verdict:
 
 
 def _fewer(cell: Cell, claim: Hypothesis) -> Verdict:
-    """Paired t of log2 steps where every run emerged, else the sign test, with never last."""
-    values = (*cell.a_values, *cell.b_values)
-    if all(map(isinf, values)):
+    """Paired t of log2 steps where every pair emerged, else an exact test.
+
+    Where at most half of all runs emerged there is little order among steps, and Fisher's test
+    compares how many did; elsewhere the sign test counts pairs, with never last. The choice
+    depends on the runs of both arms together, so that neither test errs more often than it says.
+    """
+    a, b = cell.outcomes(failed=inf)
+    n_reached = sum(map(isfinite, (*a, *b)))
+    if not n_reached:
         return Verdict(cell, "no verdict", "the skill emerges in no run")
+    every = all(map(isfinite, (*cell.a_values, *cell.b_values)))
+    if len(cell.seeds) > 1 and every:
+        log_a, log_b = (tuple(map(log2, v)) for v in (cell.a_values, cell.b_values))
+        return _reverse(_different(replace(cell, a_values=log_a, b_values=log_b), claim), cell)
+    if min(len(a), len(b)) > 1 and 2 * n_reached <= len(a) + len(b):
+        return _by_share(cell, a, b)
     if len(cell.seeds) < 2:
-        return Verdict(cell, "no verdict", "1 pair of seeds: a demonstration")
-    if not any(map(isinf, values)):
-        a, b = (tuple(map(log2, v)) for v in (cell.a_values, cell.b_values))
-        return _reverse(_different(replace(cell, a_values=a, b_values=b), claim), cell)
+        return Verdict(cell, "no verdict", ONE_PAIR if cell.seeds else NO_PAIRS)
+    return _by_signs(cell)
+
+
+def _by_share(cell: Cell, a: tuple[float, ...], b: tuple[float, ...]) -> Verdict:
+    """Fisher's exact test of how many seeds the skill emerged in."""
+    count_a, count_b = (sum(map(isfinite, values)) for values in (a, b))
+    n_a, n_b = len(a), len(b)
+    p = fisher_test(count_a, n_a, count_b, n_b)
+    least = fisher_test(n_a, n_a, 0, n_b)
+    if least < ALPHA:
+        more = count_b / n_b > count_a / n_a
+        clear: VerdictLabel = "supported" if more else "contradicted"
+        return Verdict(cell, clear if p < ALPHA else "undecided", p=p, test=FISHER)
+    seeds = f"{n_a} seeds an arm" if n_a == n_b else f"{n_a} and {n_b} seeds"
+    reason = f"{seeds} are too few: all against none has p {least:.2g}; 4 would do"
+    return Verdict(cell, "undecided", reason, p=p, seeds_needed=4, test=FISHER)
+
+
+def _by_signs(cell: Cell) -> Verdict:
+    """Sign test of the pairs, a skill that never emerged being later than any other."""
     p = sign_test(cell.a_values, cell.b_values)
     less = np.sign(np.subtract(*_ranks(cell)))
-    outcome: VerdictLabel = "undecided"
+    n, differ = len(less), int(np.abs(less).sum())
     if p < ALPHA:
-        outcome = "supported" if less.sum() > 0 else "contradicted"
-    # six pairs, all one way, are the fewest with p < .05
-    return Verdict(cell, outcome, p=p, seeds_needed=6 if abs(less.sum()) == len(less) else None)
+        label: VerdictLabel = "supported" if less.sum() > 0 else "contradicted"
+        return Verdict(cell, label, p=p, seeds_needed=_one_way(less), test=SIGNS)
+    reason = ""
+    if differ < FEWEST_SIGNS:
+        reason = (
+            f"{differ} of {n} pairs of seeds differ, and a sign test needs {FEWEST_SIGNS} or more, "
+            "all going one way"
+        )
+    return Verdict(cell, "undecided", reason, p=p, seeds_needed=_one_way(less), test=SIGNS)
+
+
+def _one_way(signs: np.ndarray) -> int | None:
+    return FEWEST_SIGNS if abs(signs.sum()) == len(signs) else None
 
 
 def _ranks(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
@@ -197,10 +256,13 @@ def _refuse(verdict: Verdict, claim: Hypothesis) -> Verdict:
     if claim.ability != "manipulation":
         return verdict
     cell = verdict.cell
-    shares = solved(cell.a_values, SOLVED), solved(cell.b_values, SOLVED)
-    verdict = replace(verdict, solved=shares)
+    a, b = cell.outcomes(failed=0.0)  # a run that failed has solved nothing
+    if a and b:
+        verdict = replace(verdict, solved=(solved(a, SOLVED), solved(b, SOLVED)))
+    if verdict.outcome == "no verdict" or cell.floor is None:
+        return verdict
     best = max(np.mean(cell.a_values), np.mean(cell.b_values))
-    if verdict.outcome != "no verdict" and cell.floor is not None and best <= cell.floor:
+    if best <= cell.floor:
         return replace(
             verdict,
             outcome="no verdict",

@@ -9,6 +9,7 @@ from scipy import stats
 from generators.streams import Stream, generator
 from probes.statistics import (
     equivalence,
+    fisher_test,
     hedges_correction,
     holm,
     paired_difference,
@@ -167,6 +168,14 @@ def test_sign_test_orders_never_last() -> None:
     assert sign_test([never, never], [never, never]) == 1.0
 
 
+def test_fisher_test_of_shares() -> None:
+    assert fisher_test(0, 3, 3, 3) == pytest.approx(2 / 20)
+    assert fisher_test(0, 4, 4, 4) == pytest.approx(2 / 70)
+    assert fisher_test(2, 5, 2, 5) == pytest.approx(1.0)
+    # Fisher's tea: 3 of 4 right each way has a one-sided p of 17/70
+    assert fisher_test(1, 4, 3, 4) == pytest.approx(34 / 70)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -177,6 +186,8 @@ def test_sign_test_orders_never_last() -> None:
         lambda: equivalence([1.0], [1.0, 2.0], 0.1),
         lambda: holm([0.5, 1.5]),
         lambda: sign_test([], []),
+        lambda: fisher_test(4, 3, 0, 3),
+        lambda: fisher_test(0, 0, 0, 3),
         lambda: hedges_correction(1),
     ],
 )

@@ -164,13 +164,104 @@ def test_fewer_steps_by_t_where_all_emerge_and_by_signs_where_not() -> None:
     assert found.p == pytest.approx(stats.ttest_rel(*logs).pvalue)
     assert "0.50 times the steps" in report("x", claim, [found])
     assert judge([cell([400, 520, 440], [800, 1000, 900])], claim)[0].outcome == "contradicted"
-    never = judge([cell([inf] * 6, [400] * 6), cell([inf] * 3, [400] * 3)], claim)
-    assert [v.outcome for v in never] == ["undecided", "undecided"], "Holm over two"
+    # one of six is missing, so that pairs are in order: signs
+    late, soon = [900, 800, 700, 900, 800, inf], [400, 420, 440, 460, 480, 500]
+    signs = judge([cell(late, soon)], claim)[0]
+    assert (signs.outcome, signs.test, signs.p) == ("supported", "sign test", 2 / 64)
+    two = judge([cell(late, soon), cell(late[3:], soon[3:])], claim)
+    assert [v.outcome for v in two] == ["undecided", "undecided"], "Holm over two"
+    assert two[0].reason == "no longer significant after Holm over 2 cells"
+    assert two[1].reason.startswith("3 of 3 pairs of seeds differ, and a sign test needs 6")
     assert judge([cell([inf] * 6, [400] * 6)], claim)[0].outcome == "supported"
     assert judge([cell([400] * 6, [inf] * 6)], claim)[0].outcome == "contradicted"
     none = judge([cell([inf] * 6, [inf] * 6)], claim)[0]
     assert (none.outcome, none.reason) == ("no verdict", "the skill emerges in no run")
     json.dumps(as_data(none, claim), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "outcome"),
+    # two tables of C(2n, n) are as far apart as all against none
+    [(2, 2 / 6, "undecided"), (3, 2 / 20, "undecided"), (4, 2 / 70, "supported")],
+)
+def test_a_skill_that_never_came_in_one_arm_is_judged_by_shares(
+    n: int, p: float, outcome: str
+) -> None:
+    claim = HYPOTHESES["needs-fewer-steps"]
+    (found,) = judge([cell([inf] * n, [400.0] * n)], claim)
+    assert (found.outcome, found.test) == (outcome, "Fisher's exact test")
+    assert found.p == pytest.approx(p)
+    few = f"{n} seeds an arm are too few: all against none has p {p:.2g}; 4 would do"
+    assert found.reason == ("" if outcome == "supported" else few)
+    said = report("needs-fewer-steps", claim, [found])
+    assert (few in said) == (outcome == "undecided")
+    assert f"by 1⊗1 in 0 of {n} seeds, by 1⊗4 in {n} of {n} seeds (median step 400)" in said
+
+
+def test_verdicts_of_steps_keep_their_size_where_skills_come_or_not() -> None:
+    """Both arms alike; the choice between two tests may not add up their errors."""
+    rng = np.random.default_rng(0)
+    claim = HYPOTHESES["needs-fewer-steps"]
+    steps = rng.integers(100, 1000, (800, 2, 6)).astype(float)
+    steps[rng.random(steps.shape) < 0.45] = inf
+    outcomes = [judge([cell(list(a), list(b))], claim)[0].outcome for a, b in steps]
+    wrong = np.mean([o in ("supported", "contradicted") for o in outcomes])
+    assert 0 < wrong <= 0.05
+
+
+def failing(folder: Path, lost: dict[int, tuple[int, ...]]) -> Path:
+    """Four seeds of 1⊗1, which solves nothing, and of 1⊗4; the seeds given failed."""
+    prepare_output(folder)
+    for loops, value in ((1, 0.3), (4, 0.97)):
+        for seed in range(4):
+            value_of_seed = {2: value + 0.001 * seed}
+            rows = accuracies(loops, value_of_seed, 0.1)
+            ended = seed in lost.get(loops, ())
+            lines = [{"step": 100, "measurements": accuracies(loops, {2: 0.1}, 0.1)}]
+            lines += [] if ended else [{"step": 1000, "measurements": rows}]
+            run = write_run(
+                folder,
+                f"{loops}-{seed}",
+                config("multihop", loops, seed),
+                None if ended else rows,
+                metrics=lines,
+            )
+            if ended:
+                run.fail("the loss is nan\nat step 120")
+    return folder
+
+
+def test_failed_seeds_are_told_and_count_as_not_solved(tmp_path: Path) -> None:
+    results = read_results(failing(tmp_path, {4: (3,)}))
+    claim = HYPOTHESES["manipulation-better"]
+    (found,) = judge(cells(results, "manipulation"), claim)
+    assert found.cell.seeds == (0, 1, 2) and found.cell.failed == ((), (3,))
+    assert [(s.count, s.n) for s in found.solved] == [(0, 4), (3, 4)]
+    said = report("x", claim, [found])
+    assert "over 3 seeds (1 without a partner left out); 1 of 1⊗4 failed: 1⊗1 0.301" in said
+    assert "eeds that reach 0.95: 1⊗1 0/4" in said and "1⊗4 3/4" in said
+    assert as_data(found, claim)["seeds_failed"] == ((), (3,))
+    (kept,) = cells(results, "manipulation", filters={"seed": [0, 1, 2]})
+    assert kept.failed == ((), ()), "a seed that was not asked for is not missing"
+
+
+def test_steps_count_a_failed_seed_as_never(tmp_path: Path) -> None:
+    claim = HYPOTHESES["needs-fewer-steps"]
+    results = read_results(failing(tmp_path, {4: (3,)}))
+    (found,) = judge(cells(results, "steps"), claim)
+    assert found.p == pytest.approx(stats.fisher_exact([[0, 4], [3, 1]]).pvalue)
+    said = report("x", claim, [found])
+    assert "1⊗1 in 0 of 4 seeds, by 1⊗4 in 3 of 4 seeds (median step 1k); 1 of 1⊗4 failed" in said
+
+
+def test_an_arm_of_which_every_run_failed_is_no_verdict_and_not_nothing(tmp_path: Path) -> None:
+    results = read_results(failing(tmp_path, {4: (0, 1, 2, 3)}))
+    claim = HYPOTHESES["manipulation-better"]
+    for between in (None, ("1⊗1", "1⊗4")):
+        (found,) = judge(cells(results, "manipulation", between=between), claim)
+        assert (found.outcome, found.reason) == ("no verdict", "no seed finished in both arms")
+        assert "4 of 1⊗4 failed" in report("x", claim, [found])
+        json.dumps(as_data(found, claim), allow_nan=False)
 
 
 def test_steps_of_curves(out: Path) -> None:
