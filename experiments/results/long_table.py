@@ -99,7 +99,7 @@ class Results:
 
     @property
     def folder(self) -> Path:
-        """Where files made of the results go: an archive holds none, so they lie beside it."""
+        """The folder for files made of the results; files made of an archive lie beside it."""
         if self.path is None:
             return Path()
         return self.path if self.path.is_dir() else self.path.parent

@@ -157,7 +157,7 @@ def _row(record: Record, stamp: str) -> dict[str, Any]:
 
 
 def _number(value: Any, kind: Any) -> Any:
-    """None in place of what is none, or too large for a column."""
+    """The number; None in place of any other value and of what is too large for a column."""
     fits = isinstance(value, kind) and not isinstance(value, bool)
     return value if fits and -(2**63) <= value < 2**63 or isinstance(value, float) else None
 

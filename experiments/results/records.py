@@ -66,7 +66,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: RunFolder) -> "Record":
-        """From the run's folder, read only."""
+        """Reads the record from the run's folder and writes nothing."""
         path = folder.path / "config.json"
         result, status = folder.result(), folder.status()
         state: State = "done" if result is not None and path.exists() else folder.state()
@@ -87,7 +87,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Empty where it lacks a part or cannot be columns."""
+        """The frozen config; empty where it lacks a part or does not fit into columns."""
         config = self.record.config
         parts = (config.get(part) for part in ("task", "model", "objective", "training"))
         whole = all(isinstance(part, dict) for part in parts)
@@ -149,7 +149,7 @@ class Run:
 
     @property
     def bits_per_parameter(self) -> float | None:
-        """Of everything stored (in a mixture: of the counted component), from the last loop."""
+        """Bits of all that is stored, at the last loop; in a mixture those of `counted`."""
         for row in self.measurements:
             if row.get("component", "") != (self.result.get("counted") or ""):
                 continue

@@ -156,7 +156,7 @@ def _met(column: "pd.Series", condition: Condition) -> "pd.Series":
 
 
 def _value(text: str, column: "pd.Series", condition: Condition) -> Any:
-    """As the column holds it; None: nothing.
+    """The value as the column has it; None for an empty text.
 
     Raises:
         LoopscopeError: the column holds no such values.

@@ -1,4 +1,4 @@
-"""From the long table to what tables and figures show: rows chosen, seeds summarised, names."""
+"""What tables and figures show of the long table: chosen rows, summaries of seeds, names."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ def joined(*columns: Iterable[str]) -> list[str]:
 
 
 def panels_of(rows: "pd.DataFrame") -> list[str]:
-    """Where the numbers are from: the part of the grid or the task, then the component."""
+    """The name of the panel of every row: the part of the grid or the task, then the component."""
     return joined(rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
 
 

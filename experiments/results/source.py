@@ -1,4 +1,4 @@
-"""Where results are read from: a folder of runs, or an archive of one, with the same numbers."""
+"""The source of results: a folder of runs, or an archive of one with the same numbers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

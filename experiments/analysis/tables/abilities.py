@@ -197,7 +197,7 @@ def _table_by(
 
 
 def _few(rows: "pd.DataFrame") -> Iterator[str]:
-    """That hardly any questions are held out, where it is so: no accuracy is finer than they."""
+    """A note on difficulties with few held-out questions, which make an accuracy coarse."""
     if "question" not in rows:
         return
     counts = rows[rows["split"] != "train"].groupby("question", sort=False)["n_items"].min()

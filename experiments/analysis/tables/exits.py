@@ -55,7 +55,7 @@ def _family(rule: str) -> str:
 
 
 def _thresholds(cell: "pd.DataFrame") -> Iterator[str]:
-    """Of each family the rule to show; a family that never costs little, its most accurate one."""
+    """The rule of each family to show: of fewest loops at little cost, else the most accurate."""
     means = cell.groupby(["item", "metric"], sort=False)["value"].mean().unstack()
     means = means.reindex(columns=["exit_accuracy", "exit_loops"])
     enough = means["exit_accuracy"].get("all", means["exit_accuracy"].max()) - COST

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-#: of a narrow terminal's tables, so that names are not folded for a few characters
+#: least width of tables, so that names are not folded for a few characters
 WIDTH = 100
 
 
@@ -68,7 +68,7 @@ def print_table(
     Args:
         out: a folder or an archive, or what `read_results` read of it.
         where: conditions on rows, see `experiments.results.row_filter`.
-        by: as in `tables`.
+        by: the `by` of `tables`.
 
     Raises:
         LoopscopeError: `out` is no folder of runs, or has no such grid or rows.
@@ -96,7 +96,7 @@ def markdown_table(
     """The same tables in Markdown.
 
     Raises:
-        LoopscopeError: as `print_table`.
+        LoopscopeError: `out` is no folder of runs, or has no such grid or rows.
     """
     results = read_results(out, grid)
     found = chosen_tables(results, where, by)

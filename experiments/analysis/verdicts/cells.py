@@ -28,8 +28,8 @@ class Cell:
 
     Attributes:
         alone: seeds that only one of the arms has.
-        ceilings: of A and of B: the most there is to store per parameter.
-        converged: whether both are known to have; None: not known.
+        ceilings: the most that A and that B can store per parameter.
+        converged: whether both arms have converged; None: not known.
         failed: seeds of A and of B whose run failed.
         beside_failed: values of A and of B in seeds in which the other arm's run failed.
     """
@@ -70,7 +70,7 @@ def cells(
     Args:
         between: A and B, values of the column `by`; None: the first against each of the others.
         filters: column -> value or values.
-        conditions: on rows too; one on the split or the item takes the place of the usual one.
+        conditions: rows must meet them too; one on the split or the item replaces the usual one.
 
     Raises:
         LoopscopeError: results that lack what is to be compared; the message says what they have.

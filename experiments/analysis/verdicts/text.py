@@ -33,7 +33,7 @@ SENTENCES = {
         "undecided": "it is not shown that {b} needs fewer steps than {a}",
     },
 }
-#: what an arm does, and as … as another
+#: what an arm does, and the word between `as` and `as` beside another arm
 DOES = {"capacity": ("stores", "much"), "manipulation": ("answers right", "often")}
 UNITS = {"capacity": "bits per parameter", "manipulation": "accuracy", "steps": "steps"}
 
@@ -176,7 +176,7 @@ def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
     if verdict.test == SIGNS:
         notes.append("where a skill never came, only the order counts")
     if verdict.test == FISHER:
-        notes.append("in most runs the skill never came: how many it came in is compared")
+        notes.append("the skill came in at most half of the runs: how many is compared")
     return notes
 
 

@@ -47,7 +47,7 @@ class Hypothesis:
 
     @property
     def level(self) -> float:
-        """Of the interval: two one-sided tests at .05 are one interval at .90."""
+        """Level of the interval: two one-sided tests at .05 are one interval at .90."""
         return 1 - 2 * ALPHA if self.relation == "equal" else 1 - ALPHA
 
 
@@ -71,8 +71,8 @@ class Verdict:
         difference, low, high: B - A with its interval; for steps log2 of B / A, and only where
             the skill emerged in every run.
         test: the name of the test of steps where the skill did not emerge in every run.
-        p, p_holm: of the claim's test, alone and corrected over the table.
-        p_apart, p_apart_holm: of a difference beyond the margin, for `equal`.
+        p, p_holm: p value of the claim's test, alone and corrected over the table.
+        p_apart, p_apart_holm: p value of a difference beyond the margin, for `equal`.
         effect: d_z with Hedges' correction.
         seeds_needed: for a power of .8 before Holm, if spread and effect are as measured (for
             `equal`: if there is no difference); None: more than 10,000, or not known.
@@ -188,7 +188,7 @@ def _fewer(cell: Cell, claim: Hypothesis) -> Verdict:
     a, b = cell.outcomes(failed=inf)
     n_reached = sum(map(isfinite, (*a, *b)))
     if not n_reached:
-        return Verdict(cell, "no verdict", "the skill emerges in no run")
+        return Verdict(cell, "no verdict", "the skill emerges in no run while both arms train")
     every = all(map(isfinite, (*cell.a_values, *cell.b_values)))
     if len(cell.seeds) > 1 and every:
         log_a, log_b = (tuple(map(log2, v)) for v in (cell.a_values, cell.b_values))
@@ -211,7 +211,7 @@ def _by_share(cell: Cell, a: tuple[float, ...], b: tuple[float, ...]) -> Verdict
         clear: VerdictLabel = "supported" if more else "contradicted"
         return Verdict(cell, clear if p < ALPHA else "undecided", p=p, test=FISHER)
     seeds = f"{n_a} seeds an arm" if n_a == n_b else f"{n_a} and {n_b} seeds"
-    reason = f"{seeds} are too few: all against none has p {least:.2g}; 4 would do"
+    reason = f"{seeds} are too few: all against none has p {least:.2g}; 4 would do, before Holm"
     return Verdict(cell, "undecided", reason, p=p, seeds_needed=4, test=FISHER)
 
 
