@@ -27,7 +27,7 @@ BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 def processor_name() -> str:
     """The processor's name as the system gives it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -70,7 +70,7 @@ def machine_memory(limits: tuple[Path, ...] = LIMITS) -> int:
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in limits:
         try:
-            sizes.append(int(path.read_text()))
+            sizes.append(int(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):  # no container, or "max"
             continue
     return min(sizes)
@@ -95,7 +95,7 @@ def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> int:
     if os.environ.get(MEMORY_VARIABLE):
         return machine_memory()
     try:
-        lines = meminfo.read_text().splitlines()
+        lines = meminfo.read_text(encoding="utf-8").splitlines()
         rows = dict(line.split(":", 1) for line in lines if ":" in line)
         available = int(rows["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
@@ -122,7 +122,7 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Cores that this process may use: its affinity, and the quota of its container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        quota, period = cgroup.read_text().split()
+        quota, period = cgroup.read_text(encoding="utf-8").split()
         allowed = int(quota) // int(period)
     except (OSError, ValueError):  # no container, or "max"
         return max(cores or 1, 1)

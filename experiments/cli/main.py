@@ -16,6 +16,7 @@ from experiments.cli.report import report
 from experiments.cli.results import archive, diff, index, rm, table
 from experiments.cli.run import run
 from experiments.cli.sample import sample
+from experiments.cli.terminal import fit_output_to_terminal
 from experiments.cli.watch import logs, status
 from experiments.errors import LoopscopeError
 
@@ -73,6 +74,7 @@ app.add_typer(bench, name="bench", rich_help_panel="Speed of this machine")
 
 def main() -> None:
     """Entry point: what a person can mend is a message and exit status 2, not a traceback."""
+    fit_output_to_terminal()
     try:
         app(prog_name="loopscope")
     except LoopscopeError as error:

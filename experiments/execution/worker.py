@@ -13,6 +13,7 @@ stop. SIGINT is the parent's business.
 
 import errno
 import faulthandler
+import io
 import os
 import signal
 import sys
@@ -166,12 +167,18 @@ def _device(wanted: str) -> str:
 def redirected(path: Path) -> Iterator[None]:
     """Sends standard output and error, those of C code too, to the end of a file."""
     before = os.dup(1), os.dup(2)
+    texts = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
+    encodings = [(stream.encoding, stream.errors) for stream in texts]
     try:
         with path.open("ab") as file:
             _write_output_to(file.fileno(), file.fileno())
+        for stream in texts:  # the file is read as UTF-8, whatever the terminal
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         yield
     finally:
         _write_output_to(*before)
+        for stream, (encoding, errors) in zip(texts, encodings, strict=True):
+            stream.reconfigure(encoding=encoding, errors=errors)
         for descriptor in before:
             os.close(descriptor)
 
@@ -211,10 +218,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop.set)
     faulthandler.enable()
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever is printed between two runs is no answer
     try:
-        for line in sys.stdin:
+        for line in sys.stdin.buffer:
             job, failed = Job.model_validate_json(line), False
             for outcome in perform(job, stop):
                 answers.write(outcome.model_dump_json() + "\n")

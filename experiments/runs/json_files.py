@@ -84,5 +84,5 @@ def _text(data: Any, indent: int | None = None) -> str:
 def sync(path: Path) -> None:
     """Waits until what was written to a file, if there is one, is on the disk."""
     if path.exists():
-        with named(path), path.open("a") as file:
+        with named(path), path.open("ab") as file:
             os.fsync(file.fileno())

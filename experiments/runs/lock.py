@@ -59,7 +59,7 @@ def _alone(path: Path) -> Iterator[bool]:
     """
     guard = path.with_name(f"{path.name}.lock")
     try:
-        guard.open("x").close()
+        guard.open("xb").close()
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):
             if _clock(path.parent) - guard.stat().st_mtime > STALE_AFTER:
@@ -88,7 +88,7 @@ class RunLock:
         """
         try:
             age = (time.time() if now is None else now) - path.stat().st_mtime
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return False
         if age > STALE_AFTER:
@@ -117,7 +117,7 @@ class RunLock:
 
     def _create(self) -> bool:
         try:
-            file = self.path.open("x")
+            file = self.path.open("x", encoding="utf-8")
         except FileExistsError:
             return False
         try:
@@ -131,7 +131,7 @@ class RunLock:
     def beat(self) -> bool:
         """Renews the heartbeat; False if the lock was lost to another process."""
         try:
-            if self.path.read_text() != self.text:
+            if self.path.read_text(encoding="utf-8") != self.text:
                 return False
             os.utime(self.path)
         except FileNotFoundError:
@@ -140,5 +140,5 @@ class RunLock:
 
     def release(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if self.path.read_text() == self.text:
+            if self.path.read_text(encoding="utf-8") == self.text:
                 self.path.unlink()

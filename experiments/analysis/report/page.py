@@ -122,7 +122,7 @@ def render(**content: Any) -> str:
     """
     folder = files("experiments.analysis.report")
     template, style, script = (
-        folder.joinpath(f"page.{end}").read_text("utf-8") for end in ("html", "css", "js")
+        folder.joinpath(f"page.{end}").read_text(encoding="utf-8") for end in ("html", "css", "js")
     )
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
