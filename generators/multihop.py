@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
 from generators.hashing import unit_hash
-from generators.support.memoriser import commonest_guess, exclusion_guess
-from generators.support.question_layout import result_is_right, share_of_most_frequent
+from generators.support.question_layout import result_is_right
+from generators.support.relation_strings import answers_of_strings, memorised_floors, oracle_floors
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
@@ -327,54 +327,23 @@ class MultiHop(Curriculum):
             string, answer = self._answers[hops]  # [S], [S, E]
             combination = string[:, None] * self.entities + np.arange(self.entities)
             which = self.split_of(hops, combination.ravel()).reshape(answer.shape)
-            train, asked = which == 0, which == self.splits.index(split)
-            names = ("relations", "last_relation", *["exclusion"] * (self.world == "permutation"))
-            if not (train.any() and asked.any()):  # of a sample of few strings
-                return dict.fromkeys((*names, "chance"), 1 / self.entities)
-            row = np.broadcast_to(np.arange(len(string))[:, None], answer.shape)
-            last = np.broadcast_to(string[:, None] // self.relations ** (hops - 1), answer.shape)
-            found = {
-                name: commonest_guess(
-                    key[train], answer[train], key[asked], answer[asked], self.entities
-                )
-                for name, key in (("relations", row), ("last_relation", last))
-            }
-            if self.world == "permutation":
-                found["exclusion"] = exclusion_guess(
-                    row[train], answer[train], row[asked], self.entities
-                )
-            self._memorised_floors[split, hops] = {**found, "chance": 1 / self.entities}
+            self._memorised_floors[split, hops] = memorised_floors(
+                string // self.relations ** (hops - 1),
+                answer,
+                which == 0,
+                which == self.splits.index(split),
+                one_to_one=self.world == "permutation",
+            )
         return self._memorised_floors[split, hops]
 
     @cached_property
     def _answers(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Hops -> strings int64[S], answers int32[S, E]: all strings, or a sample of many."""
-        found = {}
-        string = np.zeros(1, np.int64)
-        images = np.arange(self.entities, dtype=np.int32)[None]
-        for k in self.difficulties:
-            if images.size * self.relations > FLOOR_CELLS:  # estimated from a sample of strings
-                most = FLOOR_CELLS // (self.relations * self.entities)
-                n = max(1, min(20_000, len(images), most))
-                keep = np.sort(self.world_generator().choice(len(images), n, replace=False))
-                string, images = string[keep], images[keep]
-            last = np.arange(self.relations)[:, None] * self.relations ** (k - 1)
-            string = (last + string).ravel()
-            images = self.table[:, images].reshape(-1, self.entities)  # the last relation first
-            found[k] = (string, images)
-        return found
+        return answers_of_strings(self.table, self.hops, FLOOR_CELLS, self.world_generator)
 
     @cached_property
     def _oracle(self) -> dict[int, dict[str, float]]:
         return {
-            k: {
-                "relations": share_of_most_frequent(images, self.entities),
-                "last_relation": share_of_most_frequent(
-                    images.reshape(self.relations, -1), self.entities
-                ),
-                "chance": 1 / self.entities,
-            }
-            for k, (_, images) in self._answers.items()
+            k: oracle_floors(answer, self.relations) for k, (_, answer) in self._answers.items()
         }
 
     def information_bits(self) -> float:
