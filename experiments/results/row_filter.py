@@ -6,7 +6,9 @@
     part="a, b"                  quotes around what holds a comma, a bar or a space at an end
     difficulty=                  rows that have none
 
-Columns of text are compared as text, but with < <= > >= as numbers. Nothing is evaluated.
+Columns of text are compared as text, but with < <= > >= as numbers. A value that a column of text
+does not hold is looked for by what it means in a grid file, where 1e-3 is 0.001, `no` is false and
+null is none; so are the fields of a run that have a column of another name. Nothing is evaluated.
 """
 
 import operator
@@ -35,6 +37,22 @@ _PLACE = _PLACE_AND_RANGE[: _PLACE_AND_RANGE.index("floor")]
 _RANGE = _PLACE_AND_RANGE[len(_PLACE) :]
 #: column of a measured number, rather than of its run -> pandas type, in the order of the table
 MEASURED = {name: _KINDS[name] for name in (*_PLACE, _METRIC, _NUMBER, *_RANGE, _N_ITEMS)}
+
+#: path in a grid file -> the column that holds it, for grids without an axis of that path
+FIELDS = {
+    "task.kind": "task",
+    "objective.kind": "objective",
+    "model.core": "k",
+    "model.loops": "n_loops",
+    "model.width": "width",
+    "training.lr": "lr",
+}
+#: word of YAML, in small letters -> what it means
+WORDS = {
+    **dict.fromkeys(("true", "yes", "on"), True),
+    **dict.fromkeys(("false", "no", "off"), False),
+    **dict.fromkeys(("null", "none", "~"), None),
+}
 
 _COLUMN = re.compile(r"\s*([^\s=!<>,|'\"]+)\s*(!=|<=|>=|==?|<|>)")
 _VALUE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|((?!["'])[^,|]*?))\s*(?=[,|]|$)""")
@@ -112,6 +130,23 @@ def _number(text: str) -> int | float | None:
     return None
 
 
+def meaning(text: str) -> tuple[Any, ...]:
+    """What a text is in a grid file, such that two spellings of one value are equal.
+
+    >>> meaning("1e-3") == meaning("0.001"), meaning("no") == meaning("false")
+    (True, True)
+    >>> meaning("1") == meaning("true"), meaning("[1,2]") == meaning("[1.0, 2]")
+    (False, True)
+    """
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return ("list", *map(meaning, text[1:-1].split(",")))
+    if text.lower() in WORDS:
+        return "word", WORDS[text.lower()]
+    number = _number(re.sub(r"^([+-]?)\.(inf)$", r"\1\2", text.lower()))
+    return ("text", text) if number is None else ("number", number)
+
+
 def select(rows: "pd.DataFrame", conditions: Sequence[Condition]) -> "pd.DataFrame":
     """The rows that meet every condition.
 
@@ -120,9 +155,12 @@ def select(rows: "pd.DataFrame", conditions: Sequence[Condition]) -> "pd.DataFra
     Raises:
         LoopscopeError: an unknown column, or a value that a column cannot have.
     """
+    every = rows
     for condition in conditions:
-        check_columns(rows, [condition.column], f"--where {condition}")
-        met = _met(rows[condition.column], condition)
+        field = condition.column
+        column = FIELDS.get(field, field) if field not in rows else field
+        check_columns(rows, [column if column in rows else field], f"--where {condition}")
+        met = _met(rows[column], condition, every[column])
         if condition.column in MEASURED and "metric" in rows:
             met |= rows["metric"] == ""
         rows = rows[met]
@@ -140,7 +178,8 @@ def check_columns(rows: "pd.DataFrame", columns: Iterable[str], asked: str) -> N
             )
 
 
-def _met(column: "pd.Series", condition: Condition) -> "pd.Series":
+def _met(column: "pd.Series", condition: Condition, every: "pd.Series") -> "pd.Series":
+    """Whether each value of a column meets a condition; `every` is the column of all rows."""
     import pandas as pd
 
     if condition.operator in ORDERS:
@@ -150,7 +189,10 @@ def _met(column: "pd.Series", condition: Condition) -> "pd.Series":
     met = pd.Series(False, index=column.index)
     for text in condition.values:
         value = _value(text, column, condition)
-        same = column.isna() if value is None else column == value
+        if column.dtype == "str" and not (every == text).any():
+            same = column.map(meaning) == meaning(text)
+        else:
+            same = column.isna() if value is None else column == value
         met |= same.fillna(False).astype(bool)
     return ~met if condition.operator == "!=" else met
 
@@ -165,7 +207,7 @@ def _value(text: str, column: "pd.Series", condition: Condition) -> Any:
         return text
     if not text:
         return None
-    kinds = {"true": True, "false": False} if column.dtype == "boolean" else {}
+    kinds = {k: v for k, v in WORDS.items() if v is not None} if column.dtype == "boolean" else {}
     value = kinds.get(text.lower()) if kinds else _number(text)
     if value is None:
         needed = "true or false" if kinds else "a number"

@@ -14,8 +14,10 @@ from experiments.analysis.tables.abilities import SEVERAL
 from experiments.analysis.tables.tables import markdown_table, tables
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
+from experiments.grid.expansion import label_of
+from experiments.grid.located_yaml import parse_yaml
 from experiments.results.long_table import load_curves, load_runs
-from experiments.results.row_filter import Condition, chosen_runs, parse, select
+from experiments.results.row_filter import Condition, chosen_runs, meaning, parse, select
 from experiments.runs.output import prepare_output, record_grid
 
 SIGNS = ("=", "!=", "<", "<=", ">", ">=")
@@ -110,9 +112,56 @@ def test_truth_is_true_or_false() -> None:
     rows = pd.DataFrame({"converged": pd.array([True, False, None], "boolean")})
     assert select(rows, parse(["converged=true"])).index.tolist() == [0]
     assert select(rows, parse(["converged!=True"])).index.tolist() == [1, 2]
+    assert select(rows, parse(["converged=no"])).index.tolist() == [1]
     assert select(rows, parse(["converged="])).index.tolist() == [2]
     with pytest.raises(LoopscopeError, match="is true or false, not '1'"):
         select(rows, parse(["converged=1"]))
+
+
+@pytest.mark.parametrize(
+    ("label", "spellings"),
+    [
+        ("0.001", ["0.001", "1e-3", "1.0e-3", ".001", "1E-3"]),
+        ("false", ["false", "no", "off", "False", "NO"]),
+        ("true", ["true", "yes", "on"]),
+        ("none", ["none", "null", "~", "Null"]),
+        ("1000000", ["1000000", "1e6", "1_000_000"]),
+        ("inf", ["inf", ".inf"]),
+        ("[1, 2]", ["'[1, 2]'", "'[1,2]'", "'[1.0, 2]'"]),
+    ],
+)
+def test_labels_are_found_by_every_spelling_of_a_grid_file(
+    label: str, spellings: list[str]
+) -> None:
+    others = ["", "0", "1", "0.002", "other", "on purpose", "[2, 1]"]
+    rows = pd.DataFrame({"training.clip": pd.array([*others, label], "str")})
+    for spelling in spellings:
+        assert select(rows, parse([f"training.clip={spelling}"])).index.tolist() == [len(others)]
+        left = select(rows, parse([f"training.clip!={spelling}"])).index.tolist()
+        assert left == list(range(len(others)))
+
+
+def test_labels_are_those_that_a_grid_makes_of_its_values() -> None:
+    for text in ("1e-3", "no", "yes", "null", "~", "3.0e+4", ".5", "[1, 2]", "0.1", "-0.0", ".inf"):
+        value, _ = parse_yaml(text, "grid")
+        assert meaning(label_of(value)) == meaning(text), text
+
+
+def test_a_label_of_the_very_text_comes_before_one_that_means_the_same() -> None:
+    rows = pd.DataFrame({"part": pd.array(["no", "false", "false"], "str"), "k": [1, 1, 2]})
+    assert select(rows, parse(["part=no"])).index.tolist() == [0]
+    assert select(rows, parse(["part=off"])).index.tolist() == [0, 1, 2], "it means both"
+    assert select(rows, parse(["k=2,part=no"])).empty, "whatever was chosen before"
+
+
+def test_fields_of_a_grid_are_columns_of_the_table() -> None:
+    assert select(ROWS, parse(["training.lr=1e-3"])).index.tolist() == (
+        select(ROWS, parse(["lr=0.001"])).index.tolist()
+    )
+    assert len(select(ROWS, parse(["model.core=2"]))) == (ROWS["k"] == 2).sum() > 0
+    assert len(select(ROWS, parse(["model.loops=4"]))) == (ROWS["model.loops"] == "4").sum() > 0
+    with pytest.raises(LoopscopeError, match="no column 'model.width'"):
+        select(ROWS, parse(["model.width=4"]))
 
 
 def test_arms_can_be_typed() -> None:
