@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import reprlib
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -120,7 +121,9 @@ def load_class(
         raise PydanticCustomError("plugin", "there is no file {tried}", {"tried": tried})
     try:
         cls = getattr(_import_file(path), name, None)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit and GeneratorExit too: the file is not ours
         raise PydanticCustomError(
             "plugin",
             "{path} cannot be imported: {error}",
@@ -171,12 +174,16 @@ class OpenUnion:
         """
         if not isinstance(value, dict):
             raise PydanticCustomError(
-                "kind", "needed a mapping with `kind`, got {value}", {"value": repr(value)}
+                "kind", "needed a mapping with `kind`, got {value}", {"value": reprlib.repr(value)}
             )
         kind = value.get("kind", self.default or kind_of(self.base))
         if isinstance(kind, str) and ":" in kind:
             return load_class(self.base, self.package, kind, folders)
         # most kinds are imported already; importing every model would cost a second
+        if kind is not None and not isinstance(kind, str):
+            raise PydanticCustomError(
+                "kind", "`kind` needs a name, got {value}", {"value": reprlib.repr(kind)}
+            )
         known = _inside(self.base, self.package)
         if kind not in known:
             known = choices(self.base, self.package)
@@ -196,7 +203,7 @@ class OpenUnion:
         raise PydanticCustomError(
             "kind",
             "unknown kind {kind}{hint}; known: {known}, or path/to/file.py:ClassName",
-            {"kind": repr(kind), "hint": nearest(str(kind), known), "known": names},
+            {"kind": reprlib.repr(kind), "hint": nearest(str(kind), known), "known": names},
         )
 
     def resolve(self, value: Any, info: ValidationInfo) -> BaseModel:

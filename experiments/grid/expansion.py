@@ -18,7 +18,7 @@ from generators.plugins import nearest
 #: with room for what names of files add to it
 GRID_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,119}"
 #: points of a grid, of which each takes about a millisecond to check
-MOST_POINTS = 100_000
+MOST_POINTS = 10_000
 
 
 class Block(Frozen):

@@ -143,8 +143,9 @@ def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Prob
         return marks.find(location, key=key)
 
     def read(fields: Any) -> GridFile:
-        named = {"name": path.stem, **fields} if isinstance(fields, dict) else fields
-        return validate(GridFile, named, find, folders=(path.parent,))
+        if isinstance(fields, dict) and fields.get("name") is None:
+            fields = {**fields, "name": path.stem}
+        return validate(GridFile, fields, find, folders=(path.parent,))
 
     try:
         file = read(data)

@@ -6,6 +6,7 @@ which PyYAML keeps the last in silence, is an error.
 """
 
 import re
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,12 @@ import yaml
 from experiments.errors import LoopscopeError
 
 Location = tuple[str, ...]
-MERGE = "tag:yaml.org,2002:merge"
+TAG = "tag:yaml.org,2002:"
+MERGE = f"{TAG}merge"
+#: the tags of data that a config can hold
+MAPPING, SEQUENCE, TEXT = f"{TAG}map", f"{TAG}seq", f"{TAG}str"
+#: the largest integer that arrays, JSON readers and Parquet hold; no field needs a larger one
+LARGEST = 2**63 - 1
 #: a few lines of aliases of aliases can stand for more values than there is memory
 MOST_VALUES = 200_000
 
@@ -76,6 +82,43 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    #: entries copied for merge keys so far
+    merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Puts the entries of merged mappings before the node's own, each key once.
+
+        PyYAML keeps every copy of a key, whose number can double with each level of merging.
+
+        Raises:
+            ConstructorError: what is merged is no mapping, or there is too much of it.
+        """
+        merges = [value for key, value in node.value if key.tag == MERGE]
+        if not merges:
+            return
+        own = [(key, value) for key, value in node.value if key.tag != MERGE]
+        node.value = own  # ends the merging of a mapping into itself
+        entries: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for value in merges:
+            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for source in reversed(sources):  # the first mapping of a list wins
+                if not isinstance(source, yaml.MappingNode):
+                    message = f"expected a mapping or a list of them to merge, got a {source.id}"
+                    raise yaml.constructor.ConstructorError(None, None, message, source.start_mark)
+                self.flatten_mapping(source)
+                self.merged += len(source.value)
+                if self.merged > MOST_VALUES:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"merges more than {MOST_VALUES:,} values", node.start_mark
+                    )
+                entries.update((_name_of(key), (key, value)) for key, value in source.value)
+        entries.update((_name_of(key), (key, value)) for key, value in own)
+        node.value = list(entries.values())
+
+
+def _name_of(key: yaml.Node) -> Any:
+    """What tells a key from others: its text, or itself where it is no plain word."""
+    return key.value if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 for _tag, _pattern, _first in (
@@ -89,13 +132,13 @@ for _tag, _pattern, _first in (
     ),
     ("merge", r"<<", ["<"]),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first
-    )
+    _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = node.value.replace("_", "")
+    if len(text) > 40:  # Python reads no integer of thousands of digits
+        return (LARGEST + 1) * (-1 if text.startswith("-") else 1)
     return int(text, 16) if text.startswith("0x") else int(text)
 
 
@@ -103,8 +146,31 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     return float(re.sub(r"_|\.(?=[a-zA-Z])", "", node.value))
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+_Loader.add_constructor(f"{TAG}int", _int)
+_Loader.add_constructor(f"{TAG}float", _float)
+
+
+def _wrong_tag(loader: _Loader, node: yaml.Node) -> str | None:
+    """A message where a tag asks for what a config cannot hold, or for what the text is not."""
+    if isinstance(node, yaml.ScalarNode):
+        plain = loader.resolve(yaml.ScalarNode, node.value, (True, False))
+        if node.tag in (plain, TEXT) and node.tag != MERGE:
+            return None
+        if (node.tag, plain) == (f"{TAG}float", f"{TAG}int"):
+            return None
+        if node.tag in {f"{TAG}{name}" for name in ("null", "bool", "int", "float")}:
+            return f"{reprlib.repr(node.value)} is no {node.tag.removeprefix(TAG)}"
+    elif node.tag == (MAPPING if isinstance(node, yaml.MappingNode) else SEQUENCE):
+        return None
+    name = node.tag.replace(TAG, "!!")
+    known = "text, numbers, true, false, lists and mappings"
+    return f"the tag {name} cannot stand here; values are {known}"
+
+
+def _not_unicode(text: str) -> str | None:
+    """A message about half a character, which no file can hold; None where there is none."""
+    half = re.search(r"[\ud800-\udfff]", text)
+    return f"has \\u{ord(half[0]):x}, half of a character, which no file can hold" if half else None
 
 
 @dataclass
@@ -124,11 +190,22 @@ class _Reader:
         if len(self.marks.values) > MOST_VALUES:
             message = f"has more than {MOST_VALUES:,} values, those of aliases (*name) counted"
             raise ConfigError([Problem(Mark(self.source), (), message)])
+        if message := _wrong_tag(self.loader, node):
+            self.problems.append(Problem(self.mark(node), at, message))
+            return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*at, str(i))) for i, item in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        value = self.loader.construct_object(node)
+        if isinstance(value, int) and abs(value) > LARGEST:
+            message = f"is an integer beyond {LARGEST:,}, the largest of 64 bits"
+            self.problems.append(Problem(self.mark(node), at, message))
+            return None
+        if isinstance(value, str) and (message := _not_unicode(value)):
+            self.problems.append(Problem(self.mark(node), at, message))
+            return None
+        return value
 
     def mapping(self, node: yaml.MappingNode, at: Location) -> dict[str, Any]:
         first: dict[str, int] = {}
@@ -143,6 +220,9 @@ class _Reader:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.append(Problem(self.mark(key), at, "a key must be a plain word"))
+                continue
+            if message := _not_unicode(key.value):
+                self.problems.append(Problem(self.mark(key), at, message))
                 continue
             here = (*at, key.value)
             self.marks.keys[here] = self.mark(key)

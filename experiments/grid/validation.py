@@ -1,5 +1,6 @@
 """From data to models, with located errors: what is wrong, where, and the nearest right name."""
 
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from experiments.grid.located_yaml import ConfigError, Location, Mark, Problem
+from experiments.grid.located_yaml import LARGEST, ConfigError, Location, Mark, Problem
 from generators.plugins import OpenUnion, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
+
+#: characters of a quoted integer, which pydantic takes for a number
+LONGEST_INTEGER = 40
 
 
 def validate(
@@ -33,6 +37,9 @@ def validate(
     Raises:
         ConfigError: all problems at once, unknown keys with the nearest known one.
     """
+    if long := list(_long_integers(data if isinstance(data, str | dict | list) else ())):
+        message = f"is an integer beyond {LARGEST:,}, the largest of 64 bits"
+        raise ConfigError([Problem(find(at, False), prefix + at, message) for at in long])
     try:
         found = cls.model_validate(data, context={"folders": folders})
         if wrong := list(_truths(found, data)):
@@ -55,6 +62,18 @@ def validate(
                 at, key = at[:-1], True
             problems.append(Problem(find(at, key), prefix + at, message))
         raise ConfigError(problems) from error
+
+
+def _long_integers(data: Any, at: Location = ()) -> Iterator[Location]:
+    """Locations of quoted integers whose size no computation with floats survives."""
+    if isinstance(data, str):
+        if len(data) > LONGEST_INTEGER and re.fullmatch(r"\s*[-+]?[\d_]+(\.0*)?\s*", data):
+            yield at
+        return
+    entries = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in entries:
+        if isinstance(value, str | dict | list):
+            yield from _long_integers(value, (*at, str(key)))
 
 
 def _truths(found: Any, data: Any, at: Location = ()) -> Iterator[tuple[Location, bool]]:
@@ -85,7 +104,9 @@ def _message(
         return f"needed a mapping, got {reprlib.repr(error['input'])}", False
     if error["type"] in ("value_error", "kind", "plugin"):
         return error["msg"].removeprefix("Value error, "), False
-    message = error["msg"].replace("Input should", "should").partition(", ")[0]
+    message = error["msg"].replace("Input should", "should")
+    if error["type"] not in ("literal_error", "enum"):  # these list what is allowed
+        message = message.partition(", ")[0]
     return f"{message}, got {reprlib.repr(error['input'])}", False
 
 

@@ -94,7 +94,7 @@ def test_every_duplicate_key_is_reported() -> None:
         ("a: *b", "f.yaml:1:4: is not valid YAML: found undefined alias"),
         ("a: &a [*a]", "f.yaml: is nested without end"),
         ("? [1, 2]\n: 3", "f.yaml:1:3: a key must be a plain word"),
-        ("a: !!python/name:os.system x", "f.yaml:1:4: is not valid YAML: could not determine"),
+        ("a: !!python/name:os.system x", "f.yaml:1:4: a: the tag !!python/name:os.system"),
         ("a: \x00", "is not valid YAML"),
     ],
 )
