@@ -59,7 +59,7 @@ def test_the_usual_grid_is_a_grid(tmp_path: Path) -> None:
         ("HOPS", ":2:79: baseline.task.hops"),
         ("LOOPS", ":3:29: baseline.model.loops"),
         ("BATCH", ":4:21: baseline.training.batch"),
-        ("STEPS", ":4:58: baseline.training.phases.0.until_step"),
+        ("STEPS", ":4:56: baseline.training.phases.0.until_step"),
     ],
 )
 def test_integers_beyond_64_bits(tmp_path: Path, name: str, place: str, digits: str) -> None:
