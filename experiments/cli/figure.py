@@ -1,5 +1,6 @@
 """The command `loopscope figure`: pictures of results, by grid or by the kind of figure."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,23 +75,41 @@ def figures_asked(
     from generators.plugins import choices, nearest
 
     kinds = choices(Figure, "experiments.analysis.figures")
+    first, *others = map(_absolute, (first, *others))
+    own = first.rpartition(":")[0].endswith(".py")
     if len(others) == 1 and others[0] not in kinds:
         out = Path(others[0])
         if out.is_file() or (out / OUTPUT_FILE).is_file():
             source = open_source(out)
-            found = _of_results(first, source, known=first in kinds)
+            found = _of_results(first, source, known=own or first in kinds)
             if found:
                 return source, found
     try:
+        if own:
+            raise UnknownGrid(first)
         return None, _of_grid(first, others)
     except UnknownGrid as error:
-        if first in kinds:
+        if own or first in kinds:
             raise LoopscopeError(
                 f"{first} is a figure: `loopscope figure {first} OUT` draws it, of the runs in OUT"
             ) from error
         names = ", ".join(kinds)
         hint = nearest(first, kinds)
         raise LoopscopeError(f"{error}; nor is it a figure{hint}; figures are {names}") from error
+
+
+def _absolute(name: str) -> str:
+    """`path/to/file.py:Class` as records hold it, with the whole path; other names as they are.
+
+    Raises:
+        LoopscopeError: the file holds no such figure.
+    """
+    from experiments.analysis.figures import figure_of
+    from generators.plugins import path_of
+
+    if not re.search(r"\.py:\w+$", name) or Path(name).exists():
+        return name
+    return path_of(type(figure_of(name))) or name
 
 
 def _of_results(

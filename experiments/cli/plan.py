@@ -32,11 +32,12 @@ def plan(
     from experiments.grid.leakage import leaks
     from experiments.machine import gpus
     from experiments.planning import plan as planning
-    from experiments.runs.output import check_output
+    from experiments.runs.output import check_output, check_record
 
     share = parse_shard(shard)
     loaded = load_grid(grid, changes)
     check_output(out)
+    check_record(out, loaded.name, file=loaded.file, source=loaded.source, runs=loaded.runs)
     if calibrated:
         kinds = {config.training.precision for config in loaded.runs.values()}
         for precision in sorted(kinds):

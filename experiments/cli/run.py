@@ -1,5 +1,6 @@
 """The command that works: `loopscope run`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,7 +84,7 @@ def run(
         left = len(outcome.resumable)
         typer.echo(f"stopped; the same command goes on with the {left} runs left", err=True)
         raise typer.Exit(130)
-    _report(loaded, out, before)
+    _report(loaded, out, before, grid)
     raise typer.Exit(1 if outcome.failed else 0)
 
 
@@ -113,8 +114,12 @@ def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:
     return done, read_json(out / "grids" / f"{grid.name}.json")
 
 
-def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
-    """The table, and the figures where there is anything new to draw."""
+def _report(grid: "Grid", out: Path, before: tuple[Any, ...], typed: str) -> None:
+    """The table, and the figures where there is anything new to draw.
+
+    Args:
+        typed: what the command line calls the grid.
+    """
     from experiments.analysis.tables.tables import print_table
     from experiments.results.long_table import read_results
 
@@ -124,8 +129,11 @@ def _report(grid: "Grid", out: Path, before: tuple[Any, ...]) -> None:
     drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
     if after == before and len(drawn) >= len(grid.figures):
         return
+    if not grid.figures or not after[0]:
+        return
     if len(after[0]) < len(grid.runs):
-        typer.echo(f"`loopscope figure {grid.name}` draws figures once all runs are done", err=True)
+        command = shlex.join(["loopscope", "figure", typed, "--out", str(out)])
+        typer.echo(f"not all runs are done; `{command}` draws figures of those that are", err=True)
         return
     draw_figures(grid.figures, results, None)
 

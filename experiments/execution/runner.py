@@ -24,7 +24,7 @@ from experiments.grid.leakage import leaks
 from experiments.grid.shards import share_of
 from experiments.runs.folder import RunFolder, State
 from experiments.runs.json_files import read_json
-from experiments.runs.output import prepare_output, record_grid
+from experiments.runs.output import check_record, prepare_output, record_grid
 
 if TYPE_CHECKING:
     from experiments.grid.grid import Grid
@@ -128,6 +128,7 @@ def describe_grid(
     retry_failed: bool = False,
 ) -> str:
     """A text of what `run_grid` would start where; nothing is written."""
+    check_record(out, grid.name, file=grid.file, source=grid.source, runs=grid.runs)
     folders, configs = _unique_runs(grid, out, shard)
     todo = _todo({folder: folder.state() for folder in folders}, configs, retry_failed)
     context = JobContext(out, allow_drift, _memory(configs))
@@ -245,6 +246,7 @@ def _record(grid: "Grid", out: Path) -> None:
         figures=list(grid.figures),
         points=points,
         source=grid.source,
+        file=grid.file,
         overrides=list(grid.changes),
     )
 

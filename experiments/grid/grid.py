@@ -55,6 +55,7 @@ class Grid:
     Attributes:
         source: the text of the file.
         changes: `path=value` on top of it, as given to `--set`.
+        file: its absolute path; `shipped NAME.yaml` of one that comes with loopscope.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Grid:
     points: tuple[GridPoint, ...]
     source: str = ""
     changes: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def runs(self) -> dict[str, RunConfig]:
@@ -129,7 +131,9 @@ def load_grid(name_or_path: str | Path, changes: Sequence[str] = ()) -> Grid:
         for fields, figure in zip(data.get("figures", ()), file.figures, strict=True)
     )
     text = path.read_text(encoding="utf-8")
-    return Grid(file.name, file.title, figures, tuple(points), text, tuple(changes))
+    whole = path.resolve()
+    place = f"shipped {path.name}" if whole.parent == SHIPPED.resolve() else str(whole)
+    return Grid(file.name, file.title, figures, tuple(points), text, tuple(changes), place)
 
 
 def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Problem]]:

@@ -116,11 +116,45 @@ def record_grid(
     Run folders are never removed, whatever happens to the grid that asked for them.
 
     Args:
-        asked: what reports say of it, JSON-ready: `source`, its file, and `overrides`.
+        asked: what reports say of it, JSON-ready: `source`, the text of its file, `file`, its
+            absolute path or what stands for a shipped one, and `overrides`.
 
-    Raises LoopscopeError where a record of a newer version is there.
+    Raises:
+        LoopscopeError: a record of a newer version is there, or one of another grid file.
     """
     path = out / "grids" / f"{name}.json"
-    read_current(path, "grid.json")
-    record = {"name": name, "title": title, **asked, "figures": figures, "points": list(points)}
+    points = list(points)
+    ids = [point["run_id"] for point in points]
+    check_record(out, name, file=asked.get("file", ""), source=asked.get("source", ""), runs=ids)
+    record = {"name": name, "title": title, **asked, "figures": figures, "points": points}
     write_json(path, stamped(record))
+
+
+def check_record(out: Path, name: str, *, file: str, source: str, runs: Iterable[str]) -> None:
+    """Whether the record of a grid may be replaced: by that of the same file, edited or not.
+
+    A file that is no longer where it was counts as moved where the two have a run in common.
+
+    Raises:
+        LoopscopeError: the record is of another file of that name, or of a newer version.
+    """
+    path = out / "grids" / f"{name}.json"
+    record = read_current(path, "grid.json") or {}
+    former = record.get("file")
+    if not file or not isinstance(former, str) or former in ("", file):
+        return
+    if record.get("source") == source:
+        return
+    points = record.get("points")
+    known = (
+        [p.get("run_id") for p in points if isinstance(p, dict)] if isinstance(points, list) else []
+    )
+    moved = Path(former).is_absolute() and not os.path.exists(former)
+    if moved and any(run in known for run in runs):
+        return
+    raise LoopscopeError(
+        f"{path} is the record of another grid called {name}, from {former}; this one is from "
+        f"{file}. Nothing was replaced: rename one of them (its file, or its `name`), or "
+        f"choose another folder with --out; if the old record is not needed, remove {path}: "
+        "its runs stay"
+    )

@@ -1,11 +1,14 @@
 """`loopscope figure GRID …` and `loopscope figure FIGURE OUT` are told apart."""
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import TOY, command
 from synthetic_results import write_toy
 from typer.testing import CliRunner
 
@@ -123,6 +126,78 @@ def test_a_condition_takes_the_place_of_the_figure_s_own(
         assert CliRunner().invoke(app, ["figure", "plane", str(out), *where]).exit_code == 0
     narrowed = {"where": {"width": 64}, "conditions": ["seed=0", "n_loops>1"]}
     assert drawn == [own, own | narrowed]
+
+
+OWN = """\
+from typing import Literal
+from matplotlib.figure import Figure as Picture
+from experiments.analysis.figures.figure import Figure
+class Mine(Figure):
+    kind: Literal["mine"] = "mine"
+    scale: float = 1.0
+    def data(self, results):
+        return self.select(results.runs, metric="accuracy").assign(scale=self.scale)
+    def plot(self, data):
+        return Picture()
+"""
+
+
+def test_a_figure_of_a_file_is_drawn_as_from_a_grid(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out.parent / "own.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(out.parent)
+    kind = f"{out.parent}/own.py:Mine"
+    name = "own.py:Mine"
+    assert asked(name, ["runs"]) == (Path("runs"), {"toy": [{"kind": kind}]}), "no grid lists it"
+    points = json.loads((out / "grids" / "toy.json").read_text(encoding="utf-8"))["points"]
+    listed = {"kind": kind, "scale": 2.0}
+    record_grid(out, "toy", title="A toy", figures=[listed], points=points)
+    assert asked(name, ["runs"]) == (Path("runs"), {"toy": [listed]}), "with what the grid sets"
+    found = CliRunner().invoke(app, ["figure", name, "runs"])
+    assert found.exit_code == 0 and found.stdout == "runs/figures/toy-mine.png\n"
+    drawn = (out / "figures" / "toy-mine.csv").read_text(encoding="utf-8").splitlines()
+    rows = load_runs(out).query("metric == 'accuracy'")
+    assert drawn[0].endswith(",scale") and drawn[1].endswith(",2.0")
+    assert len(drawn) == len(rows) + 1
+    assert figures_asked("quick", [name])[1] == {"quick": [{"kind": kind}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "message"),
+    [
+        ("own.py:Mine", [], "own.py:Mine is a figure: `loopscope figure .*own.py:Mine OUT` draws"),
+        ("own.py:Mine", ["nowhere"], "own.py:Mine is a figure"),
+        ("own.py:Nope", ["runs"], "has no class Nope"),
+        ("other.py:Mine", ["runs"], "there is no file .*other.py"),
+        ("quick", ["other.py:Mine"], "there is no file .*other.py"),
+    ],
+)
+def test_a_figure_of_a_file_that_cannot_be_drawn_is_a_message(
+    out: Path, monkeypatch: pytest.MonkeyPatch, name: str, others: list[str], message: str
+) -> None:
+    (out.parent / "own.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.chdir(out.parent)
+    with pytest.raises(LoopscopeError, match=message):
+        figures_asked(name, others)
+
+
+def test_the_command_after_a_failed_run_draws_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = tmp_path / "my grids" / "toy.yaml"
+    grid.parent.mkdir()
+    axes = "axes: {training.lr: [1e-3, 1e30]}\n"
+    text = TOY[: TOY.index("axes")] + axes + TOY[TOY.index("figures") :]
+    grid.write_text(text, encoding="utf-8")
+    asked = ["run", "my grids/toy.yaml", "--out", "my runs", "--workers", 1]
+    assert command(monkeypatch, *asked) == 1
+    hint = re.search("`loopscope (.*)` draws", capsys.readouterr().err)
+    assert hint is not None
+    found = CliRunner().invoke(app, shlex.split(hint[1]))
+    assert found.exit_code == 0, found.output
+    assert found.stdout == "my runs/figures/toy-accuracy_versus_loops.png\n"
 
 
 @pytest.mark.parametrize("figure", ["capacity_versus_loops", "plane"])

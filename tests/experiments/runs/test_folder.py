@@ -15,7 +15,13 @@ from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json, write_json
 from experiments.runs.lock import STALE_AFTER, RunLock
-from experiments.runs.output import check_output, find_run, prepare_output, record_grid, run_folders
+from experiments.runs.output import (
+    check_output,
+    find_run,
+    prepare_output,
+    record_grid,
+    run_folders,
+)
 from experiments.runs.repair import cut_metrics, repair
 from experiments.runs.status import Status
 from generators.multihop import MultiHop
@@ -189,6 +195,46 @@ def test_a_grid_is_recorded_and_replaced_by_its_edited_self(tmp_path: Path) -> N
     found = json.loads((tmp_path / "grids" / "g.json").read_text())
     assert [p["run_id"] for p in found["points"]] == ["a", "b"]
     assert found["figures"] == [{"kind": "plane"}]
+
+
+def recorded(out: Path, file: Path | str, source: str, *ids: str) -> list[str]:
+    """The runs in the record of grid g once a grid file has asked for it."""
+    points = [{"run_id": i, "part": "", "labels": {}} for i in ids]
+    record_grid(out, "g", title="", figures=[], points=points, source=source, file=str(file))
+    return [p["run_id"] for p in json.loads((out / "grids" / "g.json").read_text())["points"]]
+
+
+def test_another_grid_of_the_same_name_replaces_no_record(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    prepare_output(out)
+    first, second = tmp_path / "a" / "g.yaml", tmp_path / "b" / "g.yaml"
+    first.parent.mkdir()
+    first.touch()
+    assert recorded(out, first, "one", "a") == ["a"]
+    before = (out / "grids" / "g.json").read_bytes()
+    for place in (second, "shipped g.yaml"):
+        for ids in (["a", "b"], ["b"]):
+            with pytest.raises(LoopscopeError, match="Nothing was replaced: rename one") as told:
+                recorded(out, place, "two", *ids)
+            assert str(first) in str(told.value) and str(place) in str(told.value)
+            assert "--out" in str(told.value)
+    assert (out / "grids" / "g.json").read_bytes() == before
+    assert recorded(out, second, "one", "a") == ["a"], "a copy is the same grid"
+
+
+def test_an_edited_or_moved_grid_replaces_its_record(tmp_path: Path) -> None:
+    out, file = tmp_path / "runs", tmp_path / "g.yaml"
+    prepare_output(out)
+    file.touch()
+    assert recorded(out, file, "one", "a") == ["a"]
+    assert recorded(out, file, "two", "a", "b") == ["a", "b"], "with more points"
+    assert recorded(out, file, "three", "c", "d") == ["c", "d"], "with another baseline"
+    file.unlink()
+    with pytest.raises(LoopscopeError, match="another grid called g"):
+        recorded(out, tmp_path / "new.yaml", "four", "e")
+    assert recorded(out, tmp_path / "new.yaml", "four", "d", "e") == ["d", "e"], "moved"
+    record_grid(out, "old", title="", figures=[], points=[], source="of an older version")
+    record_grid(out, "old", title="", figures=[], points=[], source="new", file=str(file))
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
