@@ -12,11 +12,8 @@ from experiments.errors import LoopscopeError
 
 #: says how much memory there is where runs will be worked on, if that is not here: 80G, 512 MiB
 MEMORY_VARIABLE = "LOOPSCOPE_MEMORY"
-#: what a container may use, as its kernel says (cgroup 2, cgroup 1)
-LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+#: where the limits of groups of processes are, and which groups this process is in
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 #: share of a GPU's memory that runs may fill
 GPU_SHARE = 0.9
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
@@ -59,21 +56,58 @@ def device_name(device: str) -> str:
     return f"cuda {found[0][0]}" if found else "cuda"
 
 
-def machine_memory(limits: tuple[Path, ...] = LIMITS) -> int:
-    """Bytes of memory: of the machine, or what its container may use.
+def _own_groups(controller: str, root: Path, own: Path) -> list[Path]:
+    """Folders of the control groups around this process that may limit a resource.
+
+    Systemd, Slurm and containers nest groups, and each group obeys the limits of all around it.
+    A container may see its own group as the root and yet be told the path that its host knows.
+
+    Args:
+        controller: memory or cpu; version 2 has one tree for all, version 1 one for each.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        lines = []
+    found = [root, root / controller]
+    for line in lines:
+        if len(line) != 3 or (line[1] and controller not in line[1].split(",")):
+            continue
+        steps = [step for step in line[2].split("/") if step not in ("", ".", "..")]
+        trees = [line[1], controller] if line[1] else ["", "unified"]
+        for tree in dict.fromkeys(trees):
+            for depth in range(len(steps) + 1):
+                found.append((root / tree).joinpath(*steps[:depth]))
+    return list(dict.fromkeys(found))
+
+
+def _numbers(path: Path) -> list[int]:
+    """The whole numbers of a file of limits, nothing where it is missing or says "max"."""
+    try:
+        return [int(word) for word in path.read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+@cache
+def _physical_memory(root: Path, own: Path) -> int:
+    """Bytes of memory of the machine, or what the groups of this process may use."""
+    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for group in _own_groups("memory", root, own):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            sizes += [size for size in _numbers(group / name) if size > 0]
+    return min(sizes)
+
+
+def machine_memory(root: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
+    """Bytes of memory: of the machine, or what its container, service or job may use.
 
     Raises:
         LoopscopeError: LOOPSCOPE_MEMORY is set to what is no size.
     """
     if text := os.environ.get(MEMORY_VARIABLE):
         return parse_bytes(text)
-    sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in limits:
-        try:
-            sizes.append(int(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):  # no container, or "max"
-            continue
-    return min(sizes)
+    return _physical_memory(root, own)
 
 
 def largest_memory() -> int:
@@ -118,15 +152,17 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * (BINARY[unit] if found[3] else UNITS[unit]))
 
 
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: its affinity, and the quota of its container."""
+def available_cores(root: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
+    """Cores that this process may use: its affinity, and the quotas of the groups around it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = cgroup.read_text(encoding="utf-8").split()
-        allowed = int(quota) // int(period)
-    except (OSError, ValueError):  # no container, or "max"
-        return max(cores or 1, 1)
-    return max(min(cores or 1, allowed), 1)
+    allowed = [cores or 1]
+    for group in _own_groups("cpu", root, own):
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # version 1; a quota of -1 is none
+        old = [number for name in names for number in _numbers(group / name)]
+        for numbers in (_numbers(group / "cpu.max"), old):
+            if len(numbers) == 2 and min(numbers) > 0:
+                allowed.append(numbers[0] // numbers[1])
+    return max(min(allowed), 1)
 
 
 def available_gpus() -> int:
