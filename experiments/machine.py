@@ -66,7 +66,7 @@ def _own_groups(controller: str, root: Path, own: Path) -> list[Path]:
         controller: memory or cpu; version 2 has one tree for all, version 1 one for each.
     """
     try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
     except OSError:
         lines = []
     found = [root, root / controller]
@@ -84,7 +84,7 @@ def _own_groups(controller: str, root: Path, own: Path) -> list[Path]:
 def _numbers(path: Path) -> list[int]:
     """The whole numbers of a file of limits, nothing where it is missing or says "max"."""
     try:
-        return [int(word) for word in path.read_text().split()]
+        return [int(word) for word in path.read_text(encoding="utf-8").split()]
     except (OSError, ValueError):
         return []
 

@@ -190,7 +190,12 @@ def _met(column: "pd.Series", condition: Condition, every: "pd.Series") -> "pd.S
     for text in condition.values:
         value = _value(text, column, condition)
         if column.dtype == "str" and not (every == text).any():
-            same = column.map(meaning) == meaning(text)
+            wanted = meaning(text)
+            same = pd.Series(
+                [isinstance(known, str) and meaning(known) == wanted for known in column],
+                index=column.index,
+                dtype=bool,
+            )
         else:
             same = column.isna() if value is None else column == value
         met |= same.fillna(False).astype(bool)

@@ -277,3 +277,11 @@ def test_the_command_says_what_it_read(out: Path) -> None:
     found = CliRunner().invoke(app, ["table", str(out), "--by", "n_loops", "--where", "k=1"])
     assert found.exit_code == 0 and "n_loops" in found.stdout
     assert found.stderr == f"{out}: 18 runs read from their folders\n"
+
+
+def test_a_text_that_no_row_has_leaves_none() -> None:
+    """Also after a condition that has left none, and where a value is missing."""
+    rows = pd.DataFrame({"part": ["a", None, "1e-3"], "arm": ["x", "y", "z"]}).astype("str")
+    assert list(select(rows, parse(["part=0.001"]))["arm"]) == ["z"]
+    assert select(rows, parse(["arm=none"])).empty
+    assert select(rows, parse(["arm=none", "part=b"])).empty
