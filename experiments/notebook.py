@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import Image
 
+    from experiments.results.long_table import Data
+
 #: the results that come with a checkout
 REFERENCE = Path(__file__).parent / "reference"
 #: pixels of a figure's width on the page, of the two per pixel that it has
@@ -61,7 +63,7 @@ def show(kind: str, out: Path | str, grid: str | None = None, **options: Any) ->
 
 
 def compare(
-    out: Path | str,
+    out: "Data",
     claim: str,
     between: tuple[str, str] | None = None,
     *,
@@ -72,6 +74,7 @@ def compare(
     """What the results say about a claim, as `loopscope compare` prints it.
 
     Args:
+        out: a folder or an archive of runs, or rows of `load_runs` that you chose.
         claim: such as `capacity-equal`, `manipulation-better` or `needs-fewer-steps`.
         between: A and B, values of `by`; None: the first against each of the others.
         filters: column -> value or values, such as `part="functions"`.

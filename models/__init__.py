@@ -1,0 +1,1 @@
+"""Networks of loopscope: looped transformers, their objectives, caches, exits and growth."""

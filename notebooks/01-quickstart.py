@@ -35,11 +35,10 @@ import torch
 from IPython.display import display
 
 from experiments.analysis.tables.tables import print_table
-from experiments.measuring.load import load_model
 from experiments.notebook import reference, show, table
-from experiments.results import load_runs
 from experiments.results.selection import last_loop
 from generators.streams import Stream, generator
+from loopscope import load_model, load_runs
 
 OUT = Path(os.environ.get("LOOPSCOPE_RUNS", reference("quick")))
 

@@ -28,10 +28,10 @@ import altair as alt
 
 from experiments.analysis.drawing.style import COLOURS
 from experiments.measuring.load import load_task
-from experiments.notebook import REFERENCE, compare, offline_charts, reference, show, table
-from experiments.results import load_runs
+from experiments.notebook import REFERENCE, offline_charts, reference, show, table
 from experiments.results.selection import last_loop, over_seeds
 from generators.streams import Stream, generator
+from loopscope import compare, load_runs
 
 offline_charts()
 

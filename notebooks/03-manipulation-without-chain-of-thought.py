@@ -32,10 +32,11 @@ from IPython.display import display
 
 from experiments.analysis.drawing.style import COLOURS
 from experiments.measuring.load import load_task
-from experiments.notebook import REFERENCE, compare, offline_charts, reference, show, table
-from experiments.results import emergence_step, load_curves, load_runs
+from experiments.notebook import REFERENCE, offline_charts, reference, show, table
+from experiments.results import emergence_step
 from experiments.results.selection import last_loop, over_seeds
 from generators.streams import Stream, generator
+from loopscope import compare, load_curves, load_runs
 from probes.statistics import SOLVED
 
 offline_charts()

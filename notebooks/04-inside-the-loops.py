@@ -37,7 +37,7 @@ from IPython.display import display
 from experiments.analysis.drawing.style import COLOURS
 from experiments.measuring.load import load_subject
 from experiments.notebook import offline_charts, probe_run, reference, show, table
-from experiments.results import load_runs
+from loopscope import load_runs
 from probes.accuracy import Accuracy
 from probes.interchange import pair_up, patched_logits
 from probes.questions import before, questions

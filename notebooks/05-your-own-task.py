@@ -33,11 +33,9 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.analysis.tables.tables import print_table
-from experiments.execution.runner import run_grid
-from experiments.grid import load_grid
 from experiments.notebook import probe_run, show, table
-from experiments.results import load_runs
 from generators.streams import Stream, generator
+from loopscope import load_grid, load_runs, run_grid
 from probes.linear import Linear
 
 LAB = Path("../runs/shell-game")  # not under version control

@@ -1,0 +1,1 @@
+"""Measurements of loopscope: a trained model and its task to numbers."""

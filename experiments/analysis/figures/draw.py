@@ -1,4 +1,7 @@
-"""Figures are drawn by kind: `draw(kind, out)` writes PNG, SVG and the CSV behind it."""
+"""Figures are drawn by kind: `draw(kind, out)` writes PNG, SVG and the CSV behind it.
+
+`picture(kind, out)` gives the picture itself, for a notebook or to be changed.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +12,8 @@ from experiments.analysis.figures.figure import AnyFigure, Figure
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
     from experiments.results.long_table import Data
 
 
@@ -46,6 +51,26 @@ def draw(
     with style():
         stem = f"{name}-{figure.file_name}" if name else figure.file_name
         return save(figure.plot(data), data, target / stem)
+
+
+def picture(kind: str, out: "Data", grid: str | None = None, **options: Any) -> "Picture":
+    """One figure of the results in `out` as a matplotlib figure; no file is written.
+
+    Args: as `draw`; `out` may be rows of `load_runs` (or `load_curves`) that you chose.
+
+    Raises:
+        LoopscopeError: an unknown kind or option, or results that lack what is to be drawn.
+    """
+    import matplotlib.pyplot as plt  # which a notebook needs to show what is returned
+
+    from experiments.analysis.drawing.style import style
+    from experiments.results.long_table import read_results
+
+    figure = figure_of(kind, **options)
+    with style():
+        drawn = figure.plot(figure.data(read_results(out, grid)))
+    plt.close(drawn)  # one that pyplot keeps would be shown twice
+    return drawn
 
 
 def figure_of(kind: str, **options: Any) -> Figure:
