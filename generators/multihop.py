@@ -5,20 +5,18 @@ Legend: B documents, T tokens, E entities, R relations, K most hops.
 
 from functools import cached_property
 from math import lgamma, log, log2
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
-from generators.hashing import unit_hash
 from generators.support.question_layout import result_is_right
+from generators.support.question_splits import LISTED, QuestionSplits
 from generators.support.relation_strings import answers_of_strings, memorised_floors, oracle_floors
 from generators.task import Batch, Task
 from generators.vocabulary import Vocabulary
 
-#: combinations that are listed in full; above it, held-out ones are found by rejection
-LISTED_COMBINATIONS = 4_000_000
 #: answers to questions from which floors are estimated
 FLOOR_CELLS = 50_000_000
 
@@ -82,23 +80,8 @@ class MultiHop(Curriculum):
 
     @model_validator(mode="after")
     def _something_is_held_out(self) -> Self:
-        smallest = self.entities * self.relations**2
-        if self.hops >= 2 and self.hold_out == "strings":
-            if 2 * self._strings_held_out(2) > self.relations**2 - 1:
-                raise ValueError(
-                    f"held_out {self.held_out} of the {self.relations**2} strings of two relations "
-                    "leaves none to train on; raise relations, lower held_out or hold out questions"
-                )
-        elif self.hops >= 2 and smallest * self.held_out < 4:
-            raise ValueError(
-                f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
-                "fewer than 4 to test on; raise held_out, entities or relations"
-            )
-        if self.hops >= 2 and smallest * (1 - self.held_out) < 20:
-            raise ValueError(
-                f"held_out {self.held_out} of the {smallest} two-hop combinations leaves "
-                "fewer than 20 to train on; lower held_out, raise entities or relations"
-            )
+        if self.hops >= 2:
+            QuestionSplits(**self._choice).check()
         hop_shares(self.hop_weights, self.difficulties)
         return self
 
@@ -111,12 +94,6 @@ class MultiHop(Curriculum):
             order = np.broadcast_to(np.arange(self.entities, dtype=np.int32), shape)
             return rng.permuted(order, axis=1)
         return rng.integers(0, self.entities, shape, dtype=np.int32)
-
-    @cached_property
-    def _salt(self) -> int:
-        """The salt of the split hash, which makes the held-out combinations part of the world."""
-        rng = self.world_generator()
-        return int(rng.bit_generator.random_raw())
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -139,7 +116,7 @@ class MultiHop(Curriculum):
     def world_bytes(self) -> int:
         words = 200 * (self.entities + self.relations)
         listed = (self.combinations(k) for k in self.difficulties[1:])
-        most = max((n for n in listed if n <= LISTED_COMBINATIONS), default=0)
+        most = max((n for n in listed if n <= LISTED), default=0)
         table = self.entities * self.relations
         guessed = min(self.combinations(self.hops), max(FLOOR_CELLS, table))
         return words + 8 * table + max(40 * most, 24 * guessed)
@@ -161,75 +138,32 @@ class MultiHop(Curriculum):
         """Questions of so many hops, over all splits: E·R^k."""
         return self.entities * self.relations**hops
 
-    def _strings_held_out(self, hops: int) -> int:
-        """Strings of relations in test, and as many in validation: one at least."""
-        return max(1, round(self.held_out / 2 * self.relations**hops))
+    @property
+    def _choice(self) -> dict[str, Any]:
+        """What decides how the questions are split, but for the world."""
+        return {
+            "entities": self.entities,
+            "relations": self.relations,
+            "held_out": self.held_out,
+            "whole_strings": self.hold_out == "strings",
+        }
 
     @cached_property
-    def _listed_strings(self) -> dict[int, np.ndarray]:
-        return {}
-
-    def _split_of_strings(self, hops: int) -> np.ndarray:
-        """int8[R^k], the split of every string: those of the lowest hashes are held out.
-
-        So their number is exact, and few strings never leave a split empty.
-        """
-        if hops not in self._listed_strings:
-            order = unit_hash(np.arange(self.relations**hops), self._salt + hops).argsort()
-            n = self._strings_held_out(hops)
-            split = np.zeros(len(order), np.int8)
-            split[order[:n]], split[order[n : 2 * n]] = 2, 1
-            self._listed_strings[hops] = split
-        return self._listed_strings[hops]
+    def _splits(self) -> QuestionSplits:
+        salt = int(self.world_generator().bit_generator.random_raw())
+        return QuestionSplits(**self._choice, salt=salt)
 
     def split_of(self, hops: int, combination: np.ndarray) -> np.ndarray:
         """0 train, 1 validation, 2 test, for combination numbers int64[n] of one hop count."""
-        if hops == 1:
-            return np.zeros(len(combination), np.int8)
-        if self.hold_out == "strings":
-            combination = combination // self.entities
-            if self.relations**hops <= LISTED_COMBINATIONS:
-                return self._split_of_strings(hops)[combination]
-        u = unit_hash(combination, self._salt + hops)
-        return np.where(u < self.held_out / 2, 2, np.where(u < self.held_out, 1, 0)).astype(np.int8)
-
-    @cached_property
-    def _listed(self) -> dict[tuple[str, int], np.ndarray]:
-        return {}
+        return self._splits.split_of(hops, combination)
 
     def listed(self, split: str, hops: int) -> np.ndarray | None:
         """All combination numbers of a split, int64[n]; None where there are too many to list."""
-        if self.combinations(hops) > LISTED_COMBINATIONS:
-            return None
-        if (split, hops) not in self._listed:
-            every = np.arange(self.combinations(hops))
-            which = self.split_of(hops, every)
-            for number, name in enumerate(self.splits):
-                self._listed[name, hops] = every[which == number]
-        return self._listed[split, hops]
+        return self._splits.listed(split, hops)
 
     def count(self, split: str, difficulty: int) -> int | None:
         listed = self.listed(split, difficulty)
         return None if listed is None else len(listed)
-
-    def _draw(self, rng: np.random.Generator, n: int, split: str, hops: int) -> np.ndarray:
-        """n combination numbers; held-out ones without repetition as far as there are enough."""
-        if split == "train":
-            return self._reject(rng, n, split, hops)
-        listed = self.listed(split, hops)
-        if listed is None:
-            return self._reject(rng, n, split, hops)
-        return rng.choice(listed, n, replace=n > len(listed))
-
-    def _reject(self, rng: np.random.Generator, n: int, split: str, hops: int) -> np.ndarray:
-        share = {"train": 1 - self.held_out}.get(split, self.held_out / 2)
-        drawn = np.empty(0, np.int64)
-        while len(drawn) < n:
-            more = int(1.1 * (n - len(drawn)) / share) + 16
-            candidates = rng.integers(0, self.combinations(hops), more)
-            wanted = self.split_of(hops, candidates) == self.splits.index(split)
-            drawn = np.concatenate([drawn, candidates[wanted]])
-        return drawn[:n]
 
     def sample(
         self,
@@ -245,7 +179,7 @@ class MultiHop(Curriculum):
         combination = np.zeros(n, np.int64)
         for k in np.unique(hops):
             rows = hops == k
-            combination[rows] = self._draw(rng, int(rows.sum()), split, int(k))
+            combination[rows] = self._splits.draw(rng, int(rows.sum()), split, int(k))
         return self.documents(hops, combination)
 
     def documents(self, hops: np.ndarray, combination: np.ndarray) -> Batch:
