@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
+from generators.batch import Batch
 from generators.task import Task
 
 
@@ -19,10 +20,9 @@ class Curriculum(Task):
         None, description="of the hop counts in training, fewest first; None: equal parts"
     )
 
-    @property
-    def weighable(self) -> tuple[str, ...]:
-        """The numbers of hops, as text."""
-        return tuple(map(str, self.difficulties))
+    def training_batch(self, rng: np.random.Generator, n: int, index: int) -> Batch:
+        """n documents of training; `draw_hops` knows the weights of their phase."""
+        return self.sample(rng, n, index=index)
 
     def draw_hops(
         self,

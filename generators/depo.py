@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from generators.hashing import mix
 from generators.online import OnlineTask
 from generators.support.sizes import SizeLaw, draw_sizes
+from generators.support.weights import shares_of
 from generators.support.words import Words, Writing
 from generators.task import Batch
 from generators.vocabulary import BOS, Vocabulary
@@ -117,6 +118,27 @@ class Depo(OnlineTask):
             nodes = draw_sizes(rng, n, self.nodes, self.sizes)
         else:
             nodes = np.full(n, self.nodes)
+        cycle = self._cycles(rng, nodes, split)
+        shape = (n, min(self.queries, self.nodes))
+        if difficulty is None:
+            hops = rng.integers(1, self.hops + 1, shape)
+        else:
+            hops = np.full(shape, difficulty)
+        return self._documents(rng, nodes, cycle, hops)
+
+    def training_batch(self, rng: np.random.Generator, n: int, index: int) -> Batch:
+        """With weights every query draws its k by them; n follows the size law as ever."""
+        weights = self.weights_at(index)
+        if weights is None:
+            return self.sample(rng, n, index=index)
+        nodes = draw_sizes(rng, n, self.nodes, self.sizes)
+        cycle = self._cycles(rng, nodes, "train")
+        shape = (n, min(self.queries, self.nodes))
+        hops = rng.choice(self.difficulties, shape, p=shares_of(weights, self.weighable))
+        return self._documents(rng, nodes, cycle, hops)
+
+    def _cycles(self, rng: np.random.Generator, nodes: np.ndarray, split: str) -> np.ndarray:
+        """The words on each cycle of a split, int64[B, most nodes], -1 beyond its last."""
         cycle = self.words.distinct(rng, nodes)
 
         def fingerprint(rows: np.ndarray) -> np.ndarray:
@@ -127,12 +149,7 @@ class Depo(OnlineTask):
             cycle[rows] = rng.permuted(cycle[rows], axis=1)
 
         self.settle(split, np.flatnonzero(nodes == self.nodes), fingerprint, redraw)
-        shape = (n, min(self.queries, self.nodes))
-        if difficulty is None:
-            hops = rng.integers(1, self.hops + 1, shape)
-        else:
-            hops = np.full(shape, difficulty)
-        return self._documents(rng, nodes, cycle, hops)
+        return cycle
 
     def _documents(
         self, rng: np.random.Generator, nodes: np.ndarray, cycle: np.ndarray, hops: np.ndarray

@@ -11,15 +11,14 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field, PrivateAttr
 
+from generators.batch import Batch, stacked
 from generators.questions import PeopleQuestions
 from generators.streams import Stream, generator
 from generators.support.question_layout import (
     Piece,
     share_of_most_frequent,
-    stacked,
     write_question,
 )
-from generators.task import Batch
 from generators.templates import ATTRIBUTES, DATE
 from generators.vocabulary import BOS, Vocabulary
 

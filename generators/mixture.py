@@ -10,12 +10,12 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from generators.batch import Batch, stacked
 from generators.plugins import nearest
 from generators.streams import Stream, generator
 from generators.support.component_schedule import dealt, documents_until, whole_shares
 from generators.support.components import Component, Name, useful_and_junk
-from generators.support.question_layout import stacked
-from generators.task import Batch, Task
+from generators.task import Task
 from generators.vocabulary import BOS, Vocabulary
 
 #: up to here the tokens of all components are compared
@@ -227,6 +227,10 @@ class Mixture(Task):
         """Sum over the components; what two of them share counts twice."""
         bits = [b for t in self.parts.values() if (b := t.information_bits()) is not None]
         return sum(bits) if bits else None
+
+    def training_batch(self, rng: np.random.Generator, n: int, index: int) -> Batch:
+        """n documents of training, of each component as many as its phase says."""
+        return self.sample(rng, n, index=index)
 
     def sample(
         self,

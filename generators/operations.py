@@ -11,10 +11,10 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from generators.batch import Batch, stacked
 from generators.pools import load_pools
 from generators.questions import PeopleQuestions
-from generators.support.question_layout import Piece, result_is_right, stacked, write_question
-from generators.task import Batch
+from generators.support.question_layout import Piece, result_is_right, write_question
 from generators.templates import ATTRIBUTES
 from generators.vocabulary import BOS, Vocabulary
 

@@ -4,52 +4,19 @@ A task is a frozen configuration that builds its own world. `task.bind(seed)` gi
 run seed; after that `sample` is a pure function of its arguments. Adding a task is adding one
 file to this package (or pointing `kind: path/to/file.py:ClassName` at one).
 
-Legend: B documents in a batch, T tokens.
+Legend: B documents in a batch.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from generators.plugins import nearest
+from generators.batch import Batch, stacked
 from generators.streams import Stream, generator
+from generators.support.weights import check_weights, shares_of
 from generators.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B documents, one per row, right-padded with id 0; nothing attends across rows.
-
-    Attributes:
-        tokens: int32[B, T].
-        loss_mask: bool[B, T]; True where this token is to be predicted from those before it.
-        spans: name -> int32[B, 2], half-open, first occurrence, -1 where absent. `answer` is
-            among them for every task that asks a question.
-        latents: name -> int[B], what a probe looks for and the text does not say.
-        difficulty: int32[B], 0 where the task has none.
-    """
-
-    tokens: np.ndarray
-    loss_mask: np.ndarray
-    spans: dict[str, np.ndarray] = field(default_factory=dict)
-    latents: dict[str, np.ndarray] = field(default_factory=dict)
-    difficulty: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def rows(self, index: np.ndarray) -> "Batch":
-        """The documents at `index` (int[n] or bool[B])."""
-        return Batch(
-            self.tokens[index],
-            self.loss_mask[index],
-            {k: v[index] for k, v in self.spans.items()},
-            {k: v[index] for k, v in self.latents.items()},
-            self.difficulty[index],
-        )
 
 
 class Task(BaseModel, ABC):
@@ -187,8 +154,14 @@ class Task(BaseModel, ABC):
 
     @property
     def weighable(self) -> tuple[str, ...]:
-        """What a phase of training can give weights to: components, or numbers of hops."""
-        return ()
+        """What a phase of training can give weights to: the difficulties that training has.
+
+        A mixture has components instead. Nothing where training counts exposures, which show
+        everybody equally often.
+        """
+        if self.items_per_exposure is not None:
+            return ()
+        return tuple(map(str, self.difficulties_of("train")))
 
     def weighted(self, first_document: int, weights: dict[str, float] | None) -> Self:
         """This task with other weights for the training documents from `first_document` on.
@@ -214,6 +187,20 @@ class Task(BaseModel, ABC):
     def weights_at(self, document: int) -> dict[str, float] | None:
         """The weights of the phase that a training document belongs to."""
         return next((w for first, w in reversed(self._phases) if first <= document), None)
+
+    def training_batch(self, rng: np.random.Generator, n: int, index: int) -> Batch:
+        """n documents of training from number `index` on, by the weights of their phase.
+
+        Without weights they are those of `sample`. With weights of difficulties each document is
+        one of `sample` of a difficulty that is drawn in these shares; easier ones come first.
+        """
+        weights = self.weights_at(index)
+        if weights is None:
+            return self.sample(rng, n, index=index)
+        counts = rng.multinomial(n, shares_of(weights, self.weighable)).tolist()
+        difficulties = map(int, self.weighable)
+        drawn = [(d, m) for d, m in zip(difficulties, counts, strict=True) if m]
+        return stacked([self.sample(rng, m, difficulty=d) for d, m in drawn])
 
     @abstractmethod
     def sample(
@@ -281,17 +268,3 @@ class Task(BaseModel, ABC):
             raise ValueError(
                 f"{self.kind} has no difficulty {difficulty} in its {split} split; it has {names}"
             )
-
-
-def check_weights(kind: str, weights: dict[str, float], known: tuple[str, ...]) -> None:
-    """Raises ValueError for weights of what is not there, negative ones, or nothing but 0."""
-    if not known:
-        raise ValueError(f"task {kind} has no components to weigh")
-    for name in weights:
-        if name not in known:
-            raise ValueError(
-                f"task {kind} has nothing called {name!r} to weigh{nearest(name, known)}; "
-                f"it has {', '.join(known)}"
-            )
-    if not weights or min(weights.values()) < 0 or max(weights.values()) == 0:
-        raise ValueError(f"weights need to be 0 or more and not all 0, got {weights}")

@@ -206,7 +206,7 @@ def _documents(
     n = max(1, min(batch, CELLS // task.context_length))
     tokens, predicted, columns = 0, 0, list[int]()
     for i in range(max(1, min(BATCHES, CELLS // (n * task.context_length)))):
-        sample = task.sample(generator(0, Stream.TRAIN, i), n, index=i * n)
+        sample = task.training_batch(generator(0, Stream.TRAIN, i), n, i * n)
         used = sample.tokens != 0
         tokens += int(used.sum())
         predicted += int(sample.loss_mask[:, 1:].sum())

@@ -55,8 +55,8 @@ class Phase(Frozen):
     beta: float | None = Field(None, ge=0, description="None: that of the objective")
     weights: dict[str, float] | None = Field(
         None,
-        description="of a mixture's components, or of numbers of hops, 0 for those left out; "
-        "None: those of the task",
+        description="of the task's difficulties, or of a mixture's components, 0 for those left "
+        "out; None: as the task draws them",
     )
     core: int | None = Field(
         None, ge=1, description="layers of the core before it has grown; None: those of the model"

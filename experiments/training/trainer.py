@@ -163,7 +163,7 @@ class Trainer:
         first = span.first_document + (step - span.first_step) * batch
         n = min(batch, span.last_document - first)
         rng = generator(self.config.seed, Stream.TRAIN, step)
-        found = self.task.sample(rng, n, index=first)
+        found = self.task.training_batch(rng, n, first)
         if len(found) != n:
             kind = self.config.task.kind
             raise ValueError(f"task {kind} gave {len(found)} documents where {n} were asked for")

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from generators.task import Batch
+from generators.batch import Batch
 
 STEPS, RESULT, ANSWER = "steps", "result", "answer"
 
@@ -63,46 +63,6 @@ def result_is_right(batch: Batch, generated: np.ndarray) -> np.ndarray:
     wanted = np.take_along_axis(batch.tokens, at, axis=1)
     at = np.minimum(skipped[:, None] + columns, generated.shape[1] - 1)
     return np.all((np.take_along_axis(generated, at, axis=1) == wanted) | ~inside, axis=1)
-
-
-def stacked(batches: Iterable[Batch]) -> Batch:
-    """Batches below each other, as wide as the widest; spans and latents they lack are -1."""
-    parts = list(batches)
-    if len(parts) == 1:
-        return parts[0]
-    lengths = [len(part) for part in parts]
-    width = max(part.tokens.shape[1] for part in parts)
-    spans = dict.fromkeys(name for part in parts for name in part.spans)
-    latents = dict.fromkeys(name for part in parts for name in part.latents)
-    return Batch(
-        _below([part.tokens for part in parts], lengths, width, 0),
-        _below([part.loss_mask for part in parts], lengths, width, 0),
-        {s: _below([p.spans.get(s) for p in parts], lengths, 2, -1) for s in spans},
-        {s: _below([p.latents.get(s) for p in parts], lengths, None, -1) for s in latents},
-        np.concatenate([part.difficulty for part in parts]),
-    )
-
-
-def _below(
-    parts: list[np.ndarray | None], lengths: list[int], width: int | None, missing: int
-) -> np.ndarray:
-    """The parts below each other: [n, width], or [n] where there is none; `missing` elsewhere."""
-    there = [part for part in parts if part is not None]
-    if len(there) == len(parts) and all(width in (None, *part.shape[1:]) for part in there):
-        return np.concatenate(there)
-    kinds = {part.dtype for part in there}
-    if len(there) < len(parts):
-        kinds.add(np.dtype(np.int32))
-    kind = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds)
-    shape = (sum(lengths),) if width is None else (sum(lengths), width)
-    found = np.full(shape, missing, kind)
-    start = 0
-    for part, length in zip(parts, lengths, strict=True):
-        if part is not None:
-            rows = found[start : start + length]
-            (rows if width is None else rows[:, : part.shape[1]])[...] = part
-        start += length
-    return found
 
 
 def share_of_most_frequent(values: np.ndarray, n: int) -> float:
