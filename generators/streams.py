@@ -23,6 +23,7 @@ class Stream(IntEnum):
     LOOPS = 5  # random numbers of loops
     ORDER = 6  # order of the documents within an epoch, step = epoch
     PROBE = 7  # bootstrap and other sampling inside probes
+    NOISE = 8  # what a model draws in a training step, step = optimiser step
 
 
 def generator(

@@ -11,6 +11,10 @@ from models.shape import LoopedShape
 #: full and in half precision (experiments/LOG.md)
 LONGEST, LONGEST_HALF = 64, 512
 
+#: injections that have matrices of width² and vectors of width, and how many
+JOINING_MATRICES = {"concat": 2, "gated": 2, "diagonal": 1}
+JOINING_VECTORS = {"gated": 1, "diagonal": 2}
+
 
 def keeps_probabilities(tokens: int, *, half: bool) -> bool:
     """Whether attention in documents of so many tokens keeps them while it trains on a CPU."""
@@ -22,6 +26,11 @@ def _mlp_parameters(shape: LoopedShape, experts: int) -> int:
     matrices = 2 if shape.mlp == "gelu" else 3
     each = matrices * shape.width * shape.hidden
     return shape.width * shape.experts + experts * each if shape.mlp == "moe" else each
+
+
+def _joining(shape: LoopedShape) -> int:
+    """Parameters of the matrix by which the loop's input joins the state."""
+    return JOINING_MATRICES.get(shape.injection, 0) * shape.width**2
 
 
 def count_parameters(
@@ -52,7 +61,8 @@ def count_parameters(
         parts["positions"] = shape.context * width
     if shape.injects:
         parts["entrance"] = width * (1 + (shape.embedded_loops or 0))
-        parts["entrance"] += 2 * width**2 if shape.injection == "concat" else 0
+        parts["entrance"] += _joining(shape) + width * JOINING_VECTORS.get(shape.injection, 0)
+        parts["entrance"] += width if shape.initial_state == "learned" else 0
     return {**parts, "total": sum(parts.values())}
 
 
@@ -65,8 +75,7 @@ def block_flops(shape: LoopedShape, context: int) -> int:
 def loop_flops(shape: LoopedShape, context: int, loops: int) -> int:
     """Forward FLOPs of the core for one token, with what joins the state before every loop."""
     calls = len(shape.schedule(loops)) - shape.prelude
-    projection = 4 * shape.width**2 if shape.injection == "concat" else 0
-    return calls * block_flops(shape, context) + loops * projection
+    return calls * block_flops(shape, context) + loops * 2 * _joining(shape)
 
 
 def forward_flops(

@@ -28,6 +28,11 @@ class ModelShape(BaseModel):
         return self.core
 
     @property
+    def draws_noise(self) -> bool:
+        """Whether a training step draws random numbers inside the model."""
+        return False
+
+    @property
     def label(self) -> str:
         """`2⊗4`, and what else there is."""
         return f"{self.core}⊗{self.loops}"
@@ -75,8 +80,15 @@ class LoopedShape(ModelShape):
     norm_between_loops: bool = Field(
         True, description="feed the normed state to the next loop, as Ouro does"
     )
-    injection: Literal["none", "add", "concat"] = Field(
-        "none", description="the loop's input joins the state before every loop; concat projects"
+    injection: Literal["none", "add", "concat", "diagonal", "gated"] = Field(
+        "none",
+        description="the loop's input joins the state before every loop: concat projects both, "
+        "diagonal lets every channel decay (Parcae), gated replaces a learned share",
+    )
+    initial_state: Literal["zero", "prelude", "noise", "learned"] | None = Field(
+        None,
+        description="state before the first loop, other than prelude only with injection; noise "
+        "is drawn while training; None: zero with injection, prelude without",
     )
     loop_embedding: Literal["none", "learned", "sinusoidal"] = Field(
         "none", description="added to the state before every loop: which loop it is"
@@ -143,6 +155,11 @@ class LoopedShape(ModelShape):
     def injects(self) -> bool:
         """Whether something joins the state before every loop."""
         return self.injection != "none" or self.loop_embedding != "none"
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether a training step draws random numbers inside the model."""
+        return self.initial_state == "noise"
 
     @property
     def embedded_loops(self) -> int | None:
@@ -228,6 +245,11 @@ def impossible(shape: LoopedShape) -> Iterator[str]:
         yield (
             f"experts_per_token {shape.experts_per_token} is more than there are "
             f"experts: {shape.experts}"
+        )
+    if shape.injection == "none" and shape.initial_state not in (None, "prelude"):
+        yield (
+            f"initial_state {shape.initial_state} with injection none shows no loop the tokens; "
+            "an injection (add, concat, diagonal, gated) does, prelude begins with them"
         )
     if shape.reuse == "sequence":
         for name in ("injection", "loop_embedding"):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 CODE = Path(__file__).parent / "hf"
 MODULES = ("configuration_loopscope", "modeling_loopscope")
+#: values of settings that the exported code knows, where there are others
+KNOWN = {"injection": ("none", "add", "concat"), "initial_state": (None,)}
 
 
 def export_hf(model: "LoopedTransformer", vocabulary: Vocabulary, folder: Path) -> None:
@@ -28,6 +30,7 @@ def export_hf(model: "LoopedTransformer", vocabulary: Vocabulary, folder: Path) 
 
     Raises:
         LoopscopeError: there is something under that name already.
+        ValueError: a setting that the exported code does not know.
     """
     from models.conversion.interop import save_tensors
 
@@ -49,8 +52,15 @@ def export_hf(model: "LoopedTransformer", vocabulary: Vocabulary, folder: Path) 
 
 
 def config_of(model: "LoopedTransformer") -> dict[str, Any]:
-    """The content of config.json."""
+    """The content of config.json.
+
+    Raises:
+        ValueError: a setting that the exported code does not know.
+    """
     config = model.config
+    for name, known in KNOWN.items():
+        if (value := getattr(config, name)) not in known:
+            raise ValueError(f"the exported code has no {name} {value}, only {known}")
     shape = config.model_dump(mode="json", exclude={"kind", "loops"})
     shape |= {"mlp_hidden": config.hidden, "loop_rows": config.embedded_loops}
     return {

@@ -185,6 +185,9 @@ class Trainer:
             loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(span, training, step)
+            if self.model.config.draws_noise:
+                noise = generator(self.config.seed, Stream.NOISE, step)
+                torch.manual_seed(int(noise.integers(2**63)))
             with self.precision():
                 outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
                 loss = self.objective.loss(outputs, at, targets, beta=phase.beta)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.fast.fused import FusedRMSNorm, use_fused
-from models.layers.input_injection import LoopEmbedding
+from models.layers.input_injection import LoopEmbedding, Vector
 from models.layers.norms import RMSNorm
 
 
@@ -70,6 +70,17 @@ class JointLoopEmbedding(nn.Module):
         return broadcast_replicas(self.weight[:, loop - 1], x)
 
 
+class JointVector(nn.Module):
+    """weight [R, D]."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return broadcast_replicas(self.weight, x)
+
+
 class JointRMSNorm(nn.Module):
     """weight [R, D]."""
 
@@ -105,6 +116,8 @@ def make_joint(model: nn.Module, weights: dict[str, nn.Parameter]) -> None:
                 new = JointLinear(shared[id(module.weight)], bias)
             elif isinstance(module, LoopEmbedding):
                 new = JointLoopEmbedding(shared[id(module.weight)])
+            elif isinstance(module, Vector):
+                new = JointVector(shared[id(module.weight)])
             elif isinstance(module, nn.Embedding):
                 new = JointEmbedding(shared[id(module.weight)])
             elif isinstance(module, RMSNorm):

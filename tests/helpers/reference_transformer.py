@@ -21,6 +21,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "order": {"reuse": (0, 1, 1)},
     "add": {"injection": "add", "prelude": 1},
     "concat": {"injection": "concat", "coda": 1},
+    "diagonal": {"injection": "diagonal", "initial_state": "learned"},
+    "gated": {"injection": "gated", "initial_state": "prelude", "tied": True},
     "learned-loops": {"loop_embedding": "learned", "loop_rows": 4},
     "sinusoidal": {"loop_embedding": "sinusoidal", "norm_between_loops": False},
     "top-1": {"mlp": "moe", "experts": 3, "coda": 1},
@@ -123,6 +125,16 @@ def joined(model: LoopedTransformer, x: Tensor, e: Tensor, loop: int) -> Tensor:
         x = x + e
     elif config.injection == "concat":
         x = torch.cat((x, e), -1) @ weight(model, "entrance.project").T
+    elif config.injection == "diagonal":
+        step = torch.log1p(weight(model, "entrance.step").exp())
+        kept = torch.exp(-step * torch.exp(weight(model, "entrance.rate")))
+        x = kept * x + step * (e @ weight(model, "entrance.project").T)
+    elif config.injection == "gated":
+        bias = model.get_parameter("entrance.project.bias")
+        z = 1 / (
+            1 + torch.exp(-(torch.cat((x, e), -1) @ weight(model, "entrance.project").T + bias))
+        )
+        x = (1 - z) * x + z * e
     if config.loop_embedding == "learned":
         return x + weight(model, "entrance.loops")[loop - 1]
     if config.loop_embedding == "sinusoidal":
@@ -144,7 +156,9 @@ def reference(
     e = x
     if config.injection != "none" or config.loop_embedding != "none":
         e = x = rms(x, weight(model, "entrance.norm"))
-    if config.injection != "none":
+    if config.initial_state == "learned":
+        x = weight(model, "entrance.start").expand_as(x)
+    elif config.injection != "none" and config.initial_state != "prelude":
         x = torch.zeros_like(x)
     order = {"cycle": [0, 1][: config.core], "sequence": [0] * loops + [1] * loops}
     layers = order[config.reuse] if isinstance(config.reuse, str) else config.reuse

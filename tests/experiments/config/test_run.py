@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     "model.mlp": "gelu",
     "model.reuse": "sequence",
     "model.injection": "add",
+    "model.initial_state": "prelude",
     "model.loop_embedding": "sinusoidal",
     "model.loop_rows": 9,
     "model.experts": 8,

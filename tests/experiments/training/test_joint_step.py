@@ -28,6 +28,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coda": {"coda": 1, "prelude": 1},
     "sequence": {"reuse": "sequence", "core": 2},
     "concat": {"injection": "concat"},
+    "diagonal": {"injection": "diagonal", "initial_state": "learned"},
+    "gated": {"injection": "gated", "initial_state": "prelude"},
     "learned": {"loop_embedding": "learned", "positions": "learned", "context": 8},
     "quarter": {"positions": "rope-quarter", "heads": 1},
 }
