@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.exits import halted_state
+from models.layers.block import Block
 from models.outputs import LoopOutputs, Positions
 from models.shape import ModelShape
 
@@ -45,6 +46,16 @@ class LoopedModel(nn.Module, ABC):
     @abstractmethod
     def count_parameters(self) -> dict[str, int]:
         """Parameters by part; `total` is their sum."""
+
+    def hidden_matrices(self) -> dict[Tensor, int]:
+        """Matrices inside the layers, for optimisers that treat these by themselves (Muon).
+
+        Each with the number of equally large ones that lie below each other in it, such as 3
+        for q, k and v computed at once. Here those of `Block`s; a model of other layers says
+        which its own are.
+        """
+        blocks = [block for block in self.modules() if isinstance(block, Block)]
+        return {matrix: parts for block in blocks for matrix, parts in block.matrices().items()}
 
     @property
     def read_exit(self) -> Callable[[Tensor], Tensor] | None:

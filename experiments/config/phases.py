@@ -74,13 +74,28 @@ class Phase(Frozen):
 
 
 class Training(Frozen):
-    """Optimiser (AdamW), batch, precision and phases."""
+    """Optimiser, batch, precision and phases."""
 
     batch: int = Field(1024, ge=1, description="documents per step")
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: orthogonalised momentum for the matrices inside the layers (q, k, v, "
+        "gate and up each apart), AdamW for embeddings, head, norms, router and whatever joins "
+        "the state before a loop",
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    muon_lr: float = Field(
+        1e-2,
+        gt=0,
+        description="peak learning rate of Muon's matrices, times √(rows/columns) of one with "
+        "more rows; follows the schedule of `lr` and is scaled as a phase's own `lr` scales that",
+    )
+    muon_momentum: Beta = Field(0.95, description="of Muon's moving average (Nesterov)")
     betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="of AdamW's two moving averages")
     eps: float = Field(1e-8, gt=0, description="of AdamW")
-    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
+    weight_decay: float = Field(
+        0.1, ge=0, description="on matrices only, at their own learning rate"
+    )
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 computes in half precision and keeps weights in full"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from models.interface import LoopedModel
 
 SCHEMA_VERSION = 1
+#: fields of `training` that AdamW does not read
+MUON_DEFAULTS = {name: Training.model_fields[name].default for name in ("muon_lr", "muon_momentum")}
 RUN_ID = r"[\w-]+-\d+x\d+-[0-9a-f]{12}"
 
 AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
@@ -101,7 +103,8 @@ class RunConfig(Frozen):
         """With one loop every exit objective is `last_loop`: the same run, so the same id.
 
         Neither does a phase's β make a difference to an objective that has none, nor truncated
-        back-propagation through as many loops as there are.
+        back-propagation through as many loops as there are, nor settings of an optimiser that is
+        not used.
         """
         objective = self.objective
         if self.max_loops == 1 and objective.uses_gate and not objective.trains_gate_alone:
@@ -117,6 +120,8 @@ class RunConfig(Frozen):
             for p in training.phases
         )
         training = training.model_copy(update={"phases": phases})
+        if training.optimiser != "muon":
+            training = training.model_copy(update=MUON_DEFAULTS)
         return self.model_copy(update={"objective": objective, "training": training})
 
     def identity(self) -> dict[str, Any]:

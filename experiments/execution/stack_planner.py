@@ -15,7 +15,7 @@ ON_GPU = 16
 #: stacking does not pay there: a cache then holds those of one run, but not of several
 ON_CPU, SMALL = 8, 40_000
 #: what may differ between runs of one stack, besides what hangs on the seed
-RATES = ("lr", "weight_decay")
+RATES = ("lr", "muon_lr", "weight_decay")
 
 
 def reason_not_stackable(config: RunConfig) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.training.optimiser import learning_rate
+from experiments.training.muon import fresh_state
+from experiments.training.optimiser import set_learning_rates
 from experiments.training.prefetch import Prefetch
 from experiments.training.trainer import Trainer
 from generators.task import Batch
@@ -117,7 +118,7 @@ class JointRuns:
         self.prefetch = Prefetch[list[Batch]](first.device.type == "cuda")
 
     def _joint_optimiser(self, own: list[dict[str, nn.Parameter]]) -> torch.optim.AdamW:
-        """AdamW over slices of the joint weights: those of runs with one learning rate."""
+        """One like those of the runs, over slices of the joint weights: runs with one rate."""
         first = self.trainers[0].optimiser
         names = {id(parameter): name for name, parameter in own[0].items()}
         groups: list[dict[str, Any]] = []
@@ -125,27 +126,35 @@ class JointRuns:
         start = 0
         for _, members in groupby(self.trainers, key=_rates):
             some = slice(start, start := start + len(list(members)))
-            for g, group in enumerate(first.param_groups):
+            own_groups = self.trainers[some.start].optimiser.param_groups
+            for group, options in zip(first.param_groups, own_groups, strict=True):
                 slices = []
                 for parameter in group["params"]:
                     name = names[id(parameter)]
                     slices.append(self.weights[name].data[some])
                     self._slices.append((slices[-1], name, some))
-                decay = self.trainers[some.start].optimiser.param_groups[g]["weight_decay"]
-                groups.append({"params": slices, "weight_decay": decay})
-        optimiser = torch.optim.AdamW(
+                groups.append({**options, "params": slices})
+        optimiser = type(first)(
             groups, **{k: first.defaults[k] for k in ("lr", "betas", "eps", "fused")}
         )
+        kinds = {id(leaf): group for group in groups for leaf in group["params"]}
         for leaf, name, some in self._slices:
-            optimiser.state[leaf] = self._joined(own, name, some)
+            optimiser.state[leaf] = self._joined(own, name, some, kinds[id(leaf)])
         return optimiser
 
     def _joined(
-        self, own: list[dict[str, nn.Parameter]], name: str, some: slice
+        self,
+        own: list[dict[str, nn.Parameter]],
+        name: str,
+        some: slice,
+        group: dict[str, Any],
     ) -> dict[str, Tensor]:
         """The moments of a slice, which its runs' own optimisers see from now on."""
         members = list(zip(self.trainers, own, strict=True))[some]
-        states = [trainer.optimiser.state.get(p[name]) or _fresh(p[name]) for trainer, p in members]
+        states = [
+            trainer.optimiser.state.get(p[name]) or fresh_state(p[name], group)
+            for trainer, p in members
+        ]
         moments = {
             key: torch.stack([state[key] for state in states]) for key in states[0] if key != "step"
         }
@@ -226,11 +235,12 @@ class JointRuns:
         starts = dict.fromkeys(some.start for _, _, some in self._slices)
         for i, start in enumerate(starts):
             trainer = self.trainers[start]
-            rate = learning_rate(
-                trainer.spans[index], trainer.config.training, trainer.counters.step
+            set_learning_rates(
+                self.optimiser.param_groups[i * groups : (i + 1) * groups],
+                trainer.spans[index],
+                trainer.config.training,
+                trainer.counters.step,
             )
-            for group in self.optimiser.param_groups[i * groups : (i + 1) * groups]:
-                group["lr"] = rate
 
     def _clip(self, limit: float | None) -> None:
         """Clips the gradient of each run as torch's `clip_grad_norm_` does for one model."""
@@ -247,20 +257,11 @@ def _rates(trainer: Trainer) -> tuple[float, ...]:
     """Weight decay and peak learning rates, which order the runs of one joint optimiser."""
     training = trainer.config.training
     rates = [training.lr if phase.lr is None else phase.lr for phase in training.phases]
-    return training.weight_decay, *rates
+    return training.weight_decay, training.muon_lr, *rates
 
 
 def _parts_of(trainers: Sequence[Trainer]) -> list[tuple[Any, ...]]:
     return [(t, t.model, t.optimiser, t.model.config) for t in trainers]
-
-
-def _fresh(parameter: Tensor) -> dict[str, Tensor]:
-    """The state with which a fused AdamW begins for one parameter."""
-    return {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
 
 
 def _means(values: Tensor, weight: Tensor) -> Tensor:

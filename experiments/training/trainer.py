@@ -18,7 +18,7 @@ from experiments.config.loop_sampling import loops_of_step
 from experiments.config.phases import Phase, Span
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.training.optimiser import build_optimiser, learning_rate
+from experiments.training.optimiser import build_optimiser, set_learning_rates
 from experiments.training.prefetch import Prefetch
 from generators.streams import Stream, generator
 from generators.task import Batch
@@ -183,8 +183,7 @@ class Trainer:
             mark("data")
             wanted = phase.loops or self.config.model.loops
             loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(span, training, step)
+            set_learning_rates(self.optimiser.param_groups, span, training, step)
             if self.model.config.draws_noise:
                 noise = generator(self.config.seed, Stream.NOISE, step)
                 torch.manual_seed(int(noise.integers(2**63)))

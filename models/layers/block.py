@@ -108,6 +108,16 @@ class Block(nn.Module):
         x = x + self.attention_out_norm(mixed)
         return x + self.mlp_out_norm(self.mlp(self.mlp_norm(x), routing_hook))
 
+    def matrices(self) -> dict[Tensor, int]:
+        """Its matrices but for a router, with how many lie below each other in each."""
+        attention = self.attention
+        found: dict[Tensor, int] = {attention.qkv.weight: 3, attention.out.weight: 1}
+        for mlp in self.mlp.modules():
+            if isinstance(mlp, MLP):
+                found[mlp.up.weight] = 2 if mlp.gated else 1
+                found[mlp.down.weight] = 1
+        return found
+
     def start_as_identity(self) -> None:
         """Zeroes what both branches end in: output projections, or the norms behind those.
 

@@ -72,11 +72,12 @@ def test_learning_rate_ends_at_its_floor(decay: str) -> None:
 @pytest.mark.parametrize("tied", [False, True])
 def test_every_parameter_is_in_one_group_and_only_matrices_decay(tied: bool) -> None:
     model = LoopedConfig(width=16, heads=2, tied=tied).build(9, gate=True, seed=0)
-    groups = parameter_groups(model, 0.5)
+    training = Training(lr=0.1, weight_decay=0.5, phases=TRAINING.phases)
+    groups = parameter_groups(model, training)
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted({id(p) for p in model.parameters()})
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimiser = build_optimiser(model, Training(lr=0.1, weight_decay=0.5, phases=TRAINING.phases))
+    optimiser = build_optimiser(model, training)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
