@@ -32,6 +32,7 @@ def plan(
     from experiments.grid.leakage import leaks
     from experiments.machine import gpus
     from experiments.planning import plan as planning
+    from experiments.planning.precision import slow_precision
     from experiments.runs.output import check_output, check_record
 
     share = parse_shard(shard)
@@ -50,7 +51,8 @@ def plan(
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
         typer.echo(planning.as_text(loaded, planned, workers, shares))
-    for warning in leaks(loaded.runs.values()):
+    configs = loaded.runs.values()
+    for warning in (*leaks(configs), *slow_precision(configs)):
         typer.echo(warning, err=True)
 
 

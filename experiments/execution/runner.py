@@ -14,7 +14,11 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution.backends.backend import JobContext
 from experiments.execution.backends.make import make_backend
-from experiments.execution.backends.options import BackendOptions, backend_options
+from experiments.execution.backends.options import (
+    BackendOptions,
+    LocalOptions,
+    backend_options,
+)
 from experiments.execution.executor import Executor
 from experiments.execution.job import JobOutcome
 from experiments.execution.mirrors import Mirrors
@@ -22,6 +26,7 @@ from experiments.execution.preflight import refuse
 from experiments.execution.progress import Progress
 from experiments.grid.leakage import leaks
 from experiments.grid.shards import share_of
+from experiments.planning.precision import slow_precision
 from experiments.runs.folder import RunFolder, State
 from experiments.runs.json_files import read_json
 from experiments.runs.output import check_record, prepare_output, record_grid
@@ -105,7 +110,9 @@ def run_grid(
         for damaged in folder.freeze(configs[folder]):
             notify(damaged)
     if display:
-        for warning in leaks(configs[folder] for folder in todo):
+        missing = [configs[folder] for folder in todo]
+        here = missing if isinstance(options, LocalOptions) else []
+        for warning in (*leaks(missing), *slow_precision(here)):
             notify(warning)
         _print_what_stays({folder: configs[folder] for folder in folders}, given_up)
     interrupted = False
