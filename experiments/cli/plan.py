@@ -28,6 +28,7 @@ def plan(
     """Show the runs of a grid, what they cost and which are done; write nothing."""
     import json
 
+    from experiments.grid.figure_checks import undrawable
     from experiments.grid.grid import load_grid
     from experiments.grid.leakage import leaks
     from experiments.machine import gpus
@@ -52,7 +53,7 @@ def plan(
     else:
         typer.echo(planning.as_text(loaded, planned, workers, shares))
     configs = loaded.runs.values()
-    for warning in (*leaks(configs), *slow_precision(configs)):
+    for warning in (*undrawable(loaded), *leaks(configs), *slow_precision(configs)):
         typer.echo(warning, err=True)
 
 

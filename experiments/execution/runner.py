@@ -24,6 +24,7 @@ from experiments.execution.job import JobOutcome
 from experiments.execution.mirrors import Mirrors
 from experiments.execution.preflight import refuse
 from experiments.execution.progress import Progress
+from experiments.grid.figure_checks import undrawable
 from experiments.grid.leakage import leaks
 from experiments.grid.shards import share_of
 from experiments.planning.precision import slow_precision
@@ -112,7 +113,8 @@ def run_grid(
     if display:
         missing = [configs[folder] for folder in todo]
         here = missing if isinstance(options, LocalOptions) else []
-        for warning in (*leaks(missing), *slow_precision(here)):
+        empty = undrawable(grid) if todo else ()
+        for warning in (*empty, *leaks(missing), *slow_precision(here)):
             notify(warning)
         _print_what_stays({folder: configs[folder] for folder in folders}, given_up)
     interrupted = False

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.analysis.figures.figure import Figure
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.grid.changes import command_line_changes, contains, find_mark, with_value
@@ -56,6 +57,7 @@ class Grid:
         source: the text of the file.
         changes: `path=value` on top of it, as given to `--set`.
         file: its absolute path; `shipped NAME.yaml` of one that comes with loopscope.
+        drawn: its figures as objects, each with its place in the file.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Grid:
     source: str = ""
     changes: tuple[str, ...] = ()
     file: str = ""
+    drawn: tuple[tuple[Mark, Figure], ...] = ()
 
     @property
     def runs(self) -> dict[str, RunConfig]:
@@ -133,7 +136,8 @@ def load_grid(name_or_path: str | Path, changes: Sequence[str] = ()) -> Grid:
     text = path.read_text(encoding="utf-8")
     whole = path.resolve()
     place = f"shipped {path.name}" if whole.parent == SHIPPED.resolve() else str(whole)
-    return Grid(file.name, file.title, figures, tuple(points), text, tuple(changes), place)
+    drawn = tuple((marks.find(("figures", str(i))), f) for i, f in enumerate(file.figures))
+    return Grid(file.name, file.title, figures, tuple(points), text, tuple(changes), place, drawn)
 
 
 def _structure(data: Any, marks: Marks, path: Path) -> tuple[GridFile, list[Problem]]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, measured
 from experiments.results.selection import series_over_loops
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ class AccuracyVersusLoops(Figure):
     kind: Literal["accuracy_versus_loops"] = "accuracy_versus_loops"
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        asked = measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part)
+        return (asked,)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, last_loop, panels_of

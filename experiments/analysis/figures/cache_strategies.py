@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,9 @@ class CacheStrategies(Figure):
 
     kind: Literal["cache_strategies"] = "cache_strategies"
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        return (measured("decoding", difficulty=self.difficulty, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import CAPACITY, Figure, Need, measured
 from experiments.results.selection import series_over_loops
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ class CapacityVersusLoops(Figure):
     item: str | tuple[str, ...] = Field(
         "total", description="which bits: total, name, values or one attribute"
     )
+
+    def needs(self) -> tuple[Need, ...]:
+        return (measured(*CAPACITY, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import exposures_of, joined, last_loop, panels_of

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import CAPACITY, Figure, Need, measured
 from experiments.results.selection import series
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class CapacityVersusParameters(Figure):
 
     kind: Literal["capacity_versus_parameters"] = "capacity_versus_parameters"
     item: str = Field("total", description="which bits: total, name, values or one attribute")
+
+    def needs(self) -> tuple[Need, ...]:
+        return (measured(*CAPACITY, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import last_loop

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, leaves_by_a_gate
 from experiments.results.selection import series
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ class ExitDistribution(Figure):
     """One panel per arm; a line per loop is the mean exit probability of the training batch."""
 
     kind: Literal["exit_distribution"] = "exit_distribution"
+
+    def needs(self) -> tuple[Need, ...]:
+        return (leaves_by_a_gate(self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import joined

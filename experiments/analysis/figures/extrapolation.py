@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, measured
 from experiments.results.selection import series_over_loops
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class Extrapolation(Figure):
 
     kind: Literal["extrapolation"] = "extrapolation"
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        return (measured("extrapolation", difficulty=self.difficulty, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined, panels_of

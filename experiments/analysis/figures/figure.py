@@ -1,10 +1,14 @@
 """The contract of a figure: results in, the data behind it and the picture out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
+from experiments.config.chosen_probes import measures
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.row_filter import parse
 from experiments.results.row_filter import select as chosen
@@ -18,6 +22,57 @@ if TYPE_CHECKING:
     from experiments.results.long_table import Results
 
 Parts = str | tuple[str, ...] | None
+#: points of a grid: part and run
+Points = Sequence[tuple[str, RunConfig]]
+#: probes that count bits
+CAPACITY = ("capacity", "capacity_biod", "capacity_sequences")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one run that a figure draws has to have, or else there is nothing to draw.
+
+    Attributes:
+        told: what is missing, and what to write into the grid.
+        met: whether a run has it, from its config alone.
+        part: of the grid; None: any.
+    """
+
+    told: str
+    met: Callable[[RunConfig], bool]
+    part: Parts = None
+
+    def met_in(self, points: Points) -> bool:
+        parts = (self.part,) if isinstance(self.part, str) else self.part
+        return any(self.met(config) for part, config in points if parts is None or part in parts)
+
+
+def measured(
+    *kinds: str,
+    split: str | None = None,
+    difficulty: int | tuple[int, ...] | None = None,
+    part: Parts = None,
+) -> Need:
+    """That a probe of one of these kinds measures a run at its end."""
+    on = [f"split {split}"] if split is not None else []
+    on += [f"difficulty {difficulty}"] if difficulty is not None else []
+    told = f"is measured by {' or '.join(kinds)}{' on ' if on else ''}{' and '.join(on)}"
+    ask = f"set observe.probes to [{{kind: {kinds[0]}}}] or more, of a task that it applies to"
+    return Need(
+        f"{told}; {ask}",
+        lambda config: measures(config, *kinds, split=split, difficulty=difficulty),
+        part,
+    )
+
+
+def leaves_by_a_gate(part: Parts = None) -> Need:
+    """That a run has a distribution over exits, which is logged while it trains."""
+    return Need(
+        "has an exit gate and several loops; set objective to {kind: entropy} or another with a "
+        "gate",
+        lambda config: config.canonical().objective.uses_gate and config.max_loops > 1,
+        part,
+    )
 
 
 class Figure(BaseModel, ABC):
@@ -59,6 +114,18 @@ class Figure(BaseModel, ABC):
     @abstractmethod
     def plot(self, data: "pd.DataFrame") -> "Picture":
         """The picture of `data`."""
+
+    def needs(self) -> Sequence[Need]:
+        """What runs have to have, so that a grid is told before hours of training what it lacks."""
+        return ()
+
+    def missing(self, points: Points) -> Iterator[str]:
+        """What the points of a grid lack for this figure, a sentence each."""
+        for need in self.needs():
+            if not need.met_in(points):
+                parts = (need.part,) if isinstance(need.part, str) else need.part or ()
+                where = f" of part {' or '.join(parts)}" if parts else ""
+                yield f"no run{where} {need.told}"
 
     @property
     def file_name(self) -> str:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need
 from experiments.results.selection import series
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ class Growth(Figure):
     """
 
     kind: Literal["growth"] = "growth"
+
+    def needs(self) -> tuple[Need, ...]:
+        told = "grows; set `growth` (and `core` before it) in training.phases"
+        return (Need(told, lambda c: any(p.growth for p in c.training.phases), self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import joined

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, measured
 from experiments.errors import LoopscopeError
 from experiments.results.selection import series
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: the state after all blocks of a loop, before the first loop the embedding
 END = "end"
+#: first word of a metric -> the probe that measures it
+PROBES = {"lens": "lens", "probe": "linear"}
 WHOLE = ("", "embed", "state")
 
 
@@ -32,6 +34,10 @@ class HeatMap(Figure):
     metric: str = Field("lens_accuracy", description="metric of the probe `lens` or `linear`")
     target: str | tuple[str, ...] | None = Field(None, description="None: all")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        kind = PROBES.get(self.metric.partition("_")[0])
+        return () if kind is None else (measured(kind, difficulty=self.difficulty, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined, over_seeds

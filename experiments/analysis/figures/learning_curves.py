@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need
+from experiments.config.chosen_probes import measures
 from experiments.results.selection import series
 
 if TYPE_CHECKING:
@@ -12,7 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
+    from experiments.config.run import RunConfig
     from experiments.results.long_table import Results
+
+#: what every run logs, whether or not it is evaluated during training; some of it with a gate
+LOGGED = ("loss", "mean_exit", "exit_entropy", "exit_probability", "loop_loss", "growth_loss")
 
 
 class LearningCurves(Figure):
@@ -27,6 +32,24 @@ class LearningCurves(Figure):
     item: str = Field("", description="item of the metric; empty: rows without one")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
     level: float | None = Field(0.9, description="that counts as emerged; None: no rings")
+
+    def needs(self) -> tuple[Need, ...]:
+        if self.metric in LOGGED:
+            return ()
+
+        def evaluated(config: "RunConfig") -> bool:
+            if self.metric != "accuracy":
+                return config.observe.evaluate_every is not None
+            return measures(
+                config,
+                self.metric,
+                in_training=True,
+                split=self.split,
+                difficulty=self.difficulty,
+            )
+
+        told = f"measures {self.metric} during training; set observe.evaluate_every"
+        return (Need(told, evaluated, self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         import pandas as pd

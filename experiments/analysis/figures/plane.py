@@ -1,10 +1,11 @@
 """Knowledge against its use: bits per parameter on x, held-out accuracy on y, per architecture."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure, Parts
+from experiments.analysis.figures.figure import CAPACITY, Figure, Need, Parts, Points, measured
 from experiments.errors import LoopscopeError
 from experiments.results.selection import series
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
+    from experiments.config.run import RunConfig
     from experiments.results.long_table import Results
 
 #: what makes two models of different tasks the same architecture
@@ -32,6 +34,24 @@ class Plane(Figure):
     capacity_where: dict[str, Any] = Field({}, description="filter of the capacity rows")
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: each part's hardest")
+
+    def needs(self) -> tuple[Need, ...]:
+        return (
+            measured(*CAPACITY, part=self.capacity_part),
+            measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part),
+        )
+
+    def missing(self, points: Points) -> Iterator[str]:
+        lacking = list(super().missing(points))
+        yield from lacking
+        if lacking:
+            return
+        shapes = [
+            {_shape(config) for part, config in points if need.met_in([(part, config)])}
+            for need in self.needs()
+        ]
+        if shapes[0].isdisjoint(shapes[1]):
+            yield "no architecture (layers, loops and width) is measured by both of its probes"
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import last_loop
@@ -123,6 +143,11 @@ class Plane(Figure):
         seeds = data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique()
         seeds_note(picture, seeds, more=_origin(data))
         return picture
+
+
+def _shape(config: "RunConfig") -> tuple[int, int, int | None]:
+    model = config.model
+    return model.core, model.loops, getattr(model, "width", None)
 
 
 def _origin(data: "pd.DataFrame") -> str:

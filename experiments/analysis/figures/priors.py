@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, leaves_by_a_gate, measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,10 @@ class Priors(Figure):
     kind: Literal["priors"] = "priors"
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        asked = measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part)
+        return (leaves_by_a_gate(self.part), asked)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         import pandas as pd

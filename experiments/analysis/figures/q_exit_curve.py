@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, measured
 from experiments.results.selection import series
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ class QExitCurve(Figure):
 
     kind: Literal["q_exit_curve"] = "q_exit_curve"
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        return (measured("exits", difficulty=self.difficulty, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Need, measured
 from experiments.errors import LoopscopeError
 from experiments.results.selection import series
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Picture
 
+    from experiments.config.run import RunConfig
     from experiments.results.long_table import Results
 
 
@@ -26,6 +27,11 @@ class SampleEfficiency(Figure):
     kind: Literal["sample_efficiency"] = "sample_efficiency"
     split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> tuple[Need, ...]:
+        asked = measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part)
+        told = "has a task that counts its training questions by difficulty"
+        return (asked, Need(told, _counts, self.part))
 
     def data(self, results: "Results") -> "pd.DataFrame":
         from experiments.results.selection import difficulties_of, joined, last_loop, panels_of
@@ -69,6 +75,11 @@ class SampleEfficiency(Figure):
             bounded=True,
             aside=False,
         )
+
+
+def _counts(config: "RunConfig") -> bool:
+    parts = config.task.sketch().parts.values()
+    return any(p.count("train", d) is not None for p in parts for d in p.difficulties_of("train"))
 
 
 class _Questions:
