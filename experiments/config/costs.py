@@ -103,7 +103,7 @@ def cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
 def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
     task, model, objective = config.task, config.model, config.objective
     found = spans(config.training, task)
-    text, batch = task.model_dump_json(), config.training.batch
+    text, batch = task.model_dump_json(), config.training.part
     vocabulary, tokens, work = 0, 0.0, Work()
     for span in found:
         weights = span.phase.weights
@@ -160,7 +160,7 @@ def _work(
     parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)["total"]
     return Work(
         steps=share * steps,
-        calls=share * steps * calls * passes / 3,
+        calls=share * steps * config.training.parts * calls * passes / 3,
         flops=share * train,
         values=share * values * passes / 3,
         updates=share * steps * (0 if objective.trains_gate_alone else parameters),

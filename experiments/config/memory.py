@@ -20,6 +20,8 @@ PROCESS = 500e6
 #: float32 values per parameter: weight, gradient and two moments; three times more while a
 #: checkpoint of weights and moments is copied, made a file in memory and read again
 PER_PARAMETER = 4 + 3 * 3
+#: the same of averaged weights: they, and three times more in a checkpoint
+PER_AVERAGE = 1 + 3
 #: values kept for the backward pass per token and application of a layer, in widths: inputs of
 #: four norms, three projections, attention and its output, two sums
 PER_WIDTH = 12
@@ -42,7 +44,7 @@ def run_memory(config: RunConfig) -> int:
     if not isinstance(model, LoopedConfig):
         return world
     parameters = count_parameters(model, vocabulary, gate=config.objective.uses_gate)["total"]
-    tokens = config.training.batch * longest
+    tokens = config.training.part * longest
     loops = config.max_loops
     losses = config.objective.losses_computed(loops)
     calls, kept = block_applications(model, loops, losses)
@@ -53,7 +55,8 @@ def run_memory(config: RunConfig) -> int:
     activations = tokens * calls * kept
     states = tokens * loops * model.width
     logits = tokens * vocabulary * losses * PER_LOGIT
-    values = PER_PARAMETER * parameters + activations + states + logits
+    copies = PER_PARAMETER + (PER_AVERAGE if config.training.ema else 0)
+    values = copies * parameters + activations + states + logits
     return round(PROCESS + world + 4 * values)
 
 

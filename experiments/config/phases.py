@@ -43,8 +43,12 @@ class Phase(Frozen):
     )
     lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    decay: Literal["constant", "linear", "cosine", "sqrt"] = Field(
-        "constant", description="shape of the learning rate after the warm-up"
+    decay: Literal["constant", "linear", "cosine", "sqrt", "wsd"] = Field(
+        "constant",
+        description="shape of the learning rate after the warm-up; wsd: stable, then linear decay",
+    )
+    decay_share: float = Field(
+        0.2, gt=0, le=1, description="of the steps after the warm-up, in which wsd decays"
     )
     final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, share of the peak")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
@@ -96,6 +100,19 @@ class Training(Frozen):
     weight_decay: float = Field(
         0.1, ge=0, description="on matrices only, at their own learning rate"
     )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="parts that a batch is computed in, one after another, to save memory; the "
+        "step is the same up to rounding",
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of an average of the weights over all steps, which is what is measured; "
+        "None: the last weights",
+    )
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm; None: no clipping")
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 computes in half precision and keeps weights in full"
@@ -106,6 +123,16 @@ class Training(Frozen):
     phases: tuple[Phase, ...] = Field(
         min_length=1, description="stretches of training, one after another"
     )
+
+    @property
+    def parts(self) -> int:
+        """Parts that a batch is computed in."""
+        return min(self.accumulate, self.batch)
+
+    @property
+    def part(self) -> int:
+        """Most documents of a part."""
+        return -(-self.batch // self.parts)
 
 
 class Span(Frozen):

@@ -103,8 +103,8 @@ class RunConfig(Frozen):
         """With one loop every exit objective is `last_loop`: the same run, so the same id.
 
         Neither does a phase's β make a difference to an objective that has none, nor truncated
-        back-propagation through as many loops as there are, nor settings of an optimiser that is
-        not used.
+        back-propagation through as many loops as there are, nor settings of an optimiser or a
+        decay that is not used.
         """
         objective = self.objective
         if self.max_loops == 1 and objective.uses_gate and not objective.trains_gate_alone:
@@ -113,16 +113,19 @@ class RunConfig(Frozen):
         if "beta" not in type(objective).model_fields:
             phases = tuple(p.model_copy(update={"beta": None}) for p in training.phases)
             training = training.model_copy(update={"phases": phases})
-        phases = tuple(
-            p.model_copy(update={"backprop_loops": None})
-            if (p.backprop_loops or 0) >= self.most_loops(p)
-            else p
-            for p in training.phases
-        )
+        phases = tuple(map(self._canonical_phase, training.phases))
         training = training.model_copy(update={"phases": phases})
         if training.optimiser != "muon":
             training = training.model_copy(update=MUON_DEFAULTS)
         return self.model_copy(update={"objective": objective, "training": training})
+
+    def _canonical_phase(self, phase: Phase) -> Phase:
+        changes: dict[str, Any] = {}
+        if (phase.backprop_loops or 0) >= self.most_loops(phase):
+            changes["backprop_loops"] = None
+        if phase.decay != "wsd":
+            changes["decay_share"] = Phase.model_fields["decay_share"].default
+        return phase.model_copy(update=changes)
 
     def identity(self) -> dict[str, Any]:
         """What is hashed: kind, version and every field that differs from its default.

@@ -11,6 +11,7 @@ from experiments.grid.located_yaml import Location
 from experiments.grid.size_limits import impossible_sizes
 from generators.task import Task
 from models.config import LoopedConfig
+from models.objectives.objective import PositionwiseObjective
 from probes.accuracy import Accuracy
 from probes.probe import Misfit, Probe
 
@@ -40,6 +41,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         yield ("model", "context"), message
     yield from _impossible_exits(config)
     yield from _impossible_compiling(config)
+    yield from _impossible_accumulation(config)
     if isinstance(model, LoopedConfig):
         yield from _impossible_growth(config, model)
     else:
@@ -100,6 +102,22 @@ def _impossible_compiling(config: RunConfig) -> Iterator[tuple[Location, str]]:
         yield at, f"{wanted} needs model kind looped, not {config.model.kind}"
     elif config.model.mlp == "moe":
         yield at, f"{wanted} with model.mlp moe: which expert a token takes cannot be compiled"
+
+
+def _impossible_accumulation(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """What parts of a batch would not add up to."""
+    training, model = config.training, config.model
+    if training.accumulate == 1:
+        return
+    at = ("training", "accumulate")
+    if training.accumulate > training.batch:
+        yield at, f"{training.accumulate} parts of a batch of {training.batch} documents"
+    if not isinstance(config.objective, PositionwiseObjective):
+        yield at, f"objective {config.objective.kind} does not say what each position loses"
+    if isinstance(model, LoopedConfig) and model.mlp == "moe":
+        yield at, "the load-balancing loss of model.mlp moe is one of the whole batch"
+    if isinstance(model, LoopedConfig) and model.draws_noise:
+        yield at, "with model.initial_state noise every part would draw its own"
 
 
 def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:

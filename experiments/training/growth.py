@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from experiments.config.phases import Span
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.training.trainer import Trainer, model_inputs
+from experiments.training.inputs import model_inputs
+from experiments.training.trainer import Trainer
 from models.config import LoopedConfig
 from models.conversion.growth import grow, growth_mapping, origin_of
 from models.interface import LoopedModel
@@ -31,7 +32,7 @@ def grow_if_due(trainer: Trainer, span: Span) -> dict[str, Any] | None:
     if trainer.model.config.core != shape.core:
         return grow_into(trainer, span)
     if trainer.model.config != shape:
-        trainer.model.config = shape
+        trainer.model.config = trainer.measured.config = shape
     return None
 
 
@@ -59,11 +60,16 @@ def grow_into(trainer: Trainer, span: Span) -> dict[str, Any]:
     grown = grow(old, how, factor=shape.core // core, loops=shape.loops)
     assert isinstance(shape, LoopedConfig)
     grown.config = shape
+    averages = {} if trainer.average is None else trainer.average.state_dict()
     trainer.adopt(grown)
     mapping = growth_mapping(core, shape.core // core, how)
     for name, parameter in grown.named_parameters():
         if state := moments.get(origin_of(name, mapping)):
             trainer.optimiser.state[parameter] = {k: v.clone() for k, v in state.items()}
+    if trainer.average is not None:
+        fresh = trainer.average.state_dict()
+        copies = {name: averages.get(origin_of(name, mapping), t) for name, t in fresh.items()}
+        trainer.average.load_state_dict(copies)
     after = _losses(trainer, span, span.phase.loops or shape.loops)
     record = {
         "step": trainer.counters.step + 1,

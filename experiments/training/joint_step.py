@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.training.inputs import joined, parts_of
 from experiments.training.muon import fresh_state
 from experiments.training.optimiser import set_learning_rates
 from experiments.training.prefetch import Prefetch
@@ -71,7 +72,8 @@ def joint_inputs(batches: Sequence[Batch], device: torch.device) -> Inputs:
         read[r, row[:more], column[:more]] = True
     row, column = read.reshape(R * B, T - 1).nonzero()
     flat = tokens.reshape(R * B, T)
-    weight = wanted[read].reshape(R, -1) / predicted[:, None]
+    with np.errstate(invalid="ignore"):  # a run that predicts nothing
+        weight = wanted[read].reshape(R, -1) / predicted[:, None]
 
     def sent(array: np.ndarray) -> Tensor:
         return to_device_async(torch.from_numpy(array), device)
@@ -185,50 +187,61 @@ class JointRuns:
         return [trainer.documents(step) for trainer in self.trainers]
 
     def _step_on(self, batches: list[Batch], index: int) -> list[Loss]:
+        training = self.trainers[0].config.training
+        self._set_rates(index)
+        for weight in self.weights.values():
+            weight.grad = None
+        losses: list[list[Loss]] = []
+        shares: list[tuple[float, ...]] = []
+        of_runs = [parts_of(batch, training.accumulate) for batch in batches]
+        for parts in zip(*of_runs, strict=True):
+            some, share = zip(*parts, strict=True)
+            if any(share):
+                losses.append(self._differentiate(some, share, index))
+                shares.append(share)
+        self._clip(training.clip)
+        for leaf, name, some in self._slices:
+            grad = self.weights[name].grad
+            leaf.grad = None if grad is None else grad[some]
+        self.optimiser.step()
+        found = []
+        for r, (trainer, batch) in enumerate(zip(self.trainers, batches, strict=True)):
+            loss = joined([part[r] for part in losses], [share[r] for share in shares])
+            trainer.window.append(loss.total)
+            trainer.stepped(batch)
+            found.append(loss)
+        return found
+
+    def _differentiate(
+        self, batches: Sequence[Batch], shares: Sequence[float], index: int
+    ) -> list[Loss]:
+        """Losses of a part of every run's batch; adds the gradients of its share of the loss."""
         first, device = self.trainers[0], self.trainers[0].device
-        span, objective = first.spans[index], first.objective
+        phase, objective = first.spans[index].phase, first.objective
         assert isinstance(objective, PositionwiseObjective)
         given = joint_inputs(batches, device)
-        loops = span.phase.loops or first.config.model.loops
-        self._set_rates(index)
-        options = first.backward_options(span.phase)
+        loops = phase.loops or first.config.model.loops
+        options = first.backward_options(phase)
         if getattr(self.model, "position", None) is not None:  # a row for every document
             columns = torch.arange(given.tokens.shape[1], device=device)
             options["positions"] = columns.expand(given.tokens.shape)
         with first.precision():
             outputs = self.model(given.tokens, loops, read=given.at, **options)
             predictions = Predictions(outputs, given.at, given.targets)
-            each = objective.per_position(predictions, span.phase.beta)
-        totals = _means(each.total, given.weight)
-        for weight in self.weights.values():
-            weight.grad = None
-        totals.sum().backward()
-        self._clip(first.config.training.clip)
-        for leaf, name, some in self._slices:
-            grad = self.weights[name].grad
-            leaf.grad = None if grad is None else grad[some]
-        self.optimiser.step()
-        return self._losses(each, totals, batches, given, loops, index)
-
-    def _losses(
-        self,
-        each: Loss,
-        totals: Tensor,
-        batches: list[Batch],
-        given: Inputs,
-        loops: int,
-        index: int,
-    ) -> list[Loss]:
-        logged = {k: _means(v, given.weight).unbind() for k, v in each.logged.items()}
-        found = []
-        for r, (trainer, total) in enumerate(
-            zip(self.trainers, totals.detach().unbind(), strict=True)
-        ):
-            trainer.window.append(total)
-            backprop = trainer.spans[index].phase.backprop_loops
-            trainer.count(batches[r], given.contexts[r], given.predicted[r], loops, backprop)
-            found.append(Loss(total, {k: values[r] for k, values in logged.items()}))
-        return found
+            each = objective.per_position(predictions, phase.beta)
+        share = to_device_async(torch.tensor(shares, dtype=given.weight.dtype), device)
+        weight = given.weight.where(share[:, None] > 0, 0.0)  # a run that predicts nothing here
+        totals = _means(each.total, weight)
+        (totals * share.to(totals.dtype)).sum().backward()
+        logged = {k: _means(v, weight).unbind() for k, v in each.logged.items()}
+        for r, trainer in enumerate(self.trainers):
+            if given.predicted[r]:
+                sizes = (len(batches[r]), given.contexts[r], given.predicted[r], loops)
+                trainer.count_pass(*sizes, trainer.spans[index].phase.backprop_loops)
+        return [
+            Loss(total, {k: values[r] for k, values in logged.items()})
+            for r, total in enumerate(totals.detach().unbind())
+        ]
 
     def _set_rates(self, index: int) -> None:
         groups = len(self.trainers[0].optimiser.param_groups)

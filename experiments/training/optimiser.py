@@ -27,7 +27,8 @@ def learning_rate(span: Span, training: Training, step: int) -> float:
 
     Linear warm-up that reaches the peak at its last step, then from the peak towards
     `final` · peak over what is left of the phase. `sqrt` is peak · (1 - √progress), never below
-    that floor.
+    that floor; `wsd` (warm-up, stable, decay; 2404.06395 §4) stays at the peak and falls linearly
+    in the last `decay_share` of what is left.
     """
     phase = span.phase
     peak = training.lr if phase.lr is None else phase.lr
@@ -43,6 +44,9 @@ def learning_rate(span: Span, training: Training, step: int) -> float:
             share = final + (1 - final) * (1 + cos(pi * progress)) / 2
         case "sqrt":
             share = max(final, 1 - sqrt(progress))
+        case "wsd":
+            decayed = max(0.0, 1 - (1 - progress) / phase.decay_share)
+            share = 1 - (1 - final) * decayed
         case "constant":
             share = 1.0
     return peak * share

@@ -8,6 +8,7 @@ Legend: B documents, T tokens of the longest one, M predicted positions.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,17 +19,18 @@ from experiments.config.loop_sampling import loops_of_step
 from experiments.config.phases import Phase, Span
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
+from experiments.training.averaging import average_weights
+from experiments.training.inputs import joined, model_inputs, parts_of
 from experiments.training.optimiser import build_optimiser, set_learning_rates
 from experiments.training.prefetch import Prefetch
 from generators.streams import Stream, generator
 from generators.task import Batch
 from models.config import LoopedConfig
 from models.fast.compiling import compile_blocks
-from models.fast.sparse_queries import to_device_async
 from models.interface import LoopedModel
 from models.model import ModelConfig
 from models.objectives.objective import Loss
-from models.outputs import LoopOutputs, Positions
+from models.outputs import LoopOutputs
 from probes.probe import Subject
 
 
@@ -53,32 +55,13 @@ class Counters:
     cpu_seconds: float = 0.0
 
 
-def model_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, Positions, Tensor]:
-    """Inputs of the model and the targets that it is to predict.
-
-    Returns:
-        inputs int64[B, T-1], positions that predict (two int64[M], on the host), targets
-        int64[M].
-
-    Raises:
-        ValueError: not a mask of these tokens.
-    """
-    if batch.tokens.shape != batch.loss_mask.shape:
-        shapes = f"{batch.tokens.shape} and {batch.loss_mask.shape}"
-        raise ValueError(f"tokens and loss_mask of a batch need one shape, got {shapes}")
-    if batch.tokens.dtype.kind not in "iu" or batch.loss_mask.dtype.kind not in "biu":
-        kinds = f"{batch.tokens.dtype} and {batch.loss_mask.dtype}"
-        raise ValueError(f"tokens of a batch need to be int32 and its loss_mask bool, got {kinds}")
-    longest = int((batch.tokens != 0).any(axis=0).nonzero()[0].max()) + 1
-    tokens = torch.from_numpy(batch.tokens[:, :longest].astype("int64"))
-    predicted = torch.from_numpy(batch.loss_mask[:, 1:longest].astype("bool"))
-    row, column = predicted.nonzero(as_tuple=True)
-    targets = tokens[row, column + 1]
-    return to_device_async(tokens[:, :-1], device), (row, column), to_device_async(targets, device)
-
-
 class Trainer:
-    """The state of one training run and its steps."""
+    """The state of one training run and its steps.
+
+    Attributes:
+        model: what is trained.
+        average: averages of its weights, which are measured, where `training.ema` is set.
+    """
 
     def __init__(self, config: RunConfig, device: str) -> None:
         self.config = config.canonical()
@@ -103,9 +86,19 @@ class Trainer:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(name.startswith("gate."))
         self.optimiser = build_optimiser(self.model, self.config.training)
+        self.average = None if self.config.training.ema is None else deepcopy(self.model)
         self.subject = Subject(
-            self.model, self.task, model.count_parameters(), self.config.seed, self.device
+            self.measured,
+            self.task,
+            model.count_parameters(),
+            self.config.seed,
+            self.device,
         )
+
+    @property
+    def measured(self) -> LoopedModel:
+        """The model that probes see."""
+        return self.model if self.average is None else self.average
 
     def _compile(self) -> None:
         """Raises LoopscopeError where blocks are to be compiled for a GPU and there is none."""
@@ -141,16 +134,23 @@ class Trainer:
         shape = self.config.model_at(self.spans, state["step"])
         if shape != self.model.config:
             self.adopt(self.config.build_model(self.task, shape))
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state.get("last_weights", state["model"]))
+        if self.average is not None:
+            self.average.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.counters = Counters(**state["counters"])
         self.growths = state.get("growths", [])
 
     def state(self) -> dict[str, Any]:
-        """The state that `restore` needs: tensors and plain types."""
+        """The state that `restore` needs: tensors and plain types.
+
+        `model` is what is measured. Where that is an average, `last_weights` is what is trained.
+        """
+        last = {} if self.average is None else {"last_weights": self.model.state_dict()}
         return {
             "step": self.counters.step,
-            "model": self.model.state_dict(),
+            "model": self.measured.state_dict(),
+            **last,
             "optimiser": self.optimiser.state_dict(),
             "counters": asdict(self.counters),
             "growths": self.growths,
@@ -179,30 +179,50 @@ class Trainer:
         """
         training, step, phase = self.config.training, self.counters.step, span.phase
         with self.prefetch.taken(self.documents, step, self.last_step) as batch:
-            inputs, at, targets = model_inputs(batch, self.device)
-            mark("data")
             wanted = phase.loops or self.config.model.loops
             loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
             set_learning_rates(self.optimiser.param_groups, span, training, step)
             if self.model.config.draws_noise:
                 noise = generator(self.config.seed, Stream.NOISE, step)
                 torch.manual_seed(int(noise.integers(2**63)))
-            with self.precision():
-                outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
-                loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
-                self._balance(outputs, loss)
-            mark("forward")
             self.optimiser.zero_grad(set_to_none=True)
-            loss.total.backward()
-            mark("backward")
+            parts = [p for p in parts_of(batch, training.accumulate) if p[1]]
+            losses = [self._differentiate(*part, phase, loops, mark) for part in parts]
             if training.clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
             self.optimiser.step()
             mark("optimiser")
+            loss = joined(losses, [share for _, share in parts])
             self.window.append(loss.total.detach())
-            self.count(batch, inputs.shape[1], len(targets), loops, phase.backprop_loops)
+            self.stepped(batch)
         mark("data")
         return loss
+
+    def _differentiate(
+        self, part: Batch, share: float, phase: Phase, loops: int, mark: Callable[[str], None]
+    ) -> Loss:
+        """The loss of a part of a batch; adds the gradients of that share of it."""
+        inputs, at, targets = model_inputs(part, self.device)
+        mark("data")
+        with self.precision():
+            outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
+            loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
+            self._balance(outputs, loss)
+        mark("forward")
+        (loss.total * share).backward()
+        mark("backward")
+        self.count_pass(len(part), inputs.shape[1], len(targets), loops, phase.backprop_loops)
+        return loss
+
+    def stepped(self, batch: Batch) -> None:
+        """Books a step that the optimiser has taken on this batch."""
+        self.counters.step += 1
+        self.counters.documents += len(batch)
+        self.counters.tokens += int((batch.tokens != 0).sum())
+        if self.average is not None:
+            decay = self.config.training.ema
+            assert decay is not None
+            average_weights(self.average, self.model, decay, self.counters.step)
 
     def backward_options(self, phase: Phase) -> dict[str, Any]:
         """Options of a forward pass that decide what is kept for the backward pass."""
@@ -227,18 +247,15 @@ class Trainer:
         half = self.config.training.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
-    def count(
-        self, batch: Batch, context: int, predicted: int, loops: int, differentiated: int | None
+    def count_pass(
+        self, documents: int, context: int, predicted: int, loops: int, differentiated: int | None
     ) -> None:
-        """Books a step on this batch, of which so many columns were read."""
-        counters, config = self.counters, self.model.config
+        """Books a pass over so many documents and columns."""
+        config = self.model.config
         assert isinstance(config, ModelConfig)
-        counters.step += 1
-        counters.documents += len(batch)
-        counters.tokens += int((batch.tokens != 0).sum())
-        counters.train_flops += config.training_flops(
+        self.counters.train_flops += config.training_flops(
             self.vocabulary_size,
-            documents=len(batch),
+            documents=documents,
             context=context,
             predicted=predicted,
             n_loops=loops,

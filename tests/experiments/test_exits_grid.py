@@ -9,8 +9,8 @@ import torch
 from experiments.grid.grid import load_grid
 from experiments.measuring.load import load_trained
 from experiments.runs.folder import RunFolder
+from experiments.training.inputs import model_inputs
 from experiments.training.train import train
-from experiments.training.trainer import model_inputs
 from generators.streams import Stream, generator
 from models.objectives.gate import Gate
 

@@ -38,10 +38,12 @@ from probes.accuracy import Accuracy
 STEPS = 12
 
 
-def config(seed: int, lr: float = 1e-3, optimiser: str = "adamw", **changes: Any) -> RunConfig:
+def config(
+    seed: int, lr: float = 1e-3, *, levers: dict[str, Any] | None = None, **changes: Any
+) -> RunConfig:
     phases = (Phase(until_step=5, warmup=2), Phase(until_step=STEPS, loops=1, decay="linear"))
     fields = {
-        "training": Training(batch=16, lr=lr, phases=phases, optimiser=optimiser),
+        "training": Training(batch=16, lr=lr, phases=phases, **levers or {}),
         "observe": Observe(
             probes=(Accuracy(items=16),),
             log_every=3,
@@ -108,11 +110,11 @@ def test_steps_are_really_taken_together(tmp_path: Path, monkeypatch: pytest.Mon
     assert sizes == [3] * STEPS
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize("levers", [{}, {"optimiser": "muon", "ema": 0.8, "accumulate": 3}])
 def test_stopped_together_resumed_alone_and_in_another_stack(
-    tmp_path: Path, optimiser: str
+    tmp_path: Path, levers: dict[str, Any]
 ) -> None:
-    runs = [config(seed, optimiser=optimiser) for seed in (1, 2, 3)]
+    runs = [config(seed, levers=levers) for seed in (1, 2, 3)]
     folders = frozen(tmp_path / "together", *runs)
     stop = StopFlag()
     seen: list[int] = []
@@ -126,7 +128,7 @@ def test_stopped_together_resumed_alone_and_in_another_stack(
     steps = [torch.load(f.checkpoint_path, weights_only=True)["step"] for f in folders]
     assert all(6 < step < STEPS for step in steps), steps
     assert train(runs[0], folders[0])
-    late = config(4, optimiser=optimiser)
+    late = config(4, levers=levers)
     fresh = frozen(tmp_path / "together", late)
     assert {o.ended for o in together([*folders[1:], *fresh]).values()} == {"done"}
     wanted = alone(tmp_path / "alone", [*runs, late])

@@ -9,8 +9,9 @@ from joint import close, compare, trainer_of
 
 from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
+from experiments.training.inputs import model_inputs
 from experiments.training.joint_step import JointRuns, joint_inputs
-from experiments.training.trainer import Trainer, model_inputs
+from experiments.training.trainer import Trainer
 from generators.biographies import Biographies
 from generators.multihop import MultiHop
 from generators.task import Batch

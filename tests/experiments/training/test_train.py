@@ -14,10 +14,11 @@ from training import STEPS, TRAINING, config
 from experiments.config.phases import Phase, Span, Training, spans
 from experiments.config.run import Observe
 from experiments.runs.folder import RunFolder
+from experiments.training.inputs import model_inputs
 from experiments.training.optimiser import build_optimiser, learning_rate, parameter_groups
 from experiments.training.recorder import Diverged
 from experiments.training.train import train
-from experiments.training.trainer import Trainer, model_inputs
+from experiments.training.trainer import Trainer
 from generators.multihop import MultiHop
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
@@ -58,6 +59,33 @@ def test_learning_rate_warms_up_and_decays(decay: str, quarter: float, end: floa
     assert rates[40] == pytest.approx(4e-3 * quarter)
     assert rates[-1] == pytest.approx(4e-3 * end, abs=4e-3 * 0.02)
     assert min(rates) > 0, "the last step still learns"
+
+
+def test_wsd_is_stable_and_then_falls_in_its_share_of_every_phase() -> None:
+    fields = {"until_step": 1, "warmup": 20, "decay": "wsd", "decay_share": 0.25, "final": 0.1}
+    for first, peak in ((100, None), (300, 2e-3)):
+        phase = Phase.model_validate(fields | {"lr": peak})
+        here, steps = span(phase, first, first + 100), range(first, first + 100)
+        rates = [learning_rate(here, TRAINING, step) for step in steps]
+        top = peak or 4e-3
+        assert rates[:20] == pytest.approx([top * (i + 1) / 20 for i in range(20)])
+        assert rates[20:80] == pytest.approx([top] * 60)
+        assert rates[80:] == pytest.approx([top * (1 - 0.9 * i / 20) for i in range(20)])
+    linear = Phase(until_step=1, warmup=20, decay="linear", final=0.1)
+    whole = linear.model_copy(update={"decay": "wsd", "decay_share": 1.0})
+    for step in range(100, 200):
+        one, other = (learning_rate(span(p), TRAINING, step) for p in (linear, whole))
+        assert one == pytest.approx(other)
+
+
+def test_a_decay_share_that_no_decay_reads_changes_no_id() -> None:
+    def run(**fields: Any) -> str:
+        phase = Phase.model_validate({"until_step": STEPS} | fields)
+        return config(training=TRAINING.model_copy(update={"phases": (phase,)})).run_id
+
+    assert run(decay_share=0.5) == run()
+    ids = {run(), run(decay="wsd"), run(decay="wsd", decay_share=0.5), run(decay="linear")}
+    assert len(ids) == 4 and run(decay="wsd", decay_share=0.2) == run(decay="wsd")
 
 
 @pytest.mark.parametrize("decay", ["linear", "cosine", "sqrt"])
