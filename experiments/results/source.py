@@ -11,6 +11,7 @@ from experiments.results.archive import is_archive, read_archive
 from experiments.results.parquet import RunTables
 from experiments.results.records import Point, Record, points_of
 from experiments.runs.folder import RunFolder, as_config
+from experiments.runs.moved_files import found_again
 from experiments.runs.output import OUTPUT_FILE, run_folders
 from experiments.runs.schema_version import read_current
 
@@ -94,7 +95,7 @@ class Source:
             LoopscopeError: there is none, or it is not of this version of loopscope.
         """
         config = self.records([run_id])[run_id].config
-        return as_config(config, f"{self.path}: config of {run_id}")
+        return as_config(config, self.path / run_id)
 
     def environments(self, run_ids: Iterable[str]) -> list[dict[str, Any]]:
         """What the runs were computed with, as far as it is known; archives do not hold it."""
@@ -123,9 +124,10 @@ def open_source(path: Path | str) -> Source:
     path = Path(path)
     if is_archive(path):
         tables, grids = read_archive(path)
-        return Source(path, grids, tables)
+        return Source(path, found_again(grids, path), tables)
     if not path.is_dir():
         raise LoopscopeError(f"{path} is no folder; `loopscope run GRID --out {path}` makes one")
     read_current(path / OUTPUT_FILE)
     files = sorted(path.glob("grids/*.json"))
-    return Source(path, {f.stem: read_current(f, "grid.json") for f in files})
+    grids = {f.stem: found_again(read_current(f, "grid.json"), path) for f in files}
+    return Source(path, grids)

@@ -4,6 +4,7 @@
     OUT/grids/<grid>.json         which runs belong to a grid, with their labels
     OUT/<run id>/config.json      frozen when the run is first asked for
                  environment.json versions and a hash of every source file
+                 sources/         copies of files of the user's own, such as that of a task
                  status.json      heartbeat: state, step, loss, reason
                  metrics.jsonl    one line per logged step or evaluation
                  checkpoint.pt    last state, at the end the final weights
@@ -27,8 +28,9 @@ from pydantic import ValidationError
 
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.runs.json_files import append_line, corrupt, write_json
+from experiments.runs.json_files import append_line, corrupt, replacing, write_json
 from experiments.runs.lock import RunLock
+from experiments.runs.moved_files import SOURCES, found_again, lost_files
 from experiments.runs.record_checks import is_whole, metric_line
 from experiments.runs.schema_version import read_current, stamped
 from experiments.runs.status import Status
@@ -86,7 +88,7 @@ class RunFolder:
         fields = read_current(path)
         if fields is None:
             raise LoopscopeError(f"{path} is missing or unreadable; `loopscope run` makes it again")
-        return as_config(fields, path)
+        return as_config(fields, self.path)
 
     def check_unedited(self, config: RunConfig) -> None:
         """Whether the frozen config is the one that the folder is named after.
@@ -132,6 +134,13 @@ class RunFolder:
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         write_json(self.path / "environment.json", stamped(environment))
+
+    def keep_source(self, name: str, path: Path) -> None:
+        """Keeps a copy of a file of the user's own that the run is trained with."""
+        target = self.path / SOURCES / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as file:
+            file.write(path.read_bytes())
 
     def write_probe(self, record: dict[str, Any]) -> None:
         """Writes what a probe measured into the file that its `id` names."""
@@ -196,9 +205,20 @@ class RunFolder:
         append_line(self.metrics_path, line)
 
 
-def as_config(fields: dict[str, Any], name: Path | str) -> RunConfig:
-    """Raises LoopscopeError for fields that this version of loopscope does not know."""
+def as_config(fields: dict[str, Any], folder: Path) -> RunConfig:
+    """The config in a run folder, with files of the user's own where they lie now.
+
+    Raises:
+        LoopscopeError: such a file cannot be found, or this version of loopscope does not know
+            the fields.
+    """
+    sources = (read_current(folder / "environment.json") or {}).get("sources")
+    plugins = sources.get("plugins") if isinstance(sources, dict) else None
+    if lost := list(lost_files(fields, folder, plugins)):
+        raise LoopscopeError("\n".join(lost))
     try:
-        return RunConfig.model_validate(fields, context=STORED)
+        moved = found_again(fields, folder.parent, plugins)
+        return RunConfig.model_validate(moved, context=STORED)
     except ValidationError as error:
-        raise LoopscopeError(f"{name} does not fit this version of loopscope:\n{error}") from error
+        place = folder / "config.json"
+        raise LoopscopeError(f"{place} does not fit this version of loopscope:\n{error}") from error

@@ -5,7 +5,6 @@ used can have changed without one of its own files changing.
 """
 
 import ast
-import hashlib
 import importlib.util
 import os
 import platform
@@ -24,6 +23,7 @@ import models
 from experiments.config.run import RunConfig
 from experiments.machine import device_name, processor_name
 from experiments.runs.folder import RunFolder
+from experiments.runs.moved_files import file_hash
 
 #: folders and files of `experiments` that decide weights
 TRAINING = ("config", "training", "runs/checkpoint.py")
@@ -43,10 +43,7 @@ def _python_files(place: Path) -> Iterable[Path]:
 
 
 def _hashes(root: Path, files: Iterable[Path]) -> dict[str, str]:
-    return {
-        str(path.relative_to(root.parent)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in sorted(files)
-    }
+    return {str(path.relative_to(root.parent)): file_hash(path) for path in sorted(files)}
 
 
 @cache
@@ -62,7 +59,7 @@ def source_hashes() -> dict[str, dict[str, str]]:
     }
 
 
-def _plugin_hashes(config: RunConfig) -> dict[str, str]:
+def plugin_files(config: RunConfig) -> dict[str, Path]:
     """Files from elsewhere that the run's task, model or objective comes from, and what they use.
 
     They are known by name, wherever they lie; a second one of a name by its folder too.
@@ -70,7 +67,7 @@ def _plugin_hashes(config: RunConfig) -> dict[str, str]:
     parts = (config.task, *config.task.parts.values(), config.model, config.objective)
     waiting = [base.__module__ for part in parts for base in type(part).__mro__]
     seen: set[str] = set()
-    files: dict[str, str] = {}
+    files: dict[str, Path] = {}
     while waiting:
         name = waiting.pop(0)
         path = _own_file(name)
@@ -78,7 +75,7 @@ def _plugin_hashes(config: RunConfig) -> dict[str, str]:
             continue
         seen.add(name)
         known = path.name if path.name not in files else f"{path.parent.name}/{path.name}"
-        files[known] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        files[known] = path
         waiting += _imports(path, sys.modules[name].__package__)
     return files
 
@@ -137,9 +134,10 @@ def source_commit(root: Path | None = None) -> str | None:
 
 def environment(config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     """The content of environment.json; needs no torch."""
+    plugins = {name: file_hash(path) for name, path in plugin_files(config).items()}
     return {
         "versions": {"python": sys.version.split()[0]} | {p: _version(p) for p in VERSIONS},
-        "sources": source_hashes() | {"plugins": _plugin_hashes(config)},
+        "sources": source_hashes() | {"plugins": plugins},
         "commit": source_commit(),
         "machine": {
             "platform": platform.platform(),

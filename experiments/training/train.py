@@ -12,7 +12,7 @@ from experiments.errors import LoopscopeError
 from experiments.measuring.measure import record_probe, rows_of
 from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
 from experiments.runs.folder import RunFolder
-from experiments.runs.provenance import drift_message, drift_of, environment
+from experiments.runs.provenance import drift_message, drift_of, environment, plugin_files
 from experiments.runs.repair import cut_metrics, lost_lines, lost_text
 from experiments.training.growth import grow_if_due, smaller
 from experiments.training.recorder import Clock, Recorder, process_clock
@@ -111,6 +111,8 @@ def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
     state, damaged = load_checkpoint(folder)
     now = environment(trainer.config, str(trainer.device))
     if state is None:
+        for name, path in plugin_files(trainer.config).items():
+            folder.keep_source(name, path)
         folder.write_environment(now)
         damaged += cut_metrics(folder, 0)
         start_weights(trainer, folder)

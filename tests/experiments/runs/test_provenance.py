@@ -24,12 +24,13 @@ ROOT = Path(experiments.__file__).parent.parent
 BESIDE = {
     f"experiments.{name}"
     for name in (
-        *("errors", "machine"),
+        *("errors", "machine", "shadowing"),
         *("execution.job", "execution.worker", "measuring.measure"),
         *("runs.folder", "runs.json_files", "runs.lock", "runs.provenance", "runs.record_checks"),
         *("runs.repair", "runs.schema_version", "runs.status"),
+        "runs.moved_files",  # finds the file again that has the hash of the one trained with
     )
-}
+} | {"experiments"}
 
 
 def source(module: str) -> Path | None:
