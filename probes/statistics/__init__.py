@@ -3,6 +3,7 @@
 Nothing here draws random numbers but the bootstrap, which is handed its generator.
 """
 
+from probes.statistics.bounded import bounded_summary, p_above, p_below
 from probes.statistics.differences import (
     FEWEST_FOR_EQUIVALENCE,
     Difference,
@@ -12,9 +13,11 @@ from probes.statistics.differences import (
     hedges_correction,
     holm,
     paired_difference,
+    paired_shares,
     sign_test,
 )
 from probes.statistics.intervals import (
+    Bounds,
     Summary,
     bootstrap_interval,
     summarise,
@@ -22,9 +25,12 @@ from probes.statistics.intervals import (
 )
 from probes.statistics.power import (
     equivalence_power,
+    mcnemar_power,
     paired_power,
     seeds_for_difference,
+    seeds_for_equal_shares,
     seeds_for_equivalence,
+    seeds_for_mcnemar,
 )
 from probes.statistics.seeds import (
     CONVERGED_WITHIN,
@@ -36,6 +42,7 @@ from probes.statistics.seeds import (
     fraction_solved,
     has_converged,
     solved,
+    summarise_seeds,
 )
 
 __all__ = [
@@ -43,12 +50,14 @@ __all__ = [
     "FEWEST_FOR_EQUIVALENCE",
     "SOLVED",
     "Best",
+    "Bounds",
     "Difference",
     "Equivalence",
     "Share",
     "Summary",
     "best",
     "bootstrap_interval",
+    "bounded_summary",
     "equivalence",
     "equivalence_power",
     "first_step",
@@ -57,12 +66,19 @@ __all__ = [
     "has_converged",
     "hedges_correction",
     "holm",
+    "mcnemar_power",
+    "p_above",
+    "p_below",
     "paired_difference",
     "paired_power",
+    "paired_shares",
     "seeds_for_difference",
+    "seeds_for_equal_shares",
     "seeds_for_equivalence",
+    "seeds_for_mcnemar",
     "sign_test",
     "solved",
     "summarise",
+    "summarise_seeds",
     "wilson_interval",
 ]

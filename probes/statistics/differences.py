@@ -1,21 +1,28 @@
 """Two arms: by how much they differ, whether they are equal, and Holm's correction for many.
 
 Runs of two arms pair by seed (the same world, the same order of data), so their differences are
-tested. scipy.stats costs a second to import and is left to the functions that need it.
+tested: of bits by Student's t, of accuracies by permutation and with the intervals of `bounded`.
+Where no two differences differ there is no scatter to judge by, and the t tests give the p of
+signs: 2¹⁻ⁿ for n pairs. scipy.stats costs a second to import and is left to those that need it.
 """
 
 from collections.abc import Sequence
-from math import copysign, exp, inf, lgamma, sqrt
+from math import exp, lgamma, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from probes.statistics.intervals import Values, check_level, finite
+from probes.statistics.bounded import bounded_summary, p_above
+from probes.statistics.intervals import UNBOUNDED, Bounds, Values, check_level, finite, vary
 
 #: fewer seeds give no verdict on equivalence
 FEWEST_FOR_EQUIVALENCE = 5
 #: arms that reach this share of the most there is tie by construction
 SATURATED = 0.9
+#: of a difference of two accuracies or shares
+SHARES: Bounds = (-1.0, 1.0)
+#: sign flips of paired differences; all there are up to 16 pairs
+FLIPS = 2**16
 
 
 class Difference(NamedTuple):
@@ -23,15 +30,15 @@ class Difference(NamedTuple):
 
     Attributes:
         mean, sd: of the differences.
-        low, high: the t interval of the mean.
+        low, high: interval of the mean; None where the differences do not differ.
         p: two-sided, of no difference.
         effect: d_z, mean / sd times Hedges' correction; None where it has no finite estimate.
         n: pairs.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     sd: float
     p: float
     effect: float | None
@@ -73,8 +80,10 @@ def hedges_correction(freedom: int) -> float:
     return exp(lgamma(freedom / 2) - lgamma((freedom - 1) / 2)) / sqrt(freedom / 2)
 
 
-def paired_difference(a: Values, b: Values, level: float = 0.95) -> Difference:
-    """b - a of runs that pair: paired t test, t interval and d_z.
+def paired_difference(
+    a: Values, b: Values, level: float = 0.95, bounds: Bounds = UNBOUNDED
+) -> Difference:
+    """b - a of runs that pair: paired t test, t interval that ends at the bounds, and d_z.
 
     Raises:
         ValueError: fewer than two pairs, or different numbers of values.
@@ -83,11 +92,31 @@ def paired_difference(a: Values, b: Values, level: float = 0.95) -> Difference:
     from scipy.special import stdtrit
 
     mean, sd, n = float(d.mean()), float(d.std(ddof=1)), int(d.size)
-    error = sd / sqrt(n)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
-    p = min(1.0, 2 * _tail(abs(mean), error, n - 1))
-    effect = hedges_correction(n - 1) * mean / sd if n > 2 and sd > 0 else None
-    return Difference(mean, mean - half, mean + half, sd, p, effect, n)
+    p = min(1.0, 2 * _tail(d, 0.0) if mean > 0 else 2 * _tail(-d, 0.0))
+    if not vary(d):
+        return Difference(mean, None, None, sd, p, None, n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * sd / sqrt(n)
+    ends = max(mean - half, bounds[0]), min(mean + half, bounds[1])
+    return Difference(mean, *ends, sd, p, _effect(mean, sd, n), n)
+
+
+def paired_shares(a: Values, b: Values, level: float = 0.95) -> Difference:
+    """b - a of accuracies or shares that pair: permutation test and an interval in [-1, 1].
+
+    p is the share of all ways to swap the arms within pairs that bring the means as far apart
+    (of 65,536 ways, drawn with a fixed seed, from 17 pairs on); it is 2¹⁻ⁿ or more. The interval
+    is that of `bounded_summary`, which allows for seeds of a kind not seen yet, so that it can
+    hold 0 where p is small.
+
+    Raises:
+        ValueError: fewer than two pairs, different numbers of values, or a value outside [0, 1].
+    """
+    d = _pairs(a, b, level)
+    found = bounded_summary(d, SHARES, level)
+    sd = float(d.std(ddof=1))
+    p = _permutation(d)
+    effect = _effect(found.mean, sd, found.n) if vary(d) else None
+    return Difference(found.mean, found.low, found.high, sd, p, effect, found.n)
 
 
 def equivalence(
@@ -96,6 +125,7 @@ def equivalence(
     margin: float,
     *,
     ceiling: float | tuple[float, float] | None = None,
+    shares: bool = False,
     alpha: float = 0.05,
 ) -> Equivalence:
     """TOST of paired runs (Schuirmann 1987): is the difference within ± margin?
@@ -103,6 +133,8 @@ def equivalence(
     Args:
         margin: the smallest difference that would matter, in the unit of the values.
         ceiling: the most a value can be, such as R_max, or that of a and of b; None: there is none.
+        shares: whether values are accuracies or shares: tests and interval are then those of
+            `bounded`, which need 59 seeds that agree for a margin of .05.
         alpha: of each one-sided test; the interval has level 1 - 2·alpha.
 
     Fewer than five pairs, or an arm at nine tenths of the ceiling, give no verdict.
@@ -116,14 +148,16 @@ def equivalence(
     if len(x) == len(y) == 1:
         reason = _no_verdict(x, y, ceiling)
         return Equivalence(float(y[0] - x[0]), *(None,) * 5, margin, 1, "none", reason)
-    found = paired_difference(x, y, 1 - 2 * alpha)
-    error = found.sd / sqrt(found.n)
-    tails = (_tail(s * found.mean + margin, error, found.n - 1) for s in (1, -1))
-    p_apart = _apart(found.mean, error, found.n - 1, margin)
-    measured = found.mean, found.low, found.high, found.sd, max(tails), p_apart, margin, found.n
+    d, level = _pairs(x, y, 1 - 2 * alpha), 1 - 2 * alpha
+    tail = _tail_of_shares if shares else _tail
+    low, high = bounded_summary(d, SHARES, level)[1:3] if shares else _ends(x, y, level, ceiling)
+    p = max(tail(d, -margin), tail(-d, -margin))
+    away = d if d.mean() > 0 else -d
+    p_apart = min(1.0, tail(away, margin) + tail(away, -margin))
+    measured = float(d.mean()), low, high, float(d.std(ddof=1)), p, p_apart, margin, int(d.size)
     if reason := _no_verdict(x, y, ceiling):
         return Equivalence(*measured, "none", reason)
-    if -margin < found.low and found.high < margin:
+    if p < alpha:
         return Equivalence(*measured, "equal")
     return Equivalence(*measured, "different" if p_apart < alpha else "undecided")
 
@@ -131,7 +165,8 @@ def equivalence(
 def sign_test(a: Values, b: Values) -> float:
     """Two-sided exact p of b > a as often as b < a, ties left out; infinite values are ordered.
 
-    For steps at which a skill emerges, where never is infinite. 1 where every pair ties.
+    For steps at which a skill emerges, where never is infinite. Of seeds that solve it, 1 or 0, it
+    is McNemar's exact test. 1 where every pair ties.
 
     Raises:
         ValueError: different numbers of values, or none.
@@ -184,18 +219,48 @@ def _pairs(a: Values, b: Values, level: float) -> np.ndarray:
     return y - x
 
 
-def _tail(mean: float, error: float, freedom: float) -> float:
-    """P(t ≥ mean / error); the limit where nothing varies."""
+def _effect(mean: float, sd: float, n: int) -> float | None:
+    return hedges_correction(n - 1) * mean / sd if n > 2 and sd > 0 else None
+
+
+def _ends(
+    a: np.ndarray, b: np.ndarray, level: float, ceiling: float | tuple[float, float] | None
+) -> tuple[float | None, float | None]:
+    """The t interval of b - a, which lies between minus the most of a and the most of b."""
+    most = np.broadcast_to(np.inf if ceiling is None else ceiling, 2)
+    return paired_difference(a, b, level, (-float(most[0]), float(most[1])))[1:3]
+
+
+def _tail(d: np.ndarray, at: float) -> float:
+    """One-sided p of a mean ≤ `at` by Student's t; by signs where nothing varies."""
+    mean, n = float(d.mean()) - at, len(d)
+    if not vary(d):
+        return 1.0 if abs(mean) <= 1e-12 or mean < 0 else 0.5**n
     from scipy.special import stdtr
 
-    t = mean / error if error > 0 else copysign(inf, mean) if mean else 0.0
-    return float(stdtr(freedom, -t))
+    return float(stdtr(n - 1, -mean / (d.std(ddof=1) / sqrt(n))))
 
 
-def _apart(mean: float, error: float, freedom: float, margin: float) -> float:
-    """P(|D| ≥ |mean|) for D of the mean `margin`: the t test's p where the margin is nought."""
-    ends = (abs(mean) - margin, abs(mean) + margin)
-    return min(1.0, sum(_tail(end, error, freedom) for end in ends))
+def _tail_of_shares(d: np.ndarray, at: float) -> float:
+    """One-sided p of a mean ≤ `at` of differences in [-1, 1]."""
+    return p_above(d, at, SHARES)
+
+
+def _permutation(d: np.ndarray) -> float:
+    if not d.any():
+        return 1.0
+    from scipy.stats import permutation_test
+
+    found = permutation_test(
+        (d,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=FLIPS,
+        batch=2**12,
+        rng=0,
+    )
+    return float(found.pvalue)
 
 
 def _no_verdict(a: np.ndarray, b: np.ndarray, ceiling: float | tuple[float, float] | None) -> str:

@@ -1,17 +1,20 @@
-"""Intervals: over seeds by Student's t, over items by the bootstrap, of proportions by Wilson.
+"""Intervals: of means by Student's t, over items by the bootstrap, of proportions by Wilson.
 
-A percentile bootstrap of three seeds covers 75 %, not 95 %, so seeds get a t interval until there
-are ten.
+A percentile bootstrap of three seeds covers 75 %, not 95 %, so it is for items. Accuracies over
+seeds, which are bimodal, have `probes.statistics.bounded`.
 """
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 Values = Sequence[float] | np.ndarray
+#: the least and the most that a value can be
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-inf, inf)
 #: the bootstrap is refused to fewer values
 FEWEST_FOR_BOOTSTRAP = 10
 #: values drawn at once by the bootstrap
@@ -19,23 +22,19 @@ CHUNK = 2**20
 
 
 class Summary(NamedTuple):
-    """Mean of n independent values with its interval; `low` and `high` are None for n = 1."""
+    """Mean of n independent values with its interval; `low` and `high` are None where unknown."""
 
     mean: float
     low: float | None
     high: float | None
     n: int
 
-    @property
-    def half_width(self) -> float | None:
-        """Half the interval, the number after ±."""
-        return None if self.high is None else self.high - self.mean
 
+def summarise(values: Values, level: float = 0.95, bounds: Bounds = UNBOUNDED) -> Summary:
+    """Mean and t interval: mean ± t_{n-1} · s/√n, s with n-1 in the denominator.
 
-def summarise(values: Values, level: float = 0.95) -> Summary:
-    """Mean and t interval over seeds: mean ± t_{n-1} · s/√n, s with n-1 in the denominator.
-
-    One value has no interval. Values are not clipped, so an interval of accuracies may pass 1.
+    One value has no interval. An interval ends at the `bounds` of the values: what is cut off
+    cannot hold their mean, so that the coverage stays what it is.
 
     Raises:
         ValueError: no values, a value that is not finite, or a level outside (0, 1).
@@ -48,7 +47,12 @@ def summarise(values: Values, level: float = 0.95) -> Summary:
     from scipy.special import stdtrit  # the t quantile alone, without all of scipy.stats
 
     half = float(stdtrit(x.size - 1, (1 + level) / 2) * x.std(ddof=1) / sqrt(x.size))
-    return Summary(mean, mean - half, mean + half, int(x.size))
+    return Summary(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]), int(x.size))
+
+
+def vary(x: np.ndarray) -> bool:
+    """Whether values differ by more than rounding: else their scatter says nothing of chance."""
+    return bool(np.ptp(x) > 1e-9 * max(1.0, float(np.abs(x).max())))
 
 
 def bootstrap_interval(

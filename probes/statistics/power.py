@@ -1,7 +1,11 @@
-"""How many seeds a claim needs: the power of the paired t test and of the equivalence test."""
+"""How many seeds a claim needs: the power of the paired t test, of McNemar's and of equivalence."""
 
 from collections.abc import Callable
 from math import inf, sqrt
+
+import numpy as np
+
+from probes.statistics.bounded import p_above, p_below
 
 #: more seeds than this are not looked for
 MOST = 10_000
@@ -62,6 +66,57 @@ def equivalence_power(
     return float(quad(concludes, *ends, limit=200)[0]) if ends[0] < ends[1] else 0.0
 
 
+def mcnemar_power(more: float, less: float, n: int, alpha: float = 0.05) -> float:
+    """Chance that McNemar's exact test of n pairs finds that B solves more often, or less often.
+
+    Over how many pairs differ, and how many of those go B's way.
+
+    Args:
+        more, less: chance of a pair that only B solves, and of one that only A solves.
+
+    Raises:
+        ValueError: n < 2, shares that are none or add up to more than 1, or alpha outside (0, 1).
+    """
+    _check(n, alpha)
+    differ = more + less
+    if min(more, less) < 0 or not 0 < differ <= 1:
+        raise ValueError(f"shares add up to something up to 1, got {more} and {less}")
+    from scipy.stats import binom
+
+    m = np.arange(n + 1)
+    # the most against the stream with which the two-sided test of m pairs has p < alpha
+    most = binom.ppf(alpha / 2, m, 0.5).astype(int)
+    most = np.where(2 * binom.cdf(most, m, 0.5) < alpha, most, most - 1)
+    both = binom.cdf(most, m, more / differ) + binom.cdf(most, m, less / differ)
+    return float(binom.pmf(m, n, differ) @ both)
+
+
+def seeds_for_mcnemar(
+    more: float, less: float, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Fewest seeds with which McNemar's test finds the difference; None: more than 10,000."""
+    if more == less:
+        return None
+    return _fewest(lambda n: mcnemar_power(more, less, n, alpha), power)
+
+
+def seeds_for_equal_shares(
+    differences: np.ndarray, margin: float, alpha: float = 0.05
+) -> int | None:
+    """Fewest seeds that show equal shares if seeds go on to scatter as these, about 0; None: more than 500.
+
+    Args:
+        differences: float[n] in [-1, 1] of paired runs, of which the mean is taken off.
+    """
+    centred = np.clip(differences - differences.mean(), -1.0, 1.0)
+
+    def concludes(n: int) -> float:
+        x, bounds = np.resize(centred, n), (-1.0, 1.0)
+        return float(max(p_above(x, -margin, bounds), p_below(x, margin, bounds)) < alpha)
+
+    return _fewest(concludes, 0.5, most=500)
+
+
 def seeds_for_difference(effect: float, power: float = 0.8, alpha: float = 0.05) -> int | None:
     """Fewest seeds with which a paired t test finds the effect d_z; None: more than 10,000."""
     return _fewest(lambda n: paired_power(effect, n, alpha), power)
@@ -76,19 +131,19 @@ def seeds_for_equivalence(
     return _fewest(lambda n: equivalence_power(sd, margin, n, difference, alpha), power)
 
 
-def _fewest(power_of: Callable[[int], float], wanted: float) -> int | None:
+def _fewest(power_of: Callable[[int], float], wanted: float, most: int = MOST) -> int | None:
     """The fewest n with the wanted power, by bisection: power grows with n."""
     if not 0 < wanted < 1:
         raise ValueError(f"a power lies between 0 and 1, got {wanted}")
     low, high = 1, 2
     while power_of(high) < wanted:
         low, high = high, 2 * high
-        if low >= MOST:
+        if low >= most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power_of(middle) >= wanted else (middle, high)
-    return high if high <= MOST else None
+    return high if high <= most else None
 
 
 def _check(n: int, alpha: float) -> None:

@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probes.statistics.intervals import Values, finite, wilson_interval
+from probes.statistics.bounded import bounded_summary
+from probes.statistics.intervals import (
+    UNBOUNDED,
+    Bounds,
+    Summary,
+    Values,
+    finite,
+    summarise,
+    vary,
+    wilson_interval,
+)
 
 #: accuracy at which a run counts as having solved its questions
 SOLVED = 0.95
@@ -30,6 +40,25 @@ class Best(NamedTuple):
 
     value: float
     n: int
+
+
+def summarise_seeds(
+    values: Values, bounds: Bounds = UNBOUNDED, *, bimodal: bool = False, level: float = 0.95
+) -> Summary:
+    """Mean over seeds with an interval that lies within `bounds` and never has no width.
+
+    Accuracies and other shares are `bimodal`: see `probes.statistics.bounded`. Other quantities,
+    such as bits, have one mode, and a t interval that ends at their bounds; where no two seeds
+    differ, that of `bounded`, or none if there are no bounds. One seed has no interval.
+
+    Raises:
+        ValueError: no values, one that is not finite or, where bounds matter, out of bounds.
+    """
+    x = finite(values)
+    if bimodal or (not vary(x) and UNBOUNDED[0] < bounds[0] and bounds[1] < UNBOUNDED[1]):
+        return bounded_summary(x, bounds, level)
+    found = summarise(x, level, bounds)
+    return found if vary(x) else found._replace(low=None, high=None)
 
 
 def solved(values: Values, level: float = SOLVED, confidence: float = 0.95) -> Share:

@@ -1,6 +1,7 @@
 """Differences, equivalence and Holm against scipy, enumeration and simulations of known truth."""
 
-from itertools import combinations
+from itertools import combinations, product
+from math import comb
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from scipy import stats
 
 from generators.streams import Stream, generator
 from probes.statistics import (
+    bounded_summary,
     equivalence,
     fisher_test,
     hedges_correction,
     holm,
     paired_difference,
+    paired_shares,
     sign_test,
 )
 
@@ -47,13 +50,83 @@ def test_hedges_correction_makes_d_unbiased() -> None:
     assert hedges_correction(20) == pytest.approx(1 - 3 / 79, abs=1e-4)
 
 
-def test_runs_that_do_not_vary_have_the_limits() -> None:
+def test_differences_that_do_not_differ_have_the_p_of_signs_and_no_interval() -> None:
     same = paired_difference([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
-    assert (same.mean, same.low, same.high, same.p, same.effect) == (0, 0, 0, 1, None)
-    assert paired_difference([0.0, 1.0], [1.0, 2.0]).p == 0.0
-    five = [0.5] * 5
-    assert equivalence(five, five, 0.1).verdict == "equal"
-    assert equivalence(five, [0.7] * 5, 0.1).verdict == "different"
+    assert (same.mean, same.low, same.high, same.p, same.effect) == (0, None, None, 1, None)
+    for n in (2, 3, 6):
+        x = np.arange(n) / 3  # shifted by .1, differences differ by rounding
+        for sign in (1, -1):
+            found = paired_difference(x, x + sign * 0.1)
+            assert (found.low, found.high, found.effect) == (None, None, None)
+            assert found.p == pytest.approx(2 * 0.5**n)
+    five, six = [0.5] * 5, [0.5] * 6
+    equal = equivalence(five, five, 0.1)
+    assert (equal.verdict, equal.p, equal.low) == ("equal", 0.5**5, None)
+    assert equivalence(five, [0.7] * 5, 0.1).verdict == "undecided"
+    apart = equivalence(six, [0.7] * 6, 0.1)
+    assert (apart.verdict, apart.p_apart) == ("different", pytest.approx(2 * 0.5**6))
+    assert equivalence(six, [0.6] * 6, 0.1).verdict == "undecided", "on the margin"
+
+
+def test_interval_of_differences_ends_at_the_bounds() -> None:
+    a, b = [0.1, 0.2], [2.3, 0.9]
+    free, cut = paired_difference(a, b), paired_difference(a, b, bounds=(-2.5, 2.73))
+    assert free.low < -2.5 and free.high > 2.73
+    assert (cut.low, cut.high, cut.p) == (-2.5, 2.73, free.p)
+    five = [1.0, 1.1, 0.9, 1.2, 2.0], [0.1, 2.7, 2.6, 0.2, 2.7]
+    tost = equivalence(*five, 0.1, ceiling=(10.0, 1.5))
+    assert tost.high == 1.5 and equivalence(*five, 0.1).high > 1.5
+
+
+def test_permutation_of_shares_by_enumeration() -> None:
+    rng = generator(4, Stream.PROBE)
+    a, b = rng.random(7), rng.random(7)
+    d = b - a
+    means = [np.mean(d * flips) for flips in product((1, -1), repeat=7)]
+    want = min(1.0, 2 * np.mean(np.array(means) >= abs(d.mean()) - 1e-12))
+    got = paired_shares(a, b)
+    assert got.p == pytest.approx(want)
+    assert (got.mean, got.sd, got.n) == pytest.approx((d.mean(), d.std(ddof=1), 7))
+    assert got.effect == paired_difference(a, b).effect
+    assert (got.low, got.high) == bounded_summary(d, (-1.0, 1.0))[1:3]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 20])
+def test_few_pairs_of_accuracies_that_agree_prove_little(n: int) -> None:
+    got = paired_shares([0.14] * n, [1.0] * n)
+    assert got.p == pytest.approx(2 * 0.5**n, rel=0.2 if n < 20 else 20)
+    assert -1 <= got.low < got.mean < got.high <= 1
+    assert (got.p < 0.05) == (got.low > 0) == (n > 5)
+    assert paired_shares([0.5] * n, [0.5] * n).p == 1.0
+
+
+def test_permutation_keeps_its_size_where_seeds_are_bimodal() -> None:
+    """Six seeds of two arms that solve it as often; the paired t test has no such promise."""
+    rng = generator(6, Stream.PROBE)
+    rows = np.where(rng.random((300, 2, 6)) < 0.5, 1.0, rng.uniform(0.05, 0.1, (300, 2, 6)))
+    wrong = np.mean([paired_shares(a, b).p < 0.05 for a, b in rows])
+    assert 0 < wrong <= 0.06
+
+
+def test_equal_shares_need_many_seeds() -> None:
+    """59 that agree leave less than .05 of failures open: .95⁵⁹ < .05. Six leave .39."""
+    few, many = ([1.0] * n for n in (58, 59))
+    assert equivalence(few, few, 0.05, shares=True).verdict == "undecided"
+    equal = equivalence(many, many, 0.05, shares=True)
+    assert equal.verdict == "equal" and equal.p == pytest.approx(0.95**59)
+    assert -0.05 < equal.low < 0 < equal.high < 0.05
+    six = equivalence([1.0] * 6, [1.0] * 6, 0.05, shares=True)
+    assert six.high == pytest.approx(1 - 0.05 ** (1 / 6)) and six.verdict == "undecided"
+    apart = equivalence([0.1] * 8, [1.0] * 8, 0.05, shares=True)
+    assert apart.verdict == "different"
+
+
+def test_equality_of_shares_keeps_its_size_where_an_arm_fails_now_and_then() -> None:
+    """One seed in ten fails, which is outside the margin; t would call it equality mostly."""
+    fails = generator(7, Stream.PROBE).random((200, 6)) < 0.1
+    pairs = [(np.ones(6) - 0.001 * np.arange(6), np.where(f, 0.1, 1.0)) for f in fails]
+    assert not any(equivalence(a, b, 0.05, shares=True).verdict == "equal" for a, b in pairs)
+    assert np.mean([equivalence(a, b, 0.05).verdict == "equal" for a, b in pairs]) > 0.3
 
 
 def test_paired_test_keeps_its_size() -> None:
@@ -112,7 +185,7 @@ def test_no_verdict_says_why() -> None:
     a = [1.0, 1.01, 0.99, 1.0]
     few = equivalence(a, a, 0.1)
     assert few.verdict == "none" and "4 pairs of seeds, and equivalence needs 5" in few.reason
-    assert few.p == pytest.approx(0.0, abs=1e-9), "the numbers are given all the same"
+    assert few.p == 0.5**4, "the numbers are given all the same"
     five = [*a, 1.02]
     full = equivalence(five, five, 0.1, ceiling=1.1)
     assert full.verdict == "none" and "saturated" in full.reason
@@ -168,6 +241,16 @@ def test_sign_test_orders_never_last() -> None:
     assert sign_test([never, never], [never, never]) == 1.0
 
 
+@pytest.mark.parametrize(("more", "less"), [(6, 0), (5, 1), (9, 2), (0, 3)])
+def test_sign_test_of_solved_seeds_is_mcnemars(more: int, less: int) -> None:
+    """Pairs that agree do not count; b of the m others go one way, Binomial(m, 1/2)."""
+    a = [0.0] * more + [1.0] * less + [1.0, 1.0, 0.0]
+    b = [1.0] * more + [0.0] * less + [1.0, 1.0, 0.0]
+    m, least = more + less, min(more, less)
+    want = min(1.0, 2 * sum(comb(m, k) for k in range(least + 1)) / 2**m)
+    assert sign_test(a, b) == pytest.approx(want)
+
+
 def test_fisher_test_of_shares() -> None:
     assert fisher_test(0, 3, 3, 3) == pytest.approx(2 / 20)
     assert fisher_test(0, 4, 4, 4) == pytest.approx(2 / 70)
@@ -186,6 +269,9 @@ def test_fisher_test_of_shares() -> None:
         lambda: equivalence([1.0], [1.0, 2.0], 0.1),
         lambda: holm([0.5, 1.5]),
         lambda: sign_test([], []),
+        lambda: paired_shares([0.5], [0.6]),
+        lambda: paired_shares([0.5, 0.5], [2.6, 0.1]),
+        lambda: equivalence([0.5] * 5, [2.5] * 5, 0.1, shares=True),
         lambda: fisher_test(4, 3, 0, 3),
         lambda: fisher_test(0, 0, 0, 3),
         lambda: hedges_correction(1),

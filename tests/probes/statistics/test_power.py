@@ -7,10 +7,14 @@ from generators.streams import Stream, generator
 from probes.statistics import (
     equivalence,
     equivalence_power,
+    mcnemar_power,
     paired_difference,
     paired_power,
     seeds_for_difference,
+    seeds_for_equal_shares,
     seeds_for_equivalence,
+    seeds_for_mcnemar,
+    sign_test,
 )
 
 RUNS = 3000
@@ -32,6 +36,30 @@ def test_equivalence_power_agrees_with_simulation(sd: float, n: int, difference:
     zero = np.zeros(n)
     found = np.mean([equivalence(zero, row, 0.1).verdict == "equal" for row in d])
     assert equivalence_power(sd, 0.1, n, difference) == pytest.approx(found, abs=0.03)
+
+
+@pytest.mark.parametrize(("more", "less", "n"), [(0.6, 0.0, 10), (0.5, 0.2, 20), (0.1, 0.4, 12)])
+def test_mcnemar_power_agrees_with_simulation(more: float, less: float, n: int) -> None:
+    draws = generator(n, Stream.PROBE).random((RUNS // 3, n))
+    signs = np.where(draws < more, 1, np.where(draws < more + less, -1, 0))
+    found = np.mean([sign_test(np.zeros(n), row) < 0.05 for row in signs])
+    assert mcnemar_power(more, less, n) == pytest.approx(found, abs=0.04)
+
+
+def test_seeds_for_shares_solved() -> None:
+    """If B always solves it and A never does, six pairs have p 2/64, and five 2/32."""
+    assert seeds_for_mcnemar(1.0, 0.0) == 6
+    n = seeds_for_mcnemar(0.6, 0.1)
+    assert n is not None
+    assert mcnemar_power(0.6, 0.1, n - 1) < 0.8 <= mcnemar_power(0.6, 0.1, n)
+    assert seeds_for_mcnemar(0.3, 0.3) is None
+    assert seeds_for_equal_shares(np.zeros(3), 0.05) == 59
+    assert seeds_for_equal_shares(np.array([0.9, -0.9, 0.0]), 0.05) is None, "over 500"
+    scattered = np.tile([0.02, -0.02], 200)
+    n = seeds_for_equal_shares(scattered[:6], 0.05)
+    assert n is not None and n > 59
+    few, enough = (equivalence(0 * scattered[:k], scattered[:k], 0.05, shares=True) for k in (59, n))
+    assert (few.verdict, enough.verdict) == ("undecided", "equal")
 
 
 def test_power_of_nothing_is_the_level_of_the_test() -> None:
@@ -66,6 +94,8 @@ def test_out_of_reach_is_none() -> None:
     [
         lambda: paired_power(1.0, 1),
         lambda: paired_power(1.0, 5, alpha=1.0),
+        lambda: mcnemar_power(0.7, 0.4, 5),
+        lambda: mcnemar_power(0.0, 0.0, 5),
         lambda: equivalence_power(0.0, 0.1, 5),
         lambda: equivalence_power(0.1, 0.0, 5),
         lambda: seeds_for_difference(1.0, power=1.0),
