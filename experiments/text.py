@@ -11,6 +11,17 @@ if TYPE_CHECKING:
 LEAST = 30
 
 
+class NumberText(str):
+    """A number as a table prints it, with the value that it sorts by; NaN where there is none."""
+
+    value: float
+
+    def __new__(cls, text: str, value: float) -> "NumberText":
+        made = super().__new__(cls, text)
+        made.value = float(value)
+        return made
+
+
 @dataclass(frozen=True)
 class TextTable:
     """Text, ready to be drawn. `notes` stand below."""
@@ -33,7 +44,7 @@ class TextTable:
         from rich.table import Table as RichTable
 
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for i, column in enumerate(self.columns):
+        for i, column in enumerate(map(self._heading, range(len(self.columns)))):
             # only text may wrap: a broken number cannot be read
             wraps = i == 0 or column == "reason"
             table.add_column(
@@ -52,14 +63,21 @@ class TextTable:
         console.print(self.title, style="bold", markup=False, highlight=False)
         console.print(table, crop=False)
         if self.notes:
-            console.print(" ".join(self.notes), style="italic dim", end="\n\n")
+            notes = " ".join(self.notes)  # [low, high] is no markup
+            console.print(notes, style="italic dim", markup=False, highlight=False, end="\n\n")
 
     def _width(self, i: int) -> int:
         """Cells of a terminal that the longest line of column `i` takes."""
         from rich.cells import cell_len
 
-        texts = (self.columns[i], *(row[i] for row in self.rows))
+        texts = (self._heading(i), *(row[i] for row in self.rows))
         return max((cell_len(line) for text in texts for line in text.splitlines()), default=0)
+
+    def _heading(self, i: int) -> str:
+        """The name of column `i`, in several lines where it is longer than what stands below."""
+        column = self.columns[i]
+        longest = max((len(row[i]) for row in self.rows), default=0)
+        return column.replace(", ", ",\n") if len(column) > longest else column
 
 
 #: wider than any table
@@ -72,14 +90,14 @@ def _one_line(text: str) -> str:
 
 
 def number(value: Any) -> str:
-    """1234567 -> 1.23M, 55872 -> 55.9k, 0.004 -> 0.004; text stays."""
+    """1234567 -> 1.23M, 55872 -> 55.9k, 0.004 -> 0.004, a `NumberText`; text stays."""
     if not isinstance(value, int | float) and not hasattr(value, "dtype"):
         return str(value)
     size = float(value)
     for unit, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if float(f"{abs(size):.3g}") >= unit:
-            return f"{float(f'{size:.3g}') / unit:g}{name}"
-    return f"{size:.4g}"
+            return NumberText(f"{float(f'{size:.3g}') / unit:g}{name}", size)
+    return NumberText(f"{size:.4g}", size)
 
 
 def aligned(lines: Sequence[tuple[str, ...]]) -> str:

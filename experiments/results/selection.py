@@ -1,15 +1,19 @@
 """What tables and figures show of the long table: chosen rows, summaries of seeds, names."""
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
 from experiments.text import number
-from probes.statistics import Summary, fraction_solved, summarise
+from probes.statistics import Bounds, Summary, fraction_solved, summarise_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: shares that come without a ceiling, and numbers of loops
+SHARES, LOOPS = ("exit_probability",), ("exit_loops", "mean_loops", "mean_exit")
+UNBOUNDED: Bounds = (-inf, inf)
 #: what may tell two cells of the same arm apart, first choice first
 DESCRIPTIONS = ("task", "width", "objective", "exposures", "step", "lr", "parameters", "cell")
 
@@ -40,9 +44,10 @@ def where(runs: "pd.DataFrame", **wanted: Any) -> "pd.DataFrame":
 
 
 def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
-    """One row per group: mean, low, high (t interval), n seeds, solved, and the mean floor.
+    """One row per group: mean, low, high, n seeds, solved, and the mean floor and ceiling.
 
-    A run that has several places in grids counts once in a group.
+    The interval is that of `summary_of`. A run that has several places in grids counts once in a
+    group.
     """
     import pandas as pd
 
@@ -53,7 +58,7 @@ def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
         found.append(
             {
                 **dict(zip(by, key, strict=True)),
-                **summarise(values)._asdict(),
+                **summary_of(group)._asdict(),
                 "solved": fraction_solved(values),
                 "floor": group["floor"].mean(),
                 "ceiling": group["ceiling"].mean(),
@@ -63,9 +68,45 @@ def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
     return pd.DataFrame(found, columns=list(dict.fromkeys(columns)))
 
 
-def summary_of(values: "pd.Series") -> Summary:
-    """Mean and t interval of the values that are there."""
-    return summarise(values.dropna().tolist())
+def summary_of(rows: "pd.DataFrame", column: str = "value") -> Summary:
+    """Mean over the seeds of one metric, with an interval that its bounds allow.
+
+    Accuracies and other shares have that of `probes.statistics.bounded`, which holds for bimodal
+    seeds. Everything else has a t interval, which ends at 0 and R_max for bits, and at 1 and the
+    most loops for loops.
+    """
+    known = rows[rows[column].notna()]
+    values, bounds = known[column].tolist(), bounds_of(known, column)
+    return summarise_seeds(values, bounds, bimodal=are_shares(known, column))
+
+
+def are_shares(rows: "pd.DataFrame", column: str = "value") -> bool:
+    """Whether the numbers of one metric are shares of [0, 1], such as accuracies."""
+    metric = _metric(rows, column)
+    shares = metric == "accuracy" or metric in SHARES
+    if not shares and not metric.startswith("bits") and "ceiling" in rows:
+        shares = bool((rows["ceiling"] == 1).all())
+    return shares and bool(rows[column].between(0, 1).all())
+
+
+def bounds_of(rows: "pd.DataFrame", column: str = "value") -> Bounds:
+    """The least and the most that the numbers of one metric can be.
+
+    What lies beyond a bound, such as bits below 0, shows that it is none.
+    """
+    if are_shares(rows, column):
+        return 0.0, 1.0
+    metric, (low, high) = _metric(rows, column), UNBOUNDED
+    if metric.startswith("bits"):
+        low, high = 0.0, float(rows["ceiling"].max()) if "ceiling" in rows else inf
+    elif metric in LOOPS:
+        low, high = 1.0, float(rows["n_loops"].max()) if "n_loops" in rows else inf
+    least, most = rows[column].min(), rows[column].max()
+    return (low if low <= least else -inf), (high if most <= high else inf)
+
+
+def _metric(rows: "pd.DataFrame", column: str) -> str:
+    return str(rows["metric"].iloc[0]) if column == "value" and "metric" in rows else column
 
 
 def joined(*columns: Iterable[str]) -> list[str]:

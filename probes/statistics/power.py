@@ -103,7 +103,9 @@ def seeds_for_mcnemar(
 def seeds_for_equal_shares(
     differences: np.ndarray, margin: float, alpha: float = 0.05
 ) -> int | None:
-    """Fewest seeds that show equal shares if seeds go on to scatter as these, about 0; None: more than 500.
+    """Fewest seeds that show equal shares if they go on to scatter as these, but about 0.
+
+    None: more than 500.
 
     Args:
         differences: float[n] in [-1, 1] of paired runs, of which the mean is taken off.

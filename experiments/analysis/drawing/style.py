@@ -11,7 +11,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.runs.json_files import replacing
-from probes.statistics import summarise
+from probes.statistics import Summary, summarise_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,17 +91,20 @@ def seeds_and_mean(
     shift: float = 0.0,
     filled: bool = True,
 ) -> None:
-    """Every seed as a faint point; their mean as a line, with the t interval where there is one.
+    """Every seed as a faint point; their mean as a line, with its interval where there is one.
 
     `shift` moves the points sideways by a share of their place, so that series do not hide
     each other.
     """
-    values_at: dict[Any, pd.DataFrame] = dict(list(rows.groupby(x)))
-    groups = [(float(at) * (1 + shift), g["value"].tolist()) for at, g in values_at.items()]
-    summaries = [(at, summarise(values)) for at, values in groups]
-    for at, values in groups:
-        if len(values) > 1:
-            axes.scatter([at] * len(values), values, s=14, color=colour, alpha=0.35, linewidths=0)
+    from experiments.results.selection import summary_of
+
+    rows_at: dict[Any, pd.DataFrame] = dict(list(rows.groupby(x)))
+    groups = [(float(at) * (1 + shift), cell) for at, cell in rows_at.items()]
+    summaries = [(at, summary_of(cell)) for at, cell in groups]
+    for at, cell in groups:
+        if len(cell) > 1:
+            points = [at] * len(cell), cell["value"]
+            axes.scatter(*points, s=14, color=colour, alpha=0.35, linewidths=0)
     for at, summary in summaries:
         if summary.low is not None and summary.high is not None:
             axes.vlines(at, summary.low, summary.high, colors=colour, linewidth=1.2)
@@ -118,12 +121,19 @@ def seeds_and_mean(
     )
 
 
-def t_interval(values: Iterable[float]) -> tuple[float, float]:
-    """seaborn's `errorbar`: 95 % over seeds, of no width for a single one."""
-    found = summarise(list(values))
+def interval_of_shares(values: Iterable[float]) -> tuple[float, float]:
+    """seaborn's `errorbar` of shares: 95 % over seeds, of no width for a single one."""
+    found = summarise_seeds(list(values), (0.0, 1.0), bimodal=True)
     if found.low is None or found.high is None:
         return found.mean, found.mean
     return found.low, found.high
+
+
+def bars(summary: Summary) -> list[list[float]] | None:
+    """matplotlib's `xerr` or `yerr`: below and above the mean; None where nothing is known."""
+    if summary.low is None or summary.high is None:
+        return None
+    return [[summary.mean - summary.low], [summary.high - summary.mean]]
 
 
 def floors(axes: "Axes", by_series: dict[Any, float], looks: dict[Any, tuple[str, str]]) -> None:
@@ -193,7 +203,7 @@ def seeds_note(
 ) -> None:
     """Says under the panels what points and bars are, owns up to a single seed, and says `more`."""
     counts = set(seeds)
-    text = one if counts == {1} else f"mean of {seeds_text(counts)} with 95 % t interval{shown}"
+    text = one if counts == {1} else f"mean of {seeds_text(counts)} with 95 % interval{shown}"
     if more:
         text += "\n" + fill(more, int(17 * picture.get_figwidth()))
     picture.supxlabel(text, fontsize=7.5, color=GREY, x=0.01, ha="left")

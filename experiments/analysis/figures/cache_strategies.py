@@ -94,7 +94,7 @@ def _plot_arm(
     from experiments.results.selection import summary_of
 
     for setting, cell in rows.groupby("setting", sort=False):
-        at, found = settings.index(str(setting)) + shift, summary_of(cell["value"])
+        at, found = settings.index(str(setting)) + shift, summary_of(cell)
         low, high = found.low, found.high
         if low is None or high is None:
             low, high = cell["low"].iloc[0], cell["high"].iloc[0]

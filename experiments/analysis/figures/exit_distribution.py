@@ -32,11 +32,11 @@ class ExitDistribution(Figure):
         from seaborn import lineplot
 
         from experiments.analysis.drawing.style import (
+            interval_of_shares,
             legend,
             look,
             panels,
             seeds_note,
-            t_interval,
         )
 
         looks = look(data["hue"])
@@ -50,7 +50,7 @@ class ExitDistribution(Figure):
                 hue="hue",
                 palette={hue: colour for hue, (colour, _) in looks.items()},
                 dashes=False,
-                errorbar=t_interval,
+                errorbar=interval_of_shares,
                 err_kws={"alpha": 0.13, "linewidth": 0},
                 legend=False,
                 ax=axes,

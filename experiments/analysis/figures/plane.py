@@ -166,15 +166,15 @@ def _architectures(rows: "pd.DataFrame") -> str:
 def _plot_series(
     axes: "Axes", rows: "pd.DataFrame", looks: dict[Any, tuple[str, str]], filled: bool
 ) -> None:
-    """Means with a cross of t intervals, seeds faint; a grey line joins equal layers by loops."""
-    from experiments.analysis.drawing.style import GREY
+    """Means with a cross of intervals, seeds faint; a grey line joins equal layers by loops."""
+    from experiments.analysis.drawing.style import GREY, bars
     from experiments.results.selection import summary_of
 
     for _, family in rows.groupby(["k", "layers", "width"], sort=False):
         means = []
         for _, cell in family.groupby("n_loops"):
             colour, marker = looks[cell["arm"].iloc[0]]
-            x, y = summary_of(cell["bits_per_parameter"]), summary_of(cell["accuracy"])
+            x, y = (summary_of(cell, of) for of in ("bits_per_parameter", "accuracy"))
             means.append((x.mean, y.mean))
             if max(x.n, y.n) > 1:
                 points = cell["bits_per_parameter"], cell["accuracy"]
@@ -182,8 +182,8 @@ def _plot_series(
             axes.errorbar(
                 x.mean,
                 y.mean,
-                xerr=x.half_width,
-                yerr=y.half_width,
+                xerr=bars(x),
+                yerr=bars(y),
                 color=colour,
                 marker=marker,
                 markersize=6,

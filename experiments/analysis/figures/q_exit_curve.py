@@ -92,7 +92,7 @@ def _plot_rule(axes: "Axes", rows: "pd.DataFrame", colour: str, marker: str) -> 
 
     means = []
     for _, cell in rows.groupby("item", sort=False):
-        x, y = summary_of(cell["mean_loops"]), summary_of(cell["value"])
+        x, y = summary_of(cell, "mean_loops"), summary_of(cell)
         low, high = y.low, y.high
         if low is None or high is None:
             low, high = cell["low"].iloc[0], cell["high"].iloc[0]

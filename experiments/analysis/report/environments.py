@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.text import TextTable
+from experiments.text import NumberText, TextTable
 
 COLUMNS = ("processor", "cores", "device", "platform", "python", "torch", "numpy")
 
@@ -16,7 +16,7 @@ def environment_table(environments: Iterable[dict[str, Any]]) -> TextTable | Non
     found = Counter(map(_row, environments))
     if not found:
         return None
-    rows = tuple((str(n), *row) for row, n in found.most_common())
+    rows = tuple((NumberText(str(n), n), *row) for row, n in found.most_common())
     notes = (
         "Sources: a hash of all code and data files that decide weights, as environment.json of "
         "each run lists them one by one.",

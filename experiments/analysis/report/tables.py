@@ -1,7 +1,6 @@
 """The tables of a page: the numbers by which they sort, and one of every run."""
 
 import json
-import re
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,11 @@ from experiments.results.selection import (
     last_loop,
     varying,
 )
-from experiments.text import TextTable, number
+from experiments.text import NumberText, TextTable, number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-UNITS = {"": 1.0, "%": 0.01, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)([%kMGTP]?)(?=\s|$)")
 #: columns of words; the others are set to the right
 WORDS = ("reason", "run", "run_id")
 #: heading -> column of what a table of runs says of each
@@ -35,36 +32,18 @@ FACTS = {
 LONG = 6
 
 
-class NumberText(str):
-    """A number as a table prints it, with the value that it sorts by."""
-
-    value: float
-
-    def __new__(cls, text: str, value: float) -> "NumberText":
-        made = super().__new__(cls, text)
-        made.value = float(value)
-        return made
-
-
 def data_value(cell: str) -> str | None:
-    """The number in a cell for JavaScript; words and what was not measured have none.
-
-    The tables shared with the terminal hold text alone, such as 55.9k, 98% or `1.23 ±0.04`; there
-    it is the number that the text begins with, and infinity for `never`.
-    """
-    if isinstance(cell, NumberText):
-        return json.dumps(cell.value)
-    if cell.split(" ")[0] == "never":
-        return "Infinity"
-    found = _NUMBER.match(cell)
-    return json.dumps(float(found[1]) * UNITS[found[2]]) if found else None
+    """The number of a cell for JavaScript; words and what was not measured have none."""
+    if not isinstance(cell, NumberText) or cell.value != cell.value:
+        return None
+    return json.dumps(cell.value)
 
 
 def columns_of_words(table: TextTable) -> list[bool]:
     """Whether each column holds words, which stand to the left, and not numbers."""
     return [
         name in WORDS
-        or any(row[i] not in ("", "–") and data_value(row[i]) is None for row in table.rows)
+        or any(row[i] not in ("", "–") and not isinstance(row[i], NumberText) for row in table.rows)
         for i, name in enumerate(table.columns)
     ]
 
@@ -97,7 +76,7 @@ def _known(value: Any) -> str:
 
     if pd.isna(value):
         return "–"
-    return str(value) if isinstance(value, str) else NumberText(number(value), value)
+    return number(value)
 
 
 def _value(row: dict[Hashable, Any]) -> dict[str, str]:

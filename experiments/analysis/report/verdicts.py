@@ -3,13 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from experiments.analysis.report.tables import NumberText
 from experiments.analysis.verdicts.cells import cells
 from experiments.analysis.verdicts.text import DOES, SENTENCES, UNITS, paragraph
 from experiments.analysis.verdicts.verdicts import HYPOTHESES, Hypothesis, Verdict, judge
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Results
-from experiments.text import TextTable
+from experiments.text import NumberText, TextTable
 from generators.plugins import nearest
 
 #: what is said of loops: they store as much, compute more, and learn to in fewer steps
@@ -98,6 +97,6 @@ def _row(verdict: Verdict, claim: Hypothesis) -> tuple[str, ...]:
         shown(verdict.difference),
         shown(verdict.low, verdict.high),
         "–" if p is None else NumberText(f"{p:.2g}", p),
-        str(len(cell.seeds)),
+        NumberText(str(len(cell.seeds)), len(cell.seeds)),
         verdict.reason,
     )

@@ -2,20 +2,29 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from statistics import median
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from experiments.analysis.tables.cell_text import (
+    count,
+    fixed,
+    mean_text,
+    parameters,
+    percent,
+    plain,
+    plain_mean,
+)
 from experiments.results.long_table import EMERGED, emergence_step
 from experiments.results.selection import (
     DESCRIPTIONS,
     axis_columns,
     describe,
     difficulties_of,
-    over_seeds,
     varying,
     where,
 )
-from experiments.text import TextTable, number
+from experiments.text import NumberText, TextTable, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +34,9 @@ CellText: TypeAlias = "Callable[[pd.DataFrame], str]"
 
 ONE_SEED = "One seed: a demonstration, not a result."
 SEVERAL = "Rows bring together runs that differ in more than their seed: --by tells them apart."
-INTERVAL = "± half the 95 % t interval over seeds."
+INTERVAL = "low–high: 95 % interval of the mean over seeds."
+#: why such intervals are as wide as they are
+SHARES = "low–high: 95 % interval of the mean over seeds, allowing for seeds unlike those seen."
 SOLVED = "k/n: seeds that reach .95."
 BELOW_NOTHING = "Below 0: worse than an even guess among all that is possible."
 #: questions below which their number is told
@@ -39,17 +50,17 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
         return None
 
     def of(item: str) -> CellText:
-        return lambda cell: f"{where(cell, item=item)['value'].mean():z.2f}"
+        return lambda cell: fixed(where(cell, item=item)["value"].mean())
 
     columns: dict[str, CellText] = {
-        "params": _parameters,
-        "embed": lambda cell: f"{cell['embedding_share'].iloc[0]:.0%}",
+        "params": parameters,
+        "embed": lambda cell: percent(cell["embedding_share"].iloc[0]),
         "FLOPs": lambda cell: number(cell["train_flops"].mean()),
         "exposures": lambda cell: number(cell["exposures"].mean()),
         "bits/param": _if_shown(lambda cell: mean_text(where(cell, item="total")), "not shown"),
         "names": _if_shown(of("name")),
         "values": _if_shown(of("value")),
-        "R_max": lambda cell: f"{where(cell, item='total')['ceiling'].mean():z.2f}",
+        "R_max": lambda cell: fixed(where(cell, item="total")["ceiling"].mean()),
         "R/R_max": _if_shown(_share_of_ceiling),
     }
     if rows["converged"].notna().any():
@@ -63,36 +74,56 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
 def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> TextTable | None:
     """Accuracy by difficulty on questions held out of training, with its floors.
 
-    A difficulty of which nothing is held out is shown on the questions trained on, and says so.
+    Beside it stands the mean accuracy on training questions of that difficulty: who does not fit
+    those has not failed to generalise. A difficulty of which nothing is held out is shown on the
+    questions trained on, and says so.
     """
     rows = where(done, metric="accuracy", item="")
     if rows.empty:
         return None
     split = next(s for s in ("test", "validation", *rows["split"]) if s in set(rows["split"]))
-    held_out = rows["split"] == split
-    only_seen = (rows["split"] == "train") & ~rows["difficulty"].isin(rows["difficulty"][held_out])
+    held_out, seen = rows["split"] == split, rows["split"] == "train"
+    fitted = rows[seen].assign(question=difficulties_of(rows[seen]))
+    only_seen = seen & ~rows["difficulty"].isin(rows["difficulty"][held_out])
     rows = rows[held_out | only_seen].sort_values("difficulty", kind="stable")
-    seen = (", seen" if s == "train" else "" for s in rows["split"])
-    rows = rows.assign(
-        question=[name + suffix for name, suffix in zip(difficulties_of(rows), seen, strict=True)]
-    )
+    suffixes = (", seen" if s == "train" else "" for s in rows["split"])
+    names = zip(difficulties_of(rows), suffixes, strict=True)
+    rows = rows.assign(question=[name + suffix for name, suffix in names])
+
+    trained_on = set(rows["question"][rows["split"] == "train"])
 
     def of(question: str) -> CellText:
+        if question in trained_on and split != "train":
+            return lambda cell: plain_mean(where(cell, question=question), 3)
         return lambda cell: mean_text(where(cell, question=question), digits=3, solved=True)
 
-    questions = list(dict.fromkeys(rows["question"]))
+    def on_training(question: str) -> CellText:
+        of_question = where(fitted, question=question)
+        return lambda cell: plain_mean(of_question[of_question["run_id"].isin(cell["run_id"])])
+
     columns: dict[str, CellText] = {
-        "params": _parameters,
+        "params": parameters,
         "FLOPs": lambda cell: number(cell["train_flops"].mean()),
         "steps": lambda cell: number(cell["step"].mean()),
-        **{question: of(question) for question in questions},
     }
+    floors = {}
+    for question in dict.fromkeys(rows["question"]):
+        columns[question] = of(question)
+        floors[question] = where(rows, question=question)["floor"].mean()
+        if question not in trained_on:
+            columns[f"train, {question}"] = on_training(question)
     kind = {"test": "held-out", "validation": "validation"}.get(split, split)
     title = f"{title}: accuracy on {kind} questions"
-    table = arm_table(title, rows, "step", columns, (INTERVAL, SOLVED), by)
-    floors = ("–" if f != f else f"{f:.3f}" for f in map(_floor(rows), questions))
-    blank = ("",) * (len(table.columns) - 1 - len(questions))
-    return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
+    beside = ("train: mean on the training questions.",) if len(columns) > 3 + len(floors) else ()
+    table = arm_table(title, rows, "step", columns, (SHARES, SOLVED), by, always=beside)
+    blank = ("",) * (len(table.columns) - 1 - len(columns) + 3)
+    last = (_floor(floors.get(name, inf)) for name in list(columns)[3:])
+    return replace(table, rows=(*table.rows, ("floor", *blank, *last)))
+
+
+def _floor(value: float) -> str:
+    """The floor of a column; empty (infinity) for accuracies on training questions."""
+    return "" if value == inf else "–" if value != value else fixed(value, 3)
 
 
 def emergence_table(
@@ -115,7 +146,10 @@ def emergence_table(
             steps = [emergence_step(c.assign(step=c["at"])) for _, c in curves]
             reached = [step for step in steps if step is not None]
             share = f"{len(reached)}/{len(steps)}"
-            return f"{number(median(reached))} {share}" if reached else f"never {share}"
+            if not reached:
+                return NumberText(f"never {share}", inf)
+            typical = median(reached)
+            return NumberText(f"{number(typical)} {share}", typical)
 
         return text
 
@@ -138,9 +172,10 @@ def unfinished_table(runs: "pd.DataFrame") -> TextTable | None:
     if rows.empty:
         return None
     columns = ["run_id", "part", "arm", "seed", "status", "step", "reason"]
-    text = rows[columns].astype("object").fillna("").astype("str")
-    title = f"Not done: {len(text)} of {runs['run_id'].nunique()} runs"
-    return TextTable(title, tuple(columns), tuple(text.itertuples(index=False, name=None)))
+    cells = rows[columns].astype("object").fillna("")
+    lines = tuple(tuple(map(plain, line)) for line in cells.itertuples(index=False, name=None))
+    title = f"Not done: {len(lines)} of {runs['run_id'].nunique()} runs"
+    return TextTable(title, tuple(columns), lines)
 
 
 def arm_table(
@@ -168,7 +203,7 @@ def arm_table(
         name = ", ".join([str(arm), *map(describe, apart, values)])
         n = cell["run_id"].nunique()
         seeds.add(n)
-        lines.append((name, str(n), *(text(cell) for text in columns.values())))
+        lines.append((name, count(n), *(text(cell) for text in columns.values())))
     notes = (ONE_SEED,) if seeds == {1} else notes
     return TextTable(title, ("arm", "seeds", *columns), tuple(lines), (*notes, *always))
 
@@ -183,8 +218,8 @@ def _table_by(
     cells = [
         (
             (
-                *map(_key, key),
-                str(cell["run_id"].nunique()),
+                *map(plain, key),
+                count(cell["run_id"].nunique()),
                 *(text(cell) for text in columns.values()),
             ),
             cell["cell"].nunique(),
@@ -206,29 +241,6 @@ def _few(rows: "pd.DataFrame") -> Iterator[str]:
         yield f"Few questions, so that an accuracy is rough: {', '.join(few)}."
 
 
-def _key(value: Any) -> str:
-    import pandas as pd
-
-    return "–" if pd.isna(value) else number(value) if isinstance(value, float) else str(value)
-
-
-def _parameters(cell: "pd.DataFrame") -> str:
-    """`55.9k`, or from the fewest to the most where the runs of a row differ."""
-    ends = cell["parameters"].min(), cell["parameters"].max()
-    return " to ".join(map(number, dict.fromkeys(ends)))
-
-
-def mean_text(rows: "pd.DataFrame", digits: int = 2, solved: bool = False) -> str:
-    if rows["value"].isna().all():
-        return "–"
-    row = over_seeds(rows, ["metric"]).iloc[0]
-    text = f"{row['mean']:z.{digits}f}"
-    if row["n"] == 1:
-        return text
-    text += f" ±{row['high'] - row['mean']:.{digits}f}"
-    return f"{text} {round(row['solved'] * row['n'])}/{row['n']}" if solved else text
-
-
 def _if_shown(text: CellText, otherwise: str = "–") -> CellText:
     """`text`, but for facts that were never shown and are not known from elsewhere."""
 
@@ -239,13 +251,9 @@ def _if_shown(text: CellText, otherwise: str = "–") -> CellText:
     return of
 
 
-def _floor(rows: "pd.DataFrame") -> Callable[[str], float]:
-    return lambda question: where(rows, question=question)["floor"].mean()
-
-
 def _share_of_ceiling(cell: "pd.DataFrame") -> str:
     total = where(cell, item="total")
-    return f"{(total['value'] / total['ceiling']).mean():.0%}"
+    return percent((total["value"] / total["ceiling"]).mean())
 
 
 def _converged(cell: "pd.DataFrame") -> str:

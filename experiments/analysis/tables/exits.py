@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from experiments.analysis.tables.abilities import INTERVAL, CellText, arm_table, mean_text
+from experiments.analysis.tables.abilities import INTERVAL, CellText, arm_table
+from experiments.analysis.tables.cell_text import mean_text
 from experiments.results.selection import difficulties_of, joined, where
 from experiments.text import TextTable
 

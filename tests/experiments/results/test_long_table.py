@@ -239,15 +239,19 @@ def test_tables_say_value_floor_seeds_and_interval(out: Path) -> None:
         "permutations: step at which held-out accuracy reaches 0.9, median of seeds that do",
     ]
     functions = by_title["functions: accuracy on held-out questions"]
-    assert functions.columns[-3:] == ("1 hop, seen", "2 hops", "3 hops")
+    assert functions.columns[-5:] == (
+        *("1 hop, seen", "2 hops", "train, 2 hops"),
+        *("3 hops", "train, 3 hops"),
+    )
     assert [row[0] for row in functions.rows] == ["1⊗1", "1⊗2", "1⊗4", "floor"]
-    assert functions.rows[-1][-2:] == ("0.200", "0.200")
-    assert functions.rows[2][-2] == "1.000 ±0.000 2/2"
+    assert functions.rows[-1][-4:] == ("0.200", "", "0.200", "")
+    assert functions.rows[2][-4:-2] == ("1.000 .16–1 2/2", "absent"), ".16² is .025"
     runs = last_loop(load_runs(out, "toy"))
     three = where(runs, part="functions", split="test", difficulty=3, n_loops=2)
     wanted = over_seeds(three, ["metric"]).iloc[0]
-    half = wanted["high"] - wanted["mean"]
-    assert functions.rows[1][-1] == f"{wanted['mean']:.3f} ±{half:.3f} 0/2"
+    low, high = (f"{end:.2f}".removeprefix("0") for end in (wanted["low"], wanted["high"]))
+    assert functions.rows[1][-2] == f"{wanted['mean']:.3f} {low}–{high} 0/2"
+    assert 0 < wanted["low"] < wanted["mean"] < wanted["high"] < 1
     assert ONE_SEED not in text
 
 
@@ -261,7 +265,7 @@ def test_emergence_is_told_with_how_many_seeds_reach_it(out: Path) -> None:
 
 def test_one_seed_is_called_a_demonstration(tmp_path: Path) -> None:
     text = printed(write_toy(tmp_path / "runs", seeds=1), "toy")
-    assert text.count(ONE_SEED) == 5 and "±" not in text
+    assert text.count(ONE_SEED) == 5 and "95 %" not in text
 
 
 def test_failed_runs_are_listed_with_their_reason(out: Path) -> None:
@@ -302,7 +306,7 @@ def test_validation_is_shown_where_nothing_else_was_measured(tmp_path: Path) -> 
     rows = [{**r, "split": "validation"} for r in accuracies(2, {2: 0.8}, 0.1)]
     write_run(tmp_path, "a", config("multihop", 2, 0), rows)
     (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
-    assert "validation questions" in table.title and table.rows[0][-1] == "0.800"
+    assert "validation questions" in table.title and table.rows[0][-2:] == ("0.800", "absent")
 
 
 @pytest.mark.parametrize("text", ["{", '{"model": 3, "task": []}'])

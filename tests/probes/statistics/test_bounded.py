@@ -22,7 +22,7 @@ def test_of_zeros_and_ones_it_is_clopper_and_pearson(solved: int, n: int, level:
 
 
 def test_of_equal_values_it_is_a_beta_quantile() -> None:
-    """Of n values at x the upper end is x + (1 - x)·B for B ~ Beta(1, n), the lower x·Beta(n, 1)."""
+    """Of n values at x the ends are x·B for B ~ Beta(n, 1) and x + (1 - x)·B for B ~ Beta(1, n)."""
     got = bounded_summary([0.14] * 3)
     ends = 0.14 * stats.beta(3, 1).ppf(0.025), 0.14 + 0.86 * stats.beta(1, 3).ppf(0.975)
     assert (got.low, got.high) == pytest.approx(ends)

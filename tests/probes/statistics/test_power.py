@@ -58,7 +58,9 @@ def test_seeds_for_shares_solved() -> None:
     scattered = np.tile([0.02, -0.02], 200)
     n = seeds_for_equal_shares(scattered[:6], 0.05)
     assert n is not None and n > 59
-    few, enough = (equivalence(0 * scattered[:k], scattered[:k], 0.05, shares=True) for k in (59, n))
+    few, enough = (
+        equivalence(0 * scattered[:k], scattered[:k], 0.05, shares=True) for k in (59, n)
+    )
     assert (few.verdict, enough.verdict) == ("undecided", "equal")
 
 

@@ -1,9 +1,11 @@
 """What tables must never lose, mix or leave unsaid."""
 
 import io
+from math import inf
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from synthetic_results import accuracies, bits, config, write_run, write_toy
@@ -12,9 +14,10 @@ from experiments.analysis.tables.abilities import BELOW_NOTHING, accuracy_table,
 from experiments.analysis.tables.exits import NOTE
 from experiments.analysis.tables.tables import print_table, tables
 from experiments.results.long_table import load_curves, load_runs
-from experiments.results.selection import last_loop
+from experiments.results.selection import are_shares, bounds_of, last_loop
 from experiments.runs.output import prepare_output, record_grid
-from experiments.text import LEAST, TextTable
+from experiments.text import LEAST, NumberText, TextTable
+from probes.statistics import bounded_summary
 
 
 def drawn(table: TextTable, width: int) -> str:
@@ -157,3 +160,80 @@ def test_exits_are_shown_at_the_cheapest_harmless_threshold(tmp_path: Path, seed
     assert NOTE in table.notes
     (by,) = tables(load_runs(tmp_path), load_curves(tmp_path), ["width"])
     assert by.columns[:2] == ("width", "rule") and len(by.rows) == 5
+
+
+def test_accuracy_on_training_questions_stands_beside_what_is_held_out(tmp_path: Path) -> None:
+    """Three seeds of 1⊗1 fit a third of their questions; of 1⊗2 nobody measured it."""
+    prepare_output(tmp_path)
+    for loops, held_out in ((1, (0.1, 0.1, 0.1)), (2, (1.0, 0.08, 1.0))):
+        for seed, value in enumerate(held_out):
+            rows = accuracies(loops, {1: 1.0, 2: value}, 0.1)
+            fitted = accuracies(loops, {2: 0.3 + 0.02 * seed}, 0.1)
+            rows += [{**r, "split": "train"} for r in fitted if loops == 1]
+            write_run(tmp_path, f"r{loops}-{seed}", config("multihop", loops, seed), rows)
+    table = accuracy_table("", last_loop(load_runs(tmp_path)))
+    assert table is not None
+    assert table.columns[-3:] == ("1 hop, seen", "2 hops", "train, 2 hops")
+    cells = {row[0]: row[-3:] for row in table.rows}
+    assert cells["1⊗1"][2] == "0.32" and cells["1⊗2"][2] == "absent"
+    assert cells["floor"] == ("0.100", "0.100", "")
+    low, high = bounded_summary([1.0, 0.08, 1.0])[1:3]
+    shown = f"0.693 {low:.2f}–{high:.2f} 2/3".replace(" 0.", " .", 1).replace("–0.", "–.")
+    assert cells["1⊗2"][1] == shown and "1.32" not in shown
+    assert any("train: mean on the training questions" in note for note in table.notes)
+    assert "±" not in drawn(table, 100)
+
+
+def test_intervals_of_bits_end_where_bits_end(tmp_path: Path) -> None:
+    """Two seeds of 1⊗1 with a t interval from -1.3 to 5.0; two of 1⊗2 that are equal."""
+    prepare_output(tmp_path)
+    for loops, values in ((1, (1.6, 2.1)), (2, (1.7, 1.7))):
+        for seed, value in enumerate(values):
+            rows = bits(loops, value, ceiling=2.73)
+            write_run(tmp_path, f"r{loops}-{seed}", config("bios", loops, seed), rows)
+    (table,) = tables(load_runs(tmp_path), load_curves(tmp_path))
+    at = table.columns.index("bits/param")
+    cells = {row[0]: row[at] for row in table.rows}
+    assert cells["1⊗1"] == "1.85 0.00–2.73"
+    low, high = bounded_summary([1.7, 1.7], (0.0, 2.73))[1:3]
+    assert cells["1⊗2"] == f"1.70 {low:.2f}–{high:.2f}" and high - low > 1
+    assert isinstance(cells["1⊗2"], NumberText) and cells["1⊗2"].value == pytest.approx(1.7)
+
+
+def test_every_number_of_a_table_carries_its_value(tmp_path: Path) -> None:
+    """Sorting goes by what was measured and not by what is printed of it."""
+    out = write_toy(tmp_path / "runs", seeds=2)
+    runs = load_runs(out, "toy")
+    for table in tables(runs, load_curves(out, "toy")):
+        for row in table.rows:
+            numbers = [cell for cell in row[1:] if cell not in ("", "–")]
+            assert all(isinstance(cell, NumberText) for cell in numbers), row
+    stored = next(t for t in tables(runs, load_curves(out, "toy")) if "bits stored" in t.title)
+    first = runs[(runs.metric == "bits_per_parameter") & (runs["item"] == "total")]
+    cell = stored.rows[0][stored.columns.index("bits/param")]
+    assert isinstance(cell, NumberText)
+    assert cell.value == pytest.approx(first[first.n_loops == 1]["value"].mean())
+
+
+@pytest.mark.parametrize(
+    ("metric", "ceiling", "values", "bounds"),
+    [
+        ("accuracy", None, (0.1, 0.9), (0.0, 1.0)),
+        ("lens_accuracy", 1.0, (0.1, 0.9), (0.0, 1.0)),
+        ("exit_probability", None, (0.1, 0.9), (0.0, 1.0)),
+        ("probe_selectivity", 1.0, (-0.1, 0.9), (-inf, inf)),
+        ("bits_per_parameter", 2.7, (0.1, 0.9), (0.0, 2.7)),
+        ("bits_per_parameter", 1.0, (0.1, 0.9), (0.0, 1.0)),
+        ("bits_per_parameter", 2.7, (-0.9, 0.9), (-inf, 2.7)),
+        ("bits_per_parameter", None, (0.1, 0.9), (0.0, inf)),
+        ("exit_loops", 4.0, (1.5, 3.0), (1.0, 4.0)),
+        ("loss", None, (0.1, 0.9), (-inf, inf)),
+    ],
+)
+def test_bounds_of_what_is_measured(
+    metric: str, ceiling: float | None, values: tuple[float, ...], bounds: tuple[float, float]
+) -> None:
+    rows = pd.DataFrame({"metric": metric, "value": values, "ceiling": ceiling, "n_loops": 4})
+    rows = rows.astype({"ceiling": float})
+    assert bounds_of(rows) == bounds
+    assert are_shares(rows) == (bounds == (0.0, 1.0) and not metric.startswith("bits"))
