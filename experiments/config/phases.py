@@ -1,45 +1,33 @@
 """The stretches of a training run, in steps and documents."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from experiments.config.frozen import Frozen
+from experiments.config.goals import Goal
 from experiments.config.loop_sampling import LoopDraw
 from generators.task import Task
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_written(cls, data: Any) -> Any:
-        """A number of numpy is the one that was written: float32(1e-3) is 1e-3, not 0.00100000005.
-
-        So a grid in Python names the same run as one in a file.
-        """
-        if not isinstance(data, dict):
-            return data
-        return {name: _python_number(value) for name, value in data.items()}
-
-
-def _python_number(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return float(str(value)) if isinstance(value, np.floating) else value.item()
-    if isinstance(value, tuple | list):
-        return type(value)(map(_python_number, value))
-    return value
-
-
 class Phase(Frozen):
-    """A stretch of training. Phases follow each other; each has its own learning-rate schedule."""
+    """A stretch of training. Phases follow each other; each has its own learning-rate schedule.
 
-    until_step: int | None = Field(None, ge=1, description="last step of the phase, counted from 0")
+    A phase that reaches its goal ends there: its schedule is cut short, and the next phase begins
+    its own at once. Phases that end at a step are as long as if no goal had been reached.
+    """
+
+    until_step: int | None = Field(
+        None, ge=1, description="last step of the phase, counted from 0, if no goal is reached"
+    )
     until_exposure: int | None = Field(
         None, ge=1, description="times each person has been shown when the phase ends"
+    )
+    until_accuracy: Goal | None = Field(
+        None, description="accuracy that ends the phase before its last step"
     )
     lr: float | None = Field(None, gt=0, description="peak; None: that of `training`")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
@@ -159,38 +147,46 @@ def spans(training: Training, task: Task) -> tuple[Span, ...]:
     return bound_to_phases(training, task)[1]
 
 
-def bound_to_phases(training: Training, task: Task) -> tuple[Task, tuple[Span, ...]]:
+def bound_to_phases(
+    training: Training, task: Task, reached: Mapping[int, int] | None = None
+) -> tuple[Task, tuple[Span, ...]]:
     """The task with the weights of the phases, and the phases in steps and documents.
 
     A phase that ends at an exposure shows every person exactly that often: its last batch is
     smaller where the documents do not divide.
 
+    Args:
+        reached: number of a phase -> step at which its goal ended it. Those after it that end at
+            a step keep their lengths, so they end earlier.
+
     Raises:
         PhaseError: exposures for a task that has none, weights of what it does not have, or
             phases that do not follow each other.
     """
+    planned = spans(training, task) if reached else ()
     found: list[Span] = []
-    step = document = 0
+    step = document = saved = 0
     for i, phase in enumerate(training.phases):
-        at = "weights"
+        here, at = ("training", "phases", str(i)), "weights"
         try:
             task = task.weighted(document, phase.weights)
             at = "until_exposure"
             exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
         except ValueError as error:
-            raise PhaseError(("training", "phases", str(i), at), str(error)) from error
+            raise PhaseError((*here, at), str(error)) from error
         if exposed is not None:
             last_document = exposed
             last_step = step + -(-(last_document - document) // training.batch)
         else:
             assert phase.until_step is not None
-            last_step = phase.until_step
+            last_step = phase.until_step - saved
             last_document = document + (last_step - step) * training.batch
         if last_step <= step:
-            raise PhaseError(
-                ("training", "phases", str(i)),
-                f"ends at step {last_step}, not after the one before it, which ends at {step}",
-            )
+            message = f"not after the one before it, which ends at {step}"
+            raise PhaseError(here, f"ends at step {last_step}, {message}")
+        if reached and i in reached:
+            last_step = reached[i]
+            last_document = min(last_document, document + (last_step - step) * training.batch)
         found.append(
             Span(
                 phase=phase,
@@ -201,4 +197,5 @@ def bound_to_phases(training: Training, task: Task) -> tuple[Task, tuple[Span, .
             )
         )
         step, document = last_step, last_document
+        saved = planned[i].last_step - last_step if planned else 0
     return task, tuple(found)

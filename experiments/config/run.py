@@ -7,11 +7,13 @@ evaluation settings do not, and are not hashed.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from experiments.config.phases import Frozen, Phase, Span, Training, bound_to_phases
+from experiments.config.frozen import Frozen
+from experiments.config.phases import Phase, Span, Training, bound_to_phases
 from generators.plugins import IDENTITY, OpenUnion
 from generators.streams import Stream, generator
 from generators.task import Task
@@ -153,12 +155,13 @@ class RunConfig(Frozen):
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
 
-    def bind(self) -> tuple[Task, tuple[Span, ...]]:
+    def bind(self, reached: Mapping[int, int] | None = None) -> tuple[Task, tuple[Span, ...]]:
         """The task with this run's seed and the weights of its phases, and the phases' spans.
 
-        The process that works on a run calls this once and hands both results on.
+        Args:
+            reached: number of a phase -> step at which its goal ended it.
         """
-        return bound_to_phases(self.training, self.task.bind(self.seed))
+        return bound_to_phases(self.training, self.task.bind(self.seed), reached)
 
     def bound_task(self) -> Task:
         """The task with this run's seed and the weights of its phases."""

@@ -31,6 +31,8 @@ def reason_not_stackable(config: RunConfig) -> str:
         return f"objective {objective.kind} does not say what each position loses"
     if any(phase.draw for phase in config.training.phases):
         return "every run draws its own numbers of loops"
+    if any(phase.until_accuracy for phase in config.training.phases):
+        return "phases with until_accuracy end at another step in every run"
     return ""
 
 

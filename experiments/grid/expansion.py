@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, field_validator
 
 from experiments.analysis.figures.figure import AnyFigure
-from experiments.config.phases import Frozen
+from experiments.config.frozen import Frozen
 from experiments.config.run import RunConfig
 from experiments.grid.changes import Change, changes_in
 from experiments.grid.located_yaml import ConfigError, Location, Marks, Problem

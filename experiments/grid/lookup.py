@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from experiments.config.phases import Frozen
+from experiments.config.frozen import Frozen
 from experiments.config.run import AnyProbe, AnyTask
 from experiments.errors import LoopscopeError
 from experiments.grid.changes import Change, command_line_changes, find_mark, with_value

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from experiments.config.chosen_probes import parts_for
+from experiments.config.goals import Goal
 from experiments.config.phases import PhaseError, Span, spans
 from experiments.config.run import RunConfig
 from experiments.grid.located_yaml import Location
@@ -30,6 +31,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
         yield error.location, error.message
     else:
         yield from _endless_warmups(found)
+        yield from _late_looks(found)
     model = config.model
     longest = config.task.context_length
     context = model.context if isinstance(model, LoopedConfig) else None
@@ -51,6 +53,11 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             yield from _impossible_loops(config, model, i)
     observe, small = config.observe, config.task.sketch()
     known = type(small), small.model_dump_json()
+    for i, phase in enumerate(config.training.phases):
+        if goal := phase.until_accuracy:
+            for field, message in _goal_misfits(goal.model_dump_json(), *known):
+                at = ("training", "phases", str(i), "until_accuracy", *filter(None, [field]))
+                yield at, message
     if observe.evaluate_every is not None and not (observe.evaluate_with or _asks(*known)):
         message = f"task {small.kind} asks no questions; name probes in observe.evaluate_with too"
         yield ("observe", "evaluate_every"), message
@@ -71,6 +78,18 @@ def _endless_warmups(found: tuple[Span, ...]) -> Iterator[tuple[Location, str]]:
                 f"{steps / warmup:.2g} of its peak; ask for at most {steps}"
             )
             yield ("training", "phases", str(i), "warmup"), message
+
+
+def _late_looks(found: tuple[Span, ...]) -> Iterator[tuple[Location, str]]:
+    """Phases that are over before anybody looks whether they have reached their goal."""
+    for i, span in enumerate(found):
+        steps, goal = span.last_step - span.first_step, span.phase.until_accuracy
+        if goal is not None and goal.every >= steps:
+            message = (
+                f"every {goal.every} steps of a phase of {steps}, which would always run to its "
+                "end; look more often, or make the phase longer"
+            )
+            yield ("training", "phases", str(i), "until_accuracy", "every"), message
 
 
 def _impossible_exits(config: RunConfig) -> Iterator[tuple[Location, str]]:
@@ -215,6 +234,14 @@ def _model_misfits(probe: Probe, config: RunConfig, task: Task) -> Wrong:
     except ValueError as error:
         return _wrong(error)
     return ()
+
+
+@cache
+def _goal_misfits(goal: str, task_class: type[Task], task: str) -> Wrong:
+    """Problems of a goal that a task cannot be asked about, found once for equal ones."""
+    return tuple(
+        Goal.model_validate_json(goal).misfits(task_class.model_validate_json(task).bind(0))
+    )
 
 
 @cache

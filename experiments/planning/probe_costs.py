@@ -7,6 +7,7 @@ once.
 from functools import cache
 
 from experiments.config.costs import Cost, Work
+from experiments.config.phases import spans
 from experiments.config.run import RunConfig
 from generators.task import Task
 from probes.accuracy import Accuracy
@@ -17,7 +18,7 @@ SMALL = 2**20
 
 
 def measuring_work(config: RunConfig, needed: Cost, work: Work) -> Work:
-    """The work of the evaluations and of the probes at the end.
+    """The work of the evaluations, of looking at goals, and of the probes at the end.
 
     Args:
         needed, work: those of the training, from `cost_and_work`.
@@ -26,29 +27,43 @@ def measuring_work(config: RunConfig, needed: Cost, work: Work) -> Work:
     evaluations = 0 if every is None else -(-needed.steps // every)
     at_end, each = documents_read(config)
     # a backward pass takes as long as two forward ones
-    share = (at_end + evaluations * each) / needed.documents / 3
+    asked = at_end + evaluations * each + _documents_of_goals(config)
+    share = asked / needed.documents / 3
     return Work(flops=share * work.flops, values=share * work.values)
 
 
 def documents_read(config: RunConfig) -> tuple[int, int]:
     """Documents read by the probes at the end, and by those of one evaluation."""
     task, observe = config.task, config.observe
+    each = 0
+    if observe.evaluate_every:
+        each = _documents_of(task, observe.evaluate_with or (Accuracy(),))
+    if observe.probes is not None:
+        return _documents_of(task, observe.probes), each
+    # of the default probes those that take time; to ask all takes as long as to plan
+    people = sum(part.items_per_exposure or 0 for part in task.parts.values())
+    return _documents_of(task, (Accuracy(),)) + people, each
+
+
+def _documents_of_goals(config: RunConfig) -> int:
+    """Documents read to see if phases have reached their goals, if none ever does."""
+    found = 0
+    for span in spans(config.training, config.task):
+        if goal := span.phase.until_accuracy:
+            looks = -(-(span.last_step - span.first_step) // goal.every)
+            found += looks * _documents_of(config.task, (goal.probe,))
+    return found
+
+
+def _documents_of(task: Task, probes: tuple[Probe, ...]) -> int:
+    """Documents that some probes read once."""
     small, parts = task.sketch(), task.parts
     known = type(small), small.model_dump_json()
     counted = task.model_dump_json() if task.world_bytes <= SMALL else None
-
-    def read(probes: tuple[Probe, ...]) -> int:
-        asked = (_read(*known, counted, type(p), p.model_dump_json()) for p in probes)
-        return sum(
-            n or parts[name].items_per_exposure or 0 for found in asked for name, n in found.items()
-        )
-
-    each = read(observe.evaluate_with or (Accuracy(),)) if observe.evaluate_every else 0
-    if observe.probes is not None:
-        return read(observe.probes), each
-    # of the default probes those that take time; to ask all takes as long as to plan
-    people = sum(part.items_per_exposure or 0 for part in parts.values())
-    return read((Accuracy(),)) + people, each
+    asked = (_read(*known, counted, type(p), p.model_dump_json()) for p in probes)
+    return sum(
+        n or parts[name].items_per_exposure or 0 for found in asked for name, n in found.items()
+    )
 
 
 @cache

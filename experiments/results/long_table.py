@@ -167,7 +167,8 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
     where the objective has a gate, of the same batch, `exit_probability` and `loop_loss` of every
     loop, `mean_exit` (loops) and `exit_entropy` (nats). Where a run grew, `growth_loss` and
     `growth_last_loop` (nats per predicted token) are losses on the batch of that step, right
-    before and right after, as `item` says.
+    before and right after, as `item` says. Where a phase has a goal, `goal_accuracy` is the
+    lowest accuracy of its difficulties.
 
     Raises:
         LoopscopeError: `out` is no folder or archive of runs, or has no such grid.
@@ -199,7 +200,9 @@ def _curve_rows(
 
 
 def _logged(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the objective said of its batch, and what growth did to it, as rows."""
+    """What the objective said of its batch, what growth did to it, and goals, as rows."""
+    if goal := line.get("goal"):
+        yield {"metric": "goal_accuracy", "split": goal["split"], "value": goal["accuracy"]}
     for key, value in (line.get("growth") or {}).items():
         name, _, when = key.rpartition("_")
         if when in ("before", "after"):

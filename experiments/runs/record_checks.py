@@ -111,11 +111,15 @@ def is_config(config: dict[str, Any]) -> bool:
 def is_line(line: dict[str, Any]) -> bool:
     """Whether a line of metrics.jsonl, other than the first, can be rows of a table of results."""
     growth = line.get("growth") or {}  # besides its losses it says from what to what, and how
-    if not isinstance(growth, dict):
+    goal = line.get("goal") or {"split": "", "accuracy": 0.0}
+    if not isinstance(growth, dict) or not isinstance(goal, dict):
+        return False
+    if not isinstance(goal.get("split"), str):
         return False
     logged = ("loss", "exit", "mean_exit", "exit_entropy")
     numbers = {k: v for k, v in line.items() if k.partition(".")[0] in logged}
     numbers |= {k: v for k, v in growth.items() if k.endswith(("_before", "_after"))}
+    numbers["goal"] = goal.get("accuracy")
     return _fits(Line, {**line, "numbers": numbers})
 
 

@@ -24,6 +24,10 @@ class Prefetch(Generic[T]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")  # ends with its owner
         self._next: tuple[int, Future[T]] | None = None
 
+    def forget(self) -> None:
+        """Makes the next batch anew when it is taken: the documents that follow are others."""
+        self._next = None
+
     @contextmanager
     def taken(self, make: Callable[[int], T], step: int, last: int) -> Iterator[T]:
         """The batch of a step, in whose block the step is taken.

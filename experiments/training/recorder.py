@@ -15,6 +15,7 @@ from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import sync
 from experiments.runs.status import Status
 from experiments.training.background_save import Saver
+from experiments.training.goals import look, look_is_due
 from experiments.training.optimiser import learning_rate
 from experiments.training.trainer import Counters, Trainer
 from models.objectives.objective import Loss
@@ -99,6 +100,19 @@ class Recorder:
             f"grows from {record['from']} to {record['to']}: loss {record['loss_before']:.4f} "
             f"before, {record['loss_after']:.4f} after"
         )
+
+    def look(self, span: Span) -> None:
+        """One line of metrics.jsonl where it is due to see if a phase has reached its goal."""
+        if not look_is_due(self.trainer, span):
+            return
+        self.tick()
+        seen, step = look(self.trainer, span), self.trainer.counters.step
+        self.folder.append_metrics({"step": step, "goal": seen})
+        if seen["reached"] or step == span.last_step:
+            what = "reaches" if seen["reached"] else "ends before it reaches"
+            accuracy = f"{seen['accuracy']:.4f} on {seen['split']}"
+            self.folder.log(f"phase {seen['phase']} {what} its goal at step {step}: {accuracy}")
+        self.tick(train=False)
 
     def evaluate(self) -> None:
         """One line of metrics.jsonl with the measurements of the evaluation's probes."""

@@ -79,16 +79,17 @@ def started(
 def proceed(recorder: Recorder, stop: Callable[[], bool]) -> Steps[bool]:
     """Trains from where the trainer is to the end; False if stopped in between."""
     trainer = recorder.trainer
-    for span in trainer.spans:
-        if trainer.counters.step == span.first_step:
+    while (step := trainer.counters.step) < trainer.last_step:
+        span = trainer.span_of(step)
+        if step == span.first_step:
             recorder.grown(grow_if_due(trainer, span))
-        while trainer.counters.step < span.last_step:
-            loss = (yield trainer, span) or trainer.step(span)
-            recorder.observe(loss, span)
-            if stop():
-                recorder.checkpoint()
-                recorder.report(state="stopped")
-                return False
+        loss = (yield trainer, span) or trainer.step(span)
+        recorder.look(span)
+        recorder.observe(loss, span)
+        if stop():
+            recorder.checkpoint()
+            recorder.report(state="stopped")
+            return False
     return finish(recorder, stop)
 
 
@@ -227,6 +228,7 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         "lr": config.training.lr,
         "precision": config.training.precision,
         **({"growth": trainer.growths} if trainer.growths else {}),
+        **({"goals": trainer.goals} if trainer.goals else {}),
         **({"lost_metrics": lost} if lost else {}),
         "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
         "timings": {

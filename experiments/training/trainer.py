@@ -9,14 +9,15 @@ Legend: B documents, T tokens of the longest one, M predicted positions.
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from experiments.config.goals import ends_of
 from experiments.config.loop_sampling import loops_of_step
-from experiments.config.phases import Phase, Span
+from experiments.config.phases import Phase, Span, bound_to_phases
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.averaging import average_weights
@@ -67,16 +68,16 @@ class Trainer:
         self.config = config.canonical()
         self.device = torch.device(device)
         self.objective = self.config.objective
-        self.task, self.spans = self.config.bind()
+        self.prefetch = Prefetch[Batch](self.device.type == "cuda")
+        self.task = self.config.task.bind(self.config.seed)
+        self.follow([])
         self.vocabulary_size = len(self.task.vocabulary)
-        self.last_step = self.spans[-1].last_step
         self.adopt(self.config.build_model(self.task, self.config.model_at(self.spans, 0)))
         self.counters = Counters()
         #: what each growth of the core did to the loss
         self.growths: list[dict[str, Any]] = []
         #: losses that the recorder has not read: they stay on the device, reading waits for it
         self.window: list[Tensor] = []
-        self.prefetch = Prefetch[Batch](self.device.type == "cuda")
 
     def adopt(self, model: LoopedModel) -> None:
         """Continues with this model and a new optimiser."""
@@ -112,6 +113,18 @@ class Trainer:
             )
         compile_blocks(self.model)
 
+    def follow(self, goals: list[dict[str, Any]]) -> None:
+        """Takes the phases as they are given what became of their goals.
+
+        Args:
+            goals: of every phase that had one and has ended: when, and whether it was reached.
+        """
+        self.goals = goals
+        phases = bound_to_phases(self.config.training, self.task, ends_of(goals))
+        self.task, self.spans = phases
+        self.last_step = self.spans[-1].last_step
+        self.prefetch.forget()
+
     def start_from(self, weights: dict[str, Tensor], run_id: str) -> None:
         """Takes over the weights of another run; a gate that it lacks stays as it is.
 
@@ -131,6 +144,9 @@ class Trainer:
 
     def restore(self, state: dict) -> None:
         """Goes back to a checkpoint."""
+        if goals := state.get("goals"):
+            self.follow(goals)
+            self.subject = replace(self.subject, task=self.task)
         shape = self.config.model_at(self.spans, state["step"])
         if shape != self.model.config:
             self.adopt(self.config.build_model(self.task, shape))
@@ -154,12 +170,17 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "counters": asdict(self.counters),
             "growths": self.growths,
+            "goals": self.goals,
         }
+
+    def span_of(self, step: int) -> Span:
+        """The phase of a step."""
+        return next(span for span in reversed(self.spans) if span.first_step <= step)
 
     def documents(self, step: int) -> Batch:
         """The batch of a step, the same whenever it is asked for."""
         batch = self.config.training.batch
-        span = next(span for span in reversed(self.spans) if span.first_step <= step)
+        span = self.span_of(step)
         first = span.first_document + (step - span.first_step) * batch
         n = min(batch, span.last_document - first)
         rng = generator(self.config.seed, Stream.TRAIN, step)

@@ -113,6 +113,7 @@ OTHER: dict[str, Any] = {
     "training.phases.0.decay_share": 0.5,
     "start": "multihop-1x2-0123456789ab",
     "training.phases.0.weights": {"a": 1.0},
+    "training.phases.0.until_accuracy": {"level": 0.9},
     "training.phases.0.core": 1,
     "training.phases.0.growth": "stack",
 }
