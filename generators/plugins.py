@@ -94,9 +94,12 @@ def _inside(base: type[BaseModel], package: str) -> dict[str, type[BaseModel]]:
 
 @cache
 def choices(base: type[BaseModel], package: str) -> dict[str, type[BaseModel]]:
-    """kind -> class, for every concrete subclass of `base` (or `base` itself) in `package`."""
+    """kind -> class, for every concrete subclass of `base` (or `base` itself) in `package`.
+
+    Folders in it are looked into too.
+    """
     root = importlib.import_module(package)
-    for module in pkgutil.iter_modules(root.__path__, f"{package}."):
+    for module in pkgutil.walk_packages(root.__path__, f"{package}."):
         importlib.import_module(module.name)
     return _inside(base, package)
 

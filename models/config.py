@@ -23,9 +23,14 @@ class LoopedConfig(LoopedShape, ModelConfig):
 
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedTransformer":
         """The torch module with weights drawn from `seed` (stream INIT)."""
+        return self.model_type()(self, vocabulary_size, gate=gate, seed=seed)
+
+    @staticmethod
+    def model_type() -> type["LoopedTransformer"]:
+        """The class of the torch module; a variant has its own."""
         from models.looped import LoopedTransformer
 
-        return LoopedTransformer(self, vocabulary_size, gate=gate, seed=seed)
+        return LoopedTransformer
 
     def count_parameters(
         self, vocabulary_size: int, *, gate: bool, active: bool = False
@@ -38,5 +43,7 @@ class LoopedConfig(LoopedShape, ModelConfig):
     def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
         return 2 * self.width * n_loops
 
-    def _loop_flops(self, context: int, loops: int) -> int:
-        return context * counts.loop_flops(self, context, loops)
+    def _loop_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
+        extra = self.extra_flops(vocabulary_size, context, loops)
+        extra -= self.extra_flops(vocabulary_size, context, 0)
+        return context * counts.loop_flops(self, context, loops) + extra

@@ -63,6 +63,7 @@ def count_parameters(
         parts["entrance"] = width * (1 + (shape.embedded_loops or 0))
         parts["entrance"] += _joining(shape) + width * JOINING_VECTORS.get(shape.injection, 0)
         parts["entrance"] += width if shape.initial_state == "learned" else 0
+    parts |= shape.extra_parameters()
     return {**parts, "total": sum(parts.values())}
 
 
@@ -95,4 +96,5 @@ def forward_flops(
     head = 2 * shape.width * vocabulary_size * losses
     gates = 2 * shape.width * loops if gate else 0
     layers = documents * context * (outside + loop_flops(shape, context, loops))
+    layers += documents * shape.extra_flops(vocabulary_size, context, loops)
     return layers + predicted * (head + gates)

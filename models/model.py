@@ -103,14 +103,15 @@ class ModelConfig(ModelShape, ABC):
             gates = self._gate_flops(vocabulary_size, context, n_loops)
             return forward + BACKWARD * predicted * gates
         skipped = 0 if backprop_loops is None else max(n_loops - backprop_loops, 0)
-        return forward + BACKWARD * (forward - documents * self._loop_flops(context, skipped))
+        fixed = documents * self._loop_flops(vocabulary_size, context, skipped)
+        return forward + BACKWARD * (forward - fixed)
 
     def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
         """Forward FLOPs of the gate at one position, after every loop."""
         return self._measured(vocabulary_size, True, context, n_loops).gate
 
-    def _loop_flops(self, context: int, loops: int) -> int:
-        """Forward FLOPs of a document in loops that have no backward pass; 0 where unknown."""
+    def _loop_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
+        """Forward FLOPs of a document in the first so many loops; 0 where unknown."""
         return 0
 
     def _measured(

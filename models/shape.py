@@ -4,8 +4,8 @@ A core of k layers run n times is written k⊗n (2510.25741 §6.2). Around it th
 prelude and a coda that run once (Huginn, 2502.05171).
 """
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -63,6 +63,11 @@ class BlockCall(NamedTuple):
 
 class LoopedShape(ModelShape):
     """The shape of a looped transformer: prelude, core ⊗ loops, coda."""
+
+    #: what a variant cannot do (`stack`, `compile`) -> why
+    refuses: ClassVar[Mapping[str, str]] = {}
+    #: what has weights of its own in every loop
+    looped_by: ClassVar[str] = "loop_embedding learned"
 
     width: int = Field(64, ge=1, description="size of the residual stream")
     heads: int = Field(2, ge=1, description="attention heads of a layer")
@@ -129,7 +134,7 @@ class LoopedShape(ModelShape):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        for wrong in impossible(self):
+        for wrong in (*impossible(self), *self.misfits()):
             raise ValueError(wrong)
         return self
 
@@ -163,16 +168,33 @@ class LoopedShape(ModelShape):
 
     @property
     def embedded_loops(self) -> int | None:
-        """Rows of a learned loop embedding, beyond which there are no loops; None: no bound."""
+        """Rows of a learned loop embedding; None: there is none."""
         if self.loop_embedding != "learned":
             return None
         return self.loops if self.loop_rows is None else self.loop_rows
+
+    @property
+    def loop_limit(self) -> int | None:
+        """Loops for which there are weights, and no more; None: the loops are all alike."""
+        return self.embedded_loops
 
     @property
     def rotary_size(self) -> int:
         """Dimensions of each head that are turned by position; 0 without rotary positions."""
         head = self.width // self.heads
         return {"rope": head, "rope-quarter": head // 4}.get(self.positions, 0)
+
+    def misfits(self) -> Iterator[str]:
+        """What a variant does not go with, each naming the settings and the reason."""
+        yield from ()
+
+    def extra_parameters(self) -> dict[str, int]:
+        """Parameters of a variant's own parts."""
+        return {}
+
+    def extra_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
+        """Forward FLOPs that a variant adds to prelude and loops of a document of `context`."""
+        return 0
 
     def states(self, n_loops: int | None = None) -> int:
         """States that a pass of so many loops has; `sequence` finishes no layer before its end."""
@@ -213,11 +235,9 @@ class LoopedShape(ModelShape):
         """Raises ValueError where a pass cannot run or differentiate so many loops."""
         if loops < 1:
             raise ValueError(f"n_loops must be 1 or more, got {loops}")
-        rows = self.embedded_loops
-        if rows is not None and loops > rows:
+        if self.loop_limit is not None and loops > self.loop_limit:
             raise ValueError(
-                f"n_loops {loops} is more than the {rows} loop_rows of loop_embedding learned; "
-                "sinusoidal has no end"
+                f"n_loops {loops} is more than the {self.loop_limit} loop_rows of {self.looped_by}"
             )
         if backprop_loops is None:
             return

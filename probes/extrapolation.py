@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def loop_limit(model: "LoopedModel") -> int | None:
     """The most loops a model can run: the rows of a learned loop embedding, else None."""
-    return getattr(model.config, "embedded_loops", None)
+    return getattr(model.config, "loop_limit", None)
 
 
 def limit_row(limit: int, split: str) -> Measurement:

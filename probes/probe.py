@@ -149,7 +149,7 @@ class Probe(BaseModel, ABC):
                 f"probe {self.kind} looks inside the model; it cannot measure {model.kind}, which "
                 "shows its state after every loop and nothing else"
             )
-        limit = getattr(model, "embedded_loops", None)
+        limit = getattr(model, "loop_limit", None)
         if limit and self.fewest_loops and self.fewest_loops[1] > limit:
             field, loops = self.fewest_loops
             message = (

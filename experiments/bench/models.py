@@ -87,7 +87,7 @@ class PlainLoop(nn.Module):
 def comparable(config: LoopedConfig) -> bool:
     """Whether a shape has nothing that the other models lack."""
     shape = {"width", "heads", "core", "loops", "tied", "mlp_hidden"}
-    return not config.model_fields_set - shape - {"kind"}
+    return config.kind == "looped" and not config.model_fields_set - shape - {"kind"}
 
 
 def llama(config: LoopedConfig, vocabulary: int) -> "Callable[[Tensor], Tensor] | None":

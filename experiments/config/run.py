@@ -172,7 +172,7 @@ class RunConfig(Frozen):
         if phase.core is None or not isinstance(self.model, LoopedConfig):
             return self.model
         shape = {"core": phase.core, "loops": phase.loops or self.model.loops}
-        return self.model.model_copy(update=shape | {"loop_rows": self.model.embedded_loops})
+        return self.model.model_copy(update=shape | {"loop_rows": self.model.loop_limit})
 
     def model_at(self, spans: tuple[Span, ...], step: int) -> ModelConfig:
         """The model as a checkpoint after so many steps holds it; it grows after its checkpoint."""

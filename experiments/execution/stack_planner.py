@@ -25,6 +25,8 @@ def reason_not_stackable(config: RunConfig) -> str:
         return f"model {model.kind} is not one of loopscope's own"
     if model.mlp == "moe":
         return "a mixture of experts sends the tokens of every run elsewhere"
+    if why := model.refuses.get("stack"):
+        return f"model {model.kind}: {why}"
     if model.draws_noise:
         return "every run draws its own noise"
     if not isinstance(objective, PositionwiseObjective):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CODE = Path(__file__).parent / "hf"
 MODULES = ("configuration_loopscope", "modeling_loopscope")
 #: values of settings that the exported code knows, where there are others
-KNOWN = {"injection": ("none", "add", "concat"), "initial_state": (None,)}
+KNOWN = {"kind": ("looped",), "injection": ("none", "add", "concat"), "initial_state": (None,)}
 
 
 def export_hf(model: "LoopedTransformer", vocabulary: Vocabulary, folder: Path) -> None:

@@ -119,6 +119,8 @@ def _impossible_compiling(config: RunConfig) -> Iterator[tuple[Location, str]]:
         return
     if not isinstance(config.model, LoopedConfig):
         yield at, f"{wanted} needs model kind looped, not {config.model.kind}"
+    elif why := config.model.refuses.get("compile"):
+        yield at, f"{wanted} with model kind {config.model.kind}: {why}"
     elif config.model.mlp == "moe":
         yield at, f"{wanted} with model.mlp moe: which expert a token takes cannot be compiled"
 
@@ -165,9 +167,9 @@ def _impossible_loops(
     phase = config.training.phases[i]
     here = ("training", "phases", str(i))
     most = phase.draw.most if phase.draw else phase.loops or model.loops
-    if model.embedded_loops is not None and most > model.embedded_loops:
+    if model.loop_limit is not None and most > model.loop_limit:
         message = (
-            f"up to {most} loops, but model.loop_embedding learned has {model.embedded_loops} "
+            f"up to {most} loops, but model.{model.looped_by} has {model.loop_limit} "
             "model.loop_rows"
         )
         yield here, message

@@ -58,10 +58,10 @@ def grow(
         )
     origin = growth_mapping(config.core, factor, mapping)
     loops = config.loops if loops is None else loops
-    rows = config.embedded_loops
+    rows = config.loop_limit
     fields = config.model_dump() | {"core": len(origin), "loops": loops, "loop_rows": rows}
     shape = type(config).model_validate(fields)
-    grown = LoopedTransformer(shape, model.vocabulary_size, gate=model.gate is not None)
+    grown = type(model)(shape, model.vocabulary_size, gate=model.gate is not None)
     old = model.state_dict()
     grown.load_state_dict({name: old[origin_of(name, origin)] for name in grown.state_dict()})
     grown.halting = model.halting

@@ -37,6 +37,7 @@ INNER = {
 }
 #: settings without which a model is no Ouro
 REQUIRED = {
+    "kind": "looped",
     "prelude": 0,
     "coda": 0,
     "norm": "sandwich",

@@ -3,6 +3,7 @@
 Nothing here calls the model: weights are read by name, attention is a loop over heads and tokens.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from models.config import LoopedConfig
 from models.looped import LoopedTransformer
 
 V = 11
+#: model, state, the loops' input, loop and loops -> the state after that loop
+Loop = Callable[[LoopedTransformer, Tensor, Tensor, int, int], Tensor]
 FIELDS: dict[str, dict[str, Any]] = {
     "ouro": {},
     "pre-gelu-tied": {"heads": 4, "core": 1, "norm": "pre", "mlp": "gelu", "tied": True},
@@ -44,7 +47,7 @@ def tokens(rows: int = 3, columns: int = 7) -> Tensor:
 
 def build(config: LoopedConfig, gate: bool = False, **options: Any) -> LoopedTransformer:
     """In float64, with no parameter at zero or one."""
-    model = LoopedTransformer(config, V, gate=gate, seed=1, **options).double()
+    model = config.model_type()(config, V, gate=gate, seed=1, **options).double()
     rng = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -143,8 +146,19 @@ def joined(model: LoopedTransformer, x: Tensor, e: Tensor, loop: int) -> Tensor:
     return x
 
 
+def plain_loop(model: LoopedTransformer, x: Tensor, e: Tensor, t: int, loops: int) -> Tensor:
+    """The state [T, D] after loop t, before the final norm."""
+    config = model.config
+    order = {"cycle": [0, 1][: config.core], "sequence": [0] * loops + [1] * loops}
+    layers = order[config.reuse] if isinstance(config.reuse, str) else config.reuse
+    x = joined(model, x, e, t)
+    for layer in layers:
+        x = reference_block(model.core[layer], x, config)
+    return x
+
+
 def reference(
-    model: LoopedTransformer, document: Tensor, loops: int
+    model: LoopedTransformer, document: Tensor, loops: int, loop: Loop = plain_loop
 ) -> tuple[list[Tensor], list[Tensor]]:
     """States [T, D] and logits [T, V] after every loop."""
     config, states, logits = model.config, [], []
@@ -160,12 +174,8 @@ def reference(
         x = weight(model, "entrance.start").expand_as(x)
     elif config.injection != "none" and config.initial_state != "prelude":
         x = torch.zeros_like(x)
-    order = {"cycle": [0, 1][: config.core], "sequence": [0] * loops + [1] * loops}
-    layers = order[config.reuse] if isinstance(config.reuse, str) else config.reuse
     for t in range(1, 2 if config.reuse == "sequence" else loops + 1):
-        x = joined(model, x, e, t)
-        for layer in layers:
-            x = reference_block(model.core[layer], x, config)
+        x = loop(model, x, e, t, loops)
         states.append(rms(x, weight(model, "final_norm")))
         x = states[-1] if config.norm_between_loops else x
         y = states[-1]

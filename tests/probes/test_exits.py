@@ -60,6 +60,18 @@ def test_executed_blocks_are_counted_by_hand():
     assert counter["blocks"] == 90, "nothing is counted afterwards"
 
 
+def test_a_coda_that_a_rule_reads_the_prompt_with_is_no_work_of_decoding():
+    """A rule that may leave after every loop runs the coda of the prompt after every loop too."""
+    found = table(Exits(items=16, difficulties=(2,)).measure(looped(gate=True, coda=1)))
+    prompt, core = 4, 2 * 3
+    blocks = found["blocks_per_document", "entropy nats=0.1", 2, None]
+    left = found["exit_loops", "entropy nats=0.1", 2, None].value
+    assert blocks.ceiling == (prompt + 1) * (core + 1)
+    assert blocks.value == pytest.approx(prompt * (core + 3) + (2 + 1) * left)
+    saved = found["decoding_saved", "entropy nats=0.1", 2, None].value
+    assert saved == pytest.approx(1 - (2 + 1) * left / (core + 1))
+
+
 @pytest.mark.parametrize("coda", [0, 1])
 def test_decoding_follows_rules_as_reading_all_loops_does(coda):
     """Independent: exits of all loops' states, in numpy, by each rule's own definition."""

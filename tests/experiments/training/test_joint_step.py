@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from joint import close, compare, trainer_of
+from variant_shapes import FIELDS
 
 from experiments.config.phases import Phase, Training
 from experiments.config.run import RunConfig
@@ -34,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gated": {"injection": "gated", "initial_state": "prelude"},
     "learned": {"loop_embedding": "learned", "positions": "learned", "context": 8},
     "quarter": {"positions": "rope-quarter", "heads": 1},
+    **{kind: {"kind": kind} | fields for kind, fields in FIELDS.items()},
 }
 OBJECTIVES = {
     "last_loop": LastLoop(),
@@ -60,7 +62,7 @@ PAIRS = [(variant, "last_loop") for variant in VARIANTS] + [("coda", name) for n
 
 @pytest.mark.parametrize(("variant", "objective"), dict.fromkeys(PAIRS))
 def test_equals_separate_training_in_float64(variant: str, objective: str) -> None:
-    model = LoopedConfig.model_validate({"width": 16, "heads": 2, "loops": 3} | VARIANTS[variant])
+    model = {"width": 16, "heads": 2, "loops": 3} | VARIANTS[variant]
     runs = [config(seed, model=model, objective=OBJECTIVES[objective]) for seed in (3, 4, 5)]
     compare(runs, torch.float64, 1e-10, steps=2)
 
