@@ -123,6 +123,11 @@ class BioD(Exposures):
         values = rng.integers(0, self.diversity, (self.people, self.attributes, self.chunks))
         return {"names": names, "sets": np.stack(sets), "values": values}
 
+    @cached_property
+    def occurring(self) -> np.ndarray:
+        """The letters of these names and values; every attribute is told of everybody."""
+        return self.vocabulary.among(self.vocabulary.ids([BOS]), *self._tokens.values())
+
     @property
     def set_bits(self) -> float:
         """K·D·log2(T^L/D), the bits of the attributes' sets of chunks."""

@@ -12,26 +12,30 @@ from pydantic import Field, model_validator
 
 from generators.exposures import Exposures
 from generators.pools import Pools, PoolSize, load_pools
-from generators.support.people import People, draw_names, draw_people, person_tokens, words_of
+from generators.support.people import (
+    People,
+    draw_world,
+    person_tokens,
+    pronoun_tokens,
+    words_of,
+)
 from generators.support.sentences import (
-    CLOSING,
     EMPLOYER_FIRST_ORDERS,
     NAME_TOKENS,
     ORDERS,
     Layout,
     SentenceTable,
+    closing_tokens,
+    every_sentence,
     lay_out,
     mentions,
     sentence_table,
 )
 from generators.support.strings import bytes_of_choice
 from generators.task import Batch, Task
-from generators.templates import ATTRIBUTES, DATE, PRONOUNS, available
+from generators.templates import ATTRIBUTES, PRONOUNS, available
 from generators.vocabulary import BOS, Vocabulary
 
-#: tokens of each span
-SPANS = {**dict.fromkeys(ATTRIBUTES, 1), "name": NAME_TOKENS, "gender": 1}
-SPANS["birth_date"] = len(DATE)
 #: fixed texts of which the lengths are looked at themselves
 FEW_TEXTS = 10_000
 
@@ -122,11 +126,7 @@ class Biographies(Exposures):
 
     def _draw_people(self) -> tuple[People, np.random.Generator]:
         """The people, and the generator as it stands once the facts are drawn: texts come next."""
-        rng, taken = self.world_generator(), None
-        if self.apart_from:
-            taken = draw_names(rng, self.apart_from, self.values)
-            rng = self.world_generator(1)
-        return draw_people(rng, self.people, self.values, taken), rng
+        return draw_world(self.world_generator, self.people, self.values, self.apart_from)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -146,9 +146,23 @@ class Biographies(Exposures):
 
     @cached_property
     def _closing(self) -> np.ndarray | None:
-        if not self.name_last:
-            return None
-        return np.array([self.vocabulary.id(w) if w else 0 for w in CLOSING], np.int32)
+        return closing_tokens(self.vocabulary) if self.name_last else None
+
+    @cached_property
+    def occurring(self) -> np.ndarray:
+        """The names and values of these people, and the words of the texts that there can be."""
+        if self.versions is None:  # every text there can be, once about each gender there is
+            orders = EMPLOYER_FIRST_ORDERS if self.employer_first else ORDERS
+            texts = every_sentence(orders[: None if self.permute else 1], self.templates)
+            who = np.unique(self.world.facts["gender"], return_index=True)[1]
+            which, template = (np.concatenate([x] * len(who)) for x in texts)
+        else:
+            (which, template), who = self._fixed_texts, np.arange(self.people)
+        people, told = np.repeat(who, len(which) // len(who)), [*self._tokens.values()]
+        for i in range(0, len(people), 4096):
+            part = (x[i : i + 4096] for x in (people, which, template))
+            told.append(np.unique(self._written(*part, self.employer_first).tokens))
+        return self.vocabulary.among(*told)
 
     def sketch(self) -> Task:
         """About other people; as if every text were new where the fixed ones are many."""
@@ -216,15 +230,21 @@ class Biographies(Exposures):
         if employer_first is None:
             employer_first = self.employer_first
         which, template = self._texts(rng, people)
+        return self._written(people, which, template, employer_first)
+
+    def _written(
+        self, people: np.ndarray, which: np.ndarray, template: np.ndarray, employer_first: bool
+    ) -> Batch:
+        """Biographies int[B] by rows of the orders, int[B], and templates, int[B, A]."""
         orders = (EMPLOYER_FIRST_ORDERS if employer_first else ORDERS)[which]
         in_order = np.take_along_axis(template, orders, axis=1)
         layout = lay_out(self._sentences, orders, in_order, self.fullname, self._closing)
-        self._fill(layout, people, self._date_order[template[:, 0]])
+        self._fill(layout, people, self._sentences.dates(self.reversed_date)[template[:, 0]])
         latents = {name: fact[people] for name, fact in self.world.facts.items()}
         return Batch(
             layout.tokens,
             layout.inside,
-            self._spans(layout),
+            layout.spans(fullname=self.fullname, name_last=self.name_last),
             {"person": people, **latents},
             np.zeros(len(people), np.int32),
         )
@@ -253,23 +273,12 @@ class Biographies(Exposures):
         return which, template
 
     @cached_property
-    def _date_order(self) -> np.ndarray:
-        """int64[K, 3] by template: which of month, day, year is first, second, third."""
-        if self.reversed_date:
-            return np.tile([1, 0, 2], (self.templates, 1))
-        return self._sentences.date_order
-
-    @cached_property
     def _tokens(self) -> dict[str, np.ndarray]:
         return person_tokens(self.world, self.values, self.vocabulary)
 
     @cached_property
     def _pronoun_tokens(self) -> np.ndarray:
-        """int32[2, 2]: by form of the mention (who, whose) and gender; 0 where it never occurs."""
-        return np.array(
-            [[self.vocabulary.index.get(word, 0) for word in pair] for pair in PRONOUNS.values()],
-            np.int32,
-        )
+        return pronoun_tokens(self.vocabulary)
 
     def _fill(self, layout: Layout, people: np.ndarray, date_order: np.ndarray) -> None:
         """Writes the first tokens, the mentions and the values into their blanks, in place."""
@@ -287,14 +296,3 @@ class Biographies(Exposures):
         date = np.take_along_axis(self._tokens["date"][people], date_order, axis=1)
         tokens[rows, layout.value[:, :1] + three] = date
         tokens[rows, layout.value[:, 1:]] = self._tokens["values"][people]
-
-    def _spans(self, layout: Layout) -> dict[str, np.ndarray]:
-        """Spans int32[B, 2] of every value, of the name and of the first pronoun (`gender`)."""
-        starts = np.empty((len(layout.start), len(SPANS)), np.int32)
-        starts[:, : len(ATTRIBUTES)] = layout.value
-        starts[:, -2] = layout.name
-        starts[:, -1] = layout.start[:, 0 if self.name_last else 1]
-        spans = np.stack([starts, starts + np.array(list(SPANS.values()), np.int32)], axis=2)
-        if self.fullname:
-            spans[:, -1] = -1
-        return {name: spans[:, i] for i, name in enumerate(SPANS)}

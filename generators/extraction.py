@@ -154,6 +154,9 @@ class Extraction(PeopleQuestions):
         del batch.spans["result"]  # the same as `answer`
         return batch
 
+    def question_tokens(self) -> list[np.ndarray]:
+        return [*self._question_tokens]
+
     @cached_property
     def _question_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Words before and after the name by attribute, int32[A, W] each, 0 beyond the last."""

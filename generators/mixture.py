@@ -126,6 +126,12 @@ class Mixture(Task):
     def _ids(self) -> dict[str, np.ndarray]:
         return {name: self.vocabulary.ids(self._tokens(name)) for name in self.parts}
 
+    @cached_property
+    def occurring(self) -> np.ndarray:
+        """The tokens that documents of any component can have."""
+        told = (self._ids[name][part.occurring] for name, part in self.parts.items())
+        return self.vocabulary.among(*told)
+
     def ids(self, name: str) -> np.ndarray:
         """All ids of the mixture, int32[V], those of a component's tokens first, in its order."""
         own = self._ids[name]

@@ -14,28 +14,16 @@ from pydantic import Field, model_validator
 from generators.batch import Batch, stacked
 from generators.pools import load_pools
 from generators.questions import PeopleQuestions
+from generators.support.operation_phrases import (
+    FIELDS,
+    LUCK_PHRASES,
+    MONTHS,
+    PHRASES,
+    Operation,
+)
 from generators.support.question_layout import Piece, result_is_right, write_question
 from generators.templates import ATTRIBUTES
 from generators.vocabulary import BOS, Vocabulary
-
-Operation = Literal["dual", "day", "year", "modulo", "comparison", "subtraction", "inverse"]
-#: one token a word; a slot holds values, or the name of one of the two people
-PHRASES: dict[Operation, str] = {
-    "dual": "What is the {first} and the {second} of {one} ? Answer:",
-    "day": "What is the birth-day of {one} ? Answer:",
-    "year": "What is the birth-year of {one} ? Answer:",
-    "modulo": "What is the birth-month of {one} modulo {modulus} ? Answer:",
-    "comparison": "Was {one} born in a later month than {other} ? Answer:",
-    "subtraction": "What is the birth-month of {one} minus the birth-month of {other} ? Answer:",
-    "inverse": "Who has {clues} ? Answer:",
-}
-LUCK_PHRASES: dict[Operation, str] = {
-    "modulo": "What is the luck of the major of {one} modulo {modulus} ? Answer:",
-    "comparison": "Is the major of {one} luckier than the major of {other} ? Answer:",
-    "subtraction": "What is the luck of the major of {one} minus that of {other} ? Answer:",
-}
-FIELDS = tuple(name.replace("_", "-") for name in ATTRIBUTES)
-MONTHS = 12
 
 
 class Operations(PeopleQuestions):
@@ -219,6 +207,18 @@ class Operations(PeopleQuestions):
         if self.difficulties == (2,):
             latents |= {"other": other, f"other_{self.quantity}": quantity[other]}
         return write_question(pieces, latents, np.full(len(one), self.difficulties[0]))
+
+    def question_tokens(self) -> list[np.ndarray]:
+        """Of two people at most of each quantity, which have all results that there are."""
+        people = np.array(self.people_of("train"))
+        quantity = self._quantity[people]
+        order = quantity.argsort(kind="stable")
+        again = np.zeros(len(order), bool)
+        again[2:] = quantity[order][2:] == quantity[order][:-2]
+        one, other = (x.ravel() for x in np.meshgrid(*[people[order[~again]]] * 2))
+        asked = self.ask(np.random.default_rng(0), one[one != other], other[one != other])
+        fields = [self.vocabulary.ids(FIELDS)] if self.operation == "dual" else []
+        return [asked.tokens, *fields]
 
     def _numbers(self, number: np.ndarray) -> np.ndarray:
         return (number + self.vocabulary.id("number:0")).astype(np.int32)

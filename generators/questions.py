@@ -92,6 +92,16 @@ class PeopleQuestions(Task):
     def world_bytes(self) -> int:
         return self.biographies.world_bytes + 110 * self.biographies.people
 
+    @cached_property
+    def occurring(self) -> np.ndarray:
+        """What the biographies have, and the words of the questions in training."""
+        told = np.flatnonzero(self.text.occurring)  # their vocabulary begins ours
+        return self.vocabulary.among(told, *self.question_tokens())
+
+    def question_tokens(self) -> list[np.ndarray]:
+        """Ids of all tokens of the questions in training; those that are not the text's."""
+        return [np.arange(len(self.text.vocabulary), len(self.vocabulary))]
+
     @property
     def context_length(self) -> int:
         """Tokens of the longest biography; every question is shorter."""

@@ -80,6 +80,12 @@ class RandomSequences(Exposures):
         """The letters of the sequences, int64[N, S]."""
         return distinct_strings(self.world_generator(), self.sequences, self.length, self.alphabet)
 
+    @cached_property
+    def occurring(self) -> np.ndarray:
+        """The letters of these sequences."""
+        v = self.vocabulary
+        return v.among(v.ids([BOS]), v.id("letter:0") + np.unique(self.world))
+
     @property
     def sequence_bits(self) -> float:
         """S·log2 V, the bits of one sequence."""

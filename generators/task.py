@@ -81,19 +81,24 @@ class Task(BaseModel, ABC):
         """Tokens there are, `<pad>` included; without making them where they may be many."""
         return len(self.vocabulary)
 
+    @property
+    def occurring(self) -> np.ndarray:
+        """bool[V]: tokens that documents of this world can have; `<pad>` is none. Default: all."""
+        return np.arange(len(self.vocabulary)) > 0
+
     def sketch(self) -> "Task":
         """A task whose documents look like those of this one, in a world made in no time.
 
         Splits, difficulties, spans, latents and, by their distribution, lengths and masks of
-        documents are the same; facts, vocabulary and how many of each there are, are not. Itself
-        where worlds are small. A class from elsewhere inherits neither this nor
-        `vocabulary_size` from a task of ours, since it may write other documents.
+        documents are the same; facts, vocabulary and their numbers are not. Itself where worlds
+        are small. A class from elsewhere inherits neither this nor `vocabulary_size` and
+        `occurring` from a task of ours: it may write other documents.
         """
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("sketch", "vocabulary_size"):
+        for name in ("sketch", "vocabulary_size", "occurring"):
             if cls.__module__.partition(".")[0] != __package__ and name not in vars(cls):
                 setattr(cls, name, vars(Task)[name])
 
@@ -105,8 +110,7 @@ class Task(BaseModel, ABC):
     def world_bytes(self) -> int:
         """Bytes of memory that world and vocabulary need at their peak, from the fields alone.
 
-        Floors included, to within a factor of two. 0 where they are small whatever the fields
-        say. Nothing is built for it, so that what cannot be held is refused before it is tried.
+        Floors included, to within a factor of two; 0 where they are small whatever the fields say.
         """
         return sum(part.world_bytes for part in self.parts.values() if part is not self)
 
@@ -234,10 +238,7 @@ class Task(BaseModel, ABC):
         return {}
 
     def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
-        """Guesses that need the held-out answers too: no model can learn them, none need pass them.
-
-        Empty where `floors` has all there is to say.
-        """
+        """Guesses that need the held-out answers too, which no model can learn; {}: none."""
         return {}
 
     def information_bits(self) -> float | None:

@@ -1,7 +1,8 @@
 """A closed vocabulary: every token is a string known beforehand.
 
 A byte-pair vocabulary of 50,257 rows would hide the capacity of a small model behind its
-embedding; here every row occurs in the task. Where pools overlap (a first and a middle name
+embedding; here a row that no document has is an entry of a pool that the world does not use
+(`Task.occurring`). Where pools overlap (a first and a middle name
 "Lee") each role has its own token, written `role:text`.
 """
 
@@ -49,6 +50,14 @@ class Vocabulary:
     def ids(self, tokens: Sequence[str]) -> np.ndarray:
         """int32[len(tokens)]; raises KeyError for an unknown token."""
         return np.array([self.index[t] for t in tokens], dtype=np.int32)
+
+    def among(self, *ids: np.ndarray) -> np.ndarray:
+        """bool[V]: whether a token is one of these ids (of any shape); `<pad>` never is."""
+        found = np.zeros(len(self), bool)
+        for some in ids:
+            found[some.ravel()] = True
+        found[0] = False
+        return found
 
     def text(self, token_id: int) -> str:
         """One token as a reader wants to see it, without its role."""

@@ -82,7 +82,7 @@ class People(Scored):
 class Capacity(StoredBits):
     """Bits stored about the people of biographies, in total, by item and per parameter."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # version 1 counted rows that do not occur among the parameters
 
     needs: ClassVar[str] = "biographies (bios, extraction, operations) with the name first"
 

@@ -73,7 +73,8 @@ class CapacityBioD(StoredBits):
     `nll_nats` of `strings` is p3.
     """
 
-    version: ClassVar[int] = 2  # version 1 charged for strings where there is nothing to know
+    #: 1 charged for strings where there is nothing to know, 2 counted rows that do not occur
+    version: ClassVar[int] = 3
 
     needs: ClassVar[str] = "facts of kind biod"
 

@@ -50,7 +50,7 @@ class Sequences(Scored):
 class CapacitySequences(StoredBits):
     """Bits memorised of random sequences, as `total` and as `memorised`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # version 1 counted rows that do not occur among the parameters
 
     needs: ClassVar[str] = "sequences of kind random_sequences"
 

@@ -54,6 +54,8 @@ class Subject:
         parameters: by part, from `model.count_parameters()`.
         seed: the run's seed, from which the probe draws its documents.
         device: where the model is.
+        trained: the task that the model was trained on, of which `task` is a component; None:
+            `task` itself.
     """
 
     model: "LoopedModel"
@@ -61,6 +63,19 @@ class Subject:
     parameters: dict[str, int]
     seed: int
     device: "torch.device"
+    trained: Task | None = None
+
+    @property
+    def counted_parameters(self) -> int:
+        """P of bits per parameter: all but rows of the vocabulary that no document has.
+
+        After 2404.05405, section 3. All of a model that does not tell its embedding apart.
+        """
+        occurring = (self.trained or self.task).occurring
+        rows = len(occurring) - 1  # that of <pad> is not counted at all
+        embedding = self.parameters.get("embedding", 0) + self.parameters.get("head", 0)
+        unused = rows - int(occurring.sum())
+        return self.parameters["total"] - embedding // max(rows, 1) * unused
 
     @property
     def looped(self) -> "LoopedTransformer":

@@ -63,8 +63,9 @@ class Scored(ABC):
 class StoredBits(Probe):
     """Bits stored by every item of a `Scored`.
 
-    Metrics: `nll_nats` (mean), `bits` (about everything stored), `bits_per_parameter` and
-    `capacity_ratio` (share of the ceiling); after rounding the weights to 8 bits the same with
+    Metrics: `nll_nats` (mean), `bits` (about everything stored), `bits_per_parameter` (which counts
+    the `counted_parameters`, of all that the ceiling says) and `capacity_ratio` (share of the
+    ceiling); after rounding the weights to 8 bits the same with
     `_int8` at the end (`models.conversion.rounding`). Floors are 0 bits: what is known of the
     pools.
     Intervals are 95 % percentile bootstraps over the things that are stored.
@@ -106,10 +107,15 @@ class StoredBits(Probe):
                     replace(row, metric=f"{row.metric}_int{bits}")
                     for row in self._rows(subject, scored)
                 ]
+        counted, every = subject.counted_parameters, subject.parameters["total"]
+        rows.append(
+            Measurement("counted_parameters", counted, scored.count, split="train", ceiling=every)
+        )
         return tuple(rows)
 
     def _rows(self, subject: Subject, scored: Scored) -> list[Measurement]:
         rows: list[Measurement] = []
+        parameters = subject.counted_parameters
         for loop, each in self._each(subject, scored).items():
             rng = generator(subject.seed, Stream.PROBE, 1)  # the same resamples for every loop
             resampled = bootstrap_means(each, rng, self.resamples)
@@ -118,9 +124,7 @@ class StoredBits(Probe):
             for (item, floor), value in zip(scored.nll_floors.items(), nats, strict=False):
                 rows.append(_row("nll_nats", value, len(each), item, loop, floor, None))
             for (item, ceiling), value in zip(scored.ceilings.items(), bits, strict=True):
-                rows += bits_rows(
-                    item, value, ceiling, len(each), subject.parameters["total"], loop
-                )
+                rows += bits_rows(item, value, ceiling, len(each), parameters, loop)
         return rows
 
     def _which(self, subject: Subject, count: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def _rows(probe: Probe, subject: Subject) -> Iterator[Measurement]:
     for name, part in parts_for(probe, mixture).items():
         ids = torch.from_numpy(mixture.ids(name)).long().to(subject.device)
         model = in_ids(subject.model, ids).eval()
-        for row in probe.measure(replace(subject, model=model, task=part)):
+        for row in probe.measure(replace(subject, model=model, task=part, trained=mixture)):
             yield replace(row, component=name)
 
 

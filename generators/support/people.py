@@ -3,6 +3,7 @@
 Legend: N people.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from generators.pools import Pools
 from generators.support.sentences import CLOSING, GENITIVE, mentions, template_words
-from generators.templates import DATE
+from generators.templates import DATE, PRONOUNS
 from generators.vocabulary import BOS, Vocabulary
 
 NAME = ("first", "middle", "last")
@@ -94,6 +95,21 @@ def draw_people(
     )
 
 
+def draw_world(
+    generator: Callable[[int], np.random.Generator], n: int, pools: Pools, apart_from: int
+) -> tuple[People, np.random.Generator]:
+    """n people, and the generator as it stands once they are drawn.
+
+    Args:
+        generator: makes the world's generators by number.
+        apart_from: share no name with so many people drawn first.
+    """
+    rng, taken = generator(0), None
+    if apart_from:
+        taken, rng = draw_names(rng, apart_from, pools), generator(1)
+    return draw_people(rng, n, pools, taken), rng
+
+
 def person_tokens(people: People, pools: Pools, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     """Token ids by person: `name` and `date` int32[N, 3], `values` int32[N, A-1]."""
 
@@ -108,6 +124,12 @@ def person_tokens(people: People, pools: Pools, vocabulary: Vocabulary) -> dict[
         "date": np.stack(dates, axis=1),
         "values": np.stack(values, axis=1),
     }
+
+
+def pronoun_tokens(vocabulary: Vocabulary) -> np.ndarray:
+    """int32[2, 2]: by form of the mention (who, whose) and gender; 0 where it never occurs."""
+    ids = [[vocabulary.index.get(word, 0) for word in pair] for pair in PRONOUNS.values()]
+    return np.array(ids, np.int32)
 
 
 @cache

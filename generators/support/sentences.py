@@ -55,6 +55,16 @@ def template_words(n: int) -> Iterator[str]:
             yield from (*template.before, *template.after)
 
 
+def every_sentence(orders: np.ndarray, templates: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texts with every sentence there can be: rows of `orders` int[B], templates int[B, A].
+
+    Each of the first so many templates of all attributes, after every sentence that can be first.
+    """
+    openers = np.unique(orders[:, 0], return_index=True)[1]
+    template = np.tile(np.arange(templates), len(openers))
+    return np.repeat(openers, templates), np.repeat(template[:, None], orders.shape[1], axis=1)
+
+
 @dataclass(frozen=True)
 class SentenceTable:
     """Every sentence with blanks for the mention and the value.
@@ -98,6 +108,12 @@ class SentenceTable:
             np.array(words, np.int32), start, length, value, np.array(whose, int), np.array(dates)
         )
 
+    def dates(self, reversed_date: bool) -> np.ndarray:
+        """`date_order`, or day, month, year for every template."""
+        return (
+            np.broadcast_to([1, 0, 2], self.date_order.shape) if reversed_date else self.date_order
+        )
+
     def longest(self, openers: np.ndarray, fullname: bool, name_last: bool = False) -> int:
         """Tokens of the longest text of six sentences that starts with one of `openers`."""
         longest = self.length.max(axis=2)  # [2, A]
@@ -109,10 +125,20 @@ class SentenceTable:
         return int(longest[PRONOUN].sum() + extra)
 
 
+def closing_tokens(vocabulary: Vocabulary) -> np.ndarray:
+    """int32[C], the tokens of `CLOSING`, 0 for the name."""
+    return np.array([vocabulary.id(word) if word else 0 for word in CLOSING], np.int32)
+
+
 @cache
 def sentence_table(vocabulary: Vocabulary, n: int) -> SentenceTable:
     """The table, cached: tasks with the same vocabulary and templates share it."""
     return SentenceTable.build(vocabulary, n)
+
+
+#: tokens of each span
+SPANS = {**dict.fromkeys(ATTRIBUTES, 1), "name": NAME_TOKENS, "gender": 1}
+SPANS["birth_date"] = len(DATE)
 
 
 @dataclass(frozen=True)
@@ -138,6 +164,17 @@ class Layout:
     name: np.ndarray
     value: np.ndarray
     whose: np.ndarray
+
+    def spans(self, *, fullname: bool, name_last: bool) -> dict[str, np.ndarray]:
+        """Spans int32[B, 2] of every value, of the name and of the first pronoun (`gender`)."""
+        starts = np.empty((len(self.start), len(SPANS)), np.int32)
+        starts[:, : len(ATTRIBUTES)] = self.value
+        starts[:, -2] = self.name
+        starts[:, -1] = self.start[:, 0 if name_last else 1]
+        spans = np.stack([starts, starts + np.array(list(SPANS.values()), np.int32)], axis=2)
+        if fullname:
+            spans[:, -1] = -1
+        return {name: spans[:, i] for i, name in enumerate(SPANS)}
 
 
 def lay_out(

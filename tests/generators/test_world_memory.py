@@ -141,7 +141,7 @@ def test_plan_and_run_refuse_a_world_before_they_try(
 ) -> None:
     """Larger than the memory, and not larger, but with no room for the rest of the run."""
     monkeypatch.setenv("LOOPSCOPE_MEMORY", "8G")
-    monkeypatch.setattr("generators.biographies.draw_people", None)
+    monkeypatch.setattr("generators.biographies.draw_world", None)
     path, out = tmp_path / "grid.yaml", tmp_path / "out"
     path.write_text(GRID.format(people=people))
     for refused in (

@@ -20,6 +20,7 @@ from models.config import LoopedConfig
 from probes.capacity import Capacity
 from probes.capacity_biod import CapacityBioD
 from probes.capacity_sequences import CapacitySequences
+from probes.probe import Subject
 from probes.stored_bits import intervals
 
 
@@ -90,7 +91,7 @@ def test_the_formula_of_biod() -> None:
     task = BioD(people=80, attributes=3, chunks=3, diversity=9, length=2, alphabet=16).bind(1)
     model = LoopedConfig(width=16, loops=2).build(len(task.vocabulary), gate=False, seed=1)
     rows = CapacityBioD(loops="all").measure(subject(model, task))
-    assert {row.loop for row in rows} == {1, 2}
+    assert {row.loop for row in rows if row.item} == {1, 2}
     for loop in (1, 2):
         at = tuple(row for row in rows if row.loop == loop)
         p1, p2, p3 = (row.value for row in by_item(at, "nll_nats").values())
@@ -268,3 +269,23 @@ def test_nobody_is_sampled_twice(task: Any, probe: Any) -> None:
     probe.measure(subject(Given(next_token), task))
     names = [tuple(row) for tokens in fed for row in tokens[:, 1:4].tolist()]
     assert len(names) == len(set(names)) == 60
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_of_words_that_never_occur_are_not_counted(tied: bool) -> None:
+    """As if the model had no rows for them: then all of its parameters count."""
+    task = BioD(people=3, attributes=2, diversity=2, length=2, alphabet=30).bind(0)
+    config = LoopedConfig(width=8, heads=1, tied=tied)
+    model = config.build(len(task.vocabulary), gate=False, seed=0).eval()
+    every = model.count_parameters()
+    used = len(np.unique(task.sample(generator(0, Stream.TRAIN), 100).tokens))
+    small = config.count_parameters(1 + used, gate=False)["total"]
+    assert small < every["total"]
+    rows = CapacityBioD().measure(Subject(model, task, every, 0, torch.device("cpu")))
+    (counted,) = (row for row in rows if row.metric == "counted_parameters")
+    assert (counted.value, counted.ceiling) == (small, every["total"])
+    bits, per = (by_item(rows, metric) for metric in ("bits", "bits_per_parameter"))
+    assert all(per[item].value == bits[item].value / small for item in per)
+    # a model that does not tell its embedding apart counts as a whole
+    whole = Subject(model, task, {"module": 9, "total": every["total"]}, 0, torch.device("cpu"))
+    assert whole.counted_parameters == every["total"]

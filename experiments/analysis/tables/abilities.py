@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
@@ -38,6 +39,11 @@ INTERVAL = "low–high: 95 % interval of the mean over seeds."
 #: why such intervals are as wide as they are
 SHARES = "low–high: 95 % interval of the mean over seeds, allowing for seeds unlike those seen."
 SOLVED = "k/n: seeds that reach .95."
+WITHOUT_ROWS = "P: what bits/param counts of params, without rows of words that never occur."
+EVERY_ROW = (
+    "bits/param counts all params, measured before rows of words that never occur were left out; "
+    "`loopscope probe` measures again."
+)
 BELOW_NOTHING = "Below 0: worse than an even guess among all that is possible."
 #: questions below which their number is told
 FEW = 100
@@ -48,12 +54,17 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     rows = where(done, metric="bits_per_parameter", item=["name", "value", "total"])
     if rows.empty:
         return None
+    counted = where(done, metric="counted_parameters").drop_duplicates("run_id")
+    counted = rows["run_id"].map(counted.set_index("run_id")["value"])
+    rows = rows.assign(counted=counted.astype("float64").fillna(rows["parameters"]))
+    fewer = (rows["counted"] < rows["parameters"]).any()
 
     def of(item: str) -> CellText:
         return lambda cell: fixed(where(cell, item=item)["value"].mean())
 
     columns: dict[str, CellText] = {
         "params": parameters,
+        **({"P": partial(parameters, column="counted")} if fewer else {}),
         "embed": lambda cell: percent(cell["embedding_share"].iloc[0]),
         "FLOPs": lambda cell: number(cell["train_flops"].mean()),
         "exposures": lambda cell: number(cell["exposures"].mean()),
@@ -66,7 +77,9 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     if rows["converged"].notna().any():
         columns["converged"] = _converged
     title = f"{title}: bits stored per parameter"
-    table = arm_table(title, rows, "exposures", columns, (INTERVAL,), by)
+    told = ((WITHOUT_ROWS, fewer), (EVERY_ROW, counted.isna().any()))
+    which = tuple(note for note, holds in told if holds)
+    table = arm_table(title, rows, "exposures", columns, (INTERVAL,), by, which)
     below = any(row[table.columns.index("bits/param")].startswith("-") for row in table.rows)
     return replace(table, notes=(*table.notes, BELOW_NOTHING)) if below else table
 

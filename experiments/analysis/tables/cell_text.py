@@ -60,7 +60,7 @@ def percent(share: float) -> NumberText:
     return NumberText(f"{share:.0%}", share)
 
 
-def parameters(cell: "pd.DataFrame") -> str:
+def parameters(cell: "pd.DataFrame", column: str = "parameters") -> str:
     """`55.9k`, or from the fewest to the most where the runs of a row differ."""
-    ends = cell["parameters"].min(), cell["parameters"].max()
+    ends = cell[column].min(), cell[column].max()
     return NumberText(" to ".join(map(number, dict.fromkeys(ends))), ends[0])

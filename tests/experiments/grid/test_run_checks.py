@@ -225,9 +225,9 @@ def test_no_world_is_made_to_check_a_probe(tmp_path: Path, monkeypatch: pytest.M
     from generators import biographies
 
     drawn: list[int] = []
-    draw = biographies.draw_people
+    draw = biographies.draw_world
     monkeypatch.setattr(
-        biographies, "draw_people", lambda rng, n, *rest: drawn.append(n) or draw(rng, n, *rest)
+        biographies, "draw_world", lambda rng, n, *rest: drawn.append(n) or draw(rng, n, *rest)
     )
     monkeypatch.setenv("LOOPSCOPE_MEMORY", "80G")
     probes = [{"kind": "accuracy"}, {"kind": "linear"}, {"kind": "lens", "span": "name"}]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from toys import trained, weights
@@ -10,12 +11,20 @@ from training import STEPS, checkpointed, config
 
 from experiments.errors import LoopscopeError
 from experiments.measuring.load import load_model
+from experiments.measuring.measure import measure
 from experiments.measuring.remeasure import measure_again, measure_each
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json
+from generators.biod import BioD
+from generators.mixture import Mixture
+from generators.streams import Stream, generator
+from generators.support.components import Component
+from models.config import LoopedConfig
 from probes.accuracy import Accuracy
 from probes.capacity import Capacity
+from probes.capacity_biod import CapacityBioD
 from probes.lens import Lens
+from probes.probe import Subject
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +140,18 @@ def test_status_is_readable_at_the_end(straight: RunFolder) -> None:
     status = read_json(straight.path / "status.json")
     assert status is not None
     assert (status["state"], status["step"], status["last_step"]) == ("done", STEPS, STEPS)
+
+
+def test_parameters_of_a_mixture_are_counted_over_all_of_its_documents() -> None:
+    """A component that is measured knows its own words alone; the model was trained on all."""
+    parts = {"a": BioD(people=3, attributes=2), "b": BioD(people=4, attributes=5)}
+    mixture = Mixture(components={k: Component(task=t) for k, t in parts.items()}).bind(0)
+    config = LoopedConfig(width=8, heads=1)
+    model = config.build(len(mixture.vocabulary), gate=False, seed=0)
+    subject = Subject(model, mixture, model.count_parameters(), 0, torch.device("cpu"))
+    rows = measure(subject, (CapacityBioD(people=3),))
+    documents = mixture.sample(generator(0, Stream.TRAIN), 200)
+    used = len(np.unique(documents.tokens)) - 1
+    P = config.count_parameters(1 + used, gate=False)["total"]
+    counted = [(r.component, r.value) for r in rows if r.metric == "counted_parameters"]
+    assert counted == [("a", P), ("b", P)] and model.count_parameters()["total"] > P

@@ -10,7 +10,13 @@ import pytest
 from rich.console import Console
 from synthetic_results import accuracies, bits, config, write_run, write_toy
 
-from experiments.analysis.tables.abilities import BELOW_NOTHING, accuracy_table, emergence_table
+from experiments.analysis.tables.abilities import (
+    BELOW_NOTHING,
+    EVERY_ROW,
+    WITHOUT_ROWS,
+    accuracy_table,
+    emergence_table,
+)
 from experiments.analysis.tables.exits import NOTE
 from experiments.analysis.tables.tables import print_table, tables
 from experiments.results.long_table import load_curves, load_runs
@@ -237,3 +243,32 @@ def test_bounds_of_what_is_measured(
     rows = rows.astype({"ceiling": float})
     assert bounds_of(rows) == bounds
     assert are_shares(rows) == (bounds == (0.0, 1.0) and not metric.startswith("bits"))
+
+
+def test_the_table_says_which_parameters_are_counted(tmp_path: Path) -> None:
+    """With words that never occur, without them, and what was measured before this was told."""
+    prepare_output(tmp_path)
+    told = [None, 10_000, 9_000]
+    for i, counted in enumerate(told):
+        rows = bits(1, 2.0)
+        if counted:
+            rows.append(
+                {"metric": "counted_parameters", "item": "", "value": counted, "n_items": 5}
+            )
+        write_run(tmp_path, f"run{i}", config("bios", 1, 0, lr=1e-3 * (i + 1)), rows, exposures=9)
+
+    def shown(*runs: int) -> tuple[dict[str, str], tuple[str, ...]]:
+        labels = [{"run_id": f"run{i}", "part": "", "labels": {"arm": f"{i}"}} for i in runs]
+        name = "of" + "".join(map(str, runs))
+        record_grid(tmp_path, name, title="", figures=[], points=labels)
+        every = load_runs(tmp_path)
+        (table,) = tables(every[every["grid"] == name], load_curves(tmp_path))
+        at = table.columns.index("P") if "P" in table.columns else None
+        return {row[0]: row[at] for row in table.rows if at}, table.notes
+
+    every, notes = shown(0, 1, 2)
+    assert every == {"0": "10k", "1": "10k", "2": "9k"}
+    assert WITHOUT_ROWS in notes and EVERY_ROW in notes
+    assert shown(0)[0] == {} and EVERY_ROW in shown(0)[1] and WITHOUT_ROWS not in shown(0)[1]
+    assert shown(1)[0] == {} and not {EVERY_ROW, WITHOUT_ROWS} & set(shown(1)[1])
+    assert shown(2)[0] == {"2": "9k"} and EVERY_ROW not in shown(2)[1]
