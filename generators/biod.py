@@ -16,6 +16,9 @@ from generators.support.strings import bytes_of_strings, distinct_strings, fewer
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
+#: strings there have to be for each that an attribute has, for D to be far below T^L
+RARE = 8
+
 
 class BioD(Exposures):
     """K attributes of each of N people, every value C chunks from the attribute's own D strings.
@@ -138,6 +141,30 @@ class BioD(Exposures):
     def value_bits(self) -> float:
         """K·C·log2 D, the bits of one person's values."""
         return self.attributes * self.chunks * log2(self.diversity)
+
+    def caveats(self) -> tuple[str, ...]:
+        """Where definition 4.1 is left: it asks for N ≥ D·log N and for D far below T^L.
+
+        That is what its proof needs (theorem 3.2) for the bits about an attribute's strings to be
+        few beside those about people. Taken as N ≥ D·log2 N and T^L ≥ 8·D.
+        """
+        N, D, strings = self.people, self.diversity, self.alphabet**self.length
+        most = max(1, int(N / max(log2(N), 1)))
+        if most >= D and strings >= RARE * D:
+            return ()
+        fits = min(D, most)
+        length = self.length
+        while self.alphabet**length < RARE * fits:
+            length += 1
+        said = [
+            *[f"people {N} are fewer than D·log2 N = {D * log2(N):.0f}"] * (most < D),
+            *[f"of {strings} strings of {self.length} letters {D} are used"] * (strings < RARE * D),
+        ]
+        return (
+            f"task biod is outside the range of the definition of its bits (N ≥ D·log N and D far "
+            f"below T^L): {' and '.join(said)}; inside are such as diversity {fits}, length "
+            f"{length}, or diversity 16, length 2, alphabet 16 from 109 people on",
+        )
 
     def information_bits(self) -> float:
         """N·log2(N0/N) + N·K·C·log2 D + K·D·log2(T^L/D) (2404.05405, proposition 2.3)."""

@@ -129,8 +129,7 @@ class Mixture(Task):
     @cached_property
     def occurring(self) -> np.ndarray:
         """The tokens that documents of any component can have."""
-        told = (self._ids[name][part.occurring] for name, part in self.parts.items())
-        return self.vocabulary.among(*told)
+        return self.vocabulary.among(*(self._ids[k][t.occurring] for k, t in self.parts.items()))
 
     def ids(self, name: str) -> np.ndarray:
         """All ids of the mixture, int32[V], those of a component's tokens first, in its order."""

@@ -89,10 +89,9 @@ class Task(BaseModel, ABC):
     def sketch(self) -> "Task":
         """A task whose documents look like those of this one, in a world made in no time.
 
-        Splits, difficulties, spans, latents and, by their distribution, lengths and masks of
-        documents are the same; facts, vocabulary and their numbers are not. Itself where worlds
-        are small. A class from elsewhere inherits neither this nor `vocabulary_size` and
-        `occurring` from a task of ours: it may write other documents.
+        Splits, difficulties, spans, latents and, by their distribution, lengths and masks are the
+        same; facts and vocabulary are not. Itself where worlds are small. A class from elsewhere
+        inherits neither this nor `vocabulary_size` and `occurring`: it may write other documents.
         """
         return self
 
@@ -241,6 +240,10 @@ class Task(BaseModel, ABC):
         """Guesses that need the held-out answers too, which no model can learn; {}: none."""
         return {}
 
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences about settings with which what is measured means less than it seems to."""
+        return ()
+
     def information_bits(self) -> float | None:
         """Bits that the training data hold about the world, None where nothing is stored."""
         return None
@@ -263,9 +266,8 @@ class Task(BaseModel, ABC):
         """Raises ValueError for a split or difficulty that this task lacks."""
         if split not in self.splits:
             raise ValueError(f"{self.kind} has no split {split!r}; it has {', '.join(self.splits)}")
-        known = self.difficulties_of(split)
-        if difficulty is not None and difficulty not in known:
-            names = ", ".join(map(str, known)) or "none"
+        if difficulty is not None and difficulty not in self.difficulties_of(split):
+            known = ", ".join(map(str, self.difficulties_of(split))) or "none"
             raise ValueError(
-                f"{self.kind} has no difficulty {difficulty} in its {split} split; it has {names}"
+                f"{self.kind} has no difficulty {difficulty} in its {split} split; it has {known}"
             )

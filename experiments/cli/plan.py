@@ -53,7 +53,8 @@ def plan(
     else:
         typer.echo(planning.as_text(loaded, planned, workers, shares))
     configs = loaded.runs.values()
-    for warning in (*undrawable(loaded), *leaks(configs), *slow_precision(configs)):
+    warnings = (*undrawable(loaded), *planning.caveats(loaded), *leaks(configs))
+    for warning in (*warnings, *slow_precision(configs)):
         typer.echo(warning, err=True)
 
 

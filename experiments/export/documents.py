@@ -39,6 +39,10 @@ def _facts(task: Task) -> list[str]:
     ]
     if (bits := task.information_bits()) is not None:
         facts.append(f"{bits:,.0f} bits about the world")
+    if (rows := int(task.occurring.sum())) < len(task.vocabulary) - 1:
+        facts.append(f"{rows} of the tokens occur in this world")
+    for sentence in task.caveats():
+        facts += textwrap.wrap(sentence, WIDTH)
     return facts
 
 

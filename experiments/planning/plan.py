@@ -93,6 +93,12 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
     return [runs[point.run_id](point.part, point.labels) for point in grid.points]
 
 
+def caveats(grid: Grid) -> list[str]:
+    """What the tasks of a grid warn of, each sentence once."""
+    tasks = (part for config in grid.runs.values() for part in config.task.parts.values())
+    return list(dict.fromkeys(sentence for task in tasks for sentence in task.caveats()))
+
+
 def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:
     """The points whose runs belong to a share."""
     if shard is None:

@@ -1,7 +1,9 @@
 """bioD: every string from its set, the bit formula against counting, exact exposures."""
 
+import re
 from itertools import permutations
 from math import comb, log2
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,3 +91,31 @@ def test_impossible_requests_say_what_to_do():
     assert BioD(diversity=64)
     with pytest.raises(ValueError, match="no split 'test'; it has train"):
         BioD().sample(generator(0, Stream.TRAIN), 1, split="test")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"people": 250}, ["people 250 are fewer than D·log2 N = 510", "of 64 strings of 1 "]),
+        ({"people": 800}, ["of 64 strings of 1 letters 64 are used"]),
+        ({"people": 100, "diversity": 16, "length": 2}, ["people 100 are fewer than"]),
+        ({"people": 594, "diversity": 64, "length": 2}, []),  # 64·log2 594 = 589.8
+        ({"people": 580, "diversity": 64, "length": 2}, ["people 580 are fewer"]),  # 587.6
+        ({"people": 5000, "diversity": 8, "alphabet": 64}, []),
+        ({"people": 5000, "diversity": 9, "alphabet": 64}, ["of 64 strings of 1 letters 9"]),
+        ({"people": 1, "diversity": 1, "alphabet": 2, "length": 3}, []),
+        ({"people": 1, "diversity": 1, "alphabet": 2, "length": 2}, ["of 4 strings"]),
+    ],
+)
+def test_shapes_outside_the_definition_are_told_with_one_inside(fields: Any, said: list) -> None:
+    task = BioD(**fields)
+    found = task.caveats()
+    assert len(found) == bool(said)
+    for sentence in found:
+        assert all(part in sentence for part in said)
+        assert sentence.count(" and of ") == len(said) - 1
+        shape = re.findall(r"such as diversity (\d+), length (\d+),", sentence)[0]
+        inside = task.with_fields(diversity=int(shape[0]), length=int(shape[1]))
+        assert inside.caveats() == ()
+    assert BioD(people=109, diversity=16, length=2, alphabet=16).caveats() == ()
+    assert BioD(people=108, diversity=16, length=2, alphabet=16).caveats() != ()
