@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from generators.support.memoriser import record_guess
 from generators.support.question_layout import Piece, result_is_right, write_question
 from generators.support.strings import bytes_of_choice
 from generators.task import Batch, Task
@@ -275,31 +276,14 @@ class Comparison(Task):
         return {
             "majority": float(majority),
             "one_entity": float(one_entity),
-            "record": self._record_floor(split),
+            "record": record_guess(value.shape, self._signs("train"), self._signs(split)),
         }
 
-    def _record_floor(self, split: str) -> float:
-        """Accuracy of the guess that the entity with the better training record is greater.
-
-        The record of an entity is its mean sign over its training comparisons by the attribute.
-        """
+    def _signs(self, split: str) -> tuple[np.ndarray, ...]:
+        """Attribute, two entities and the sign of the first against the second, of every pair."""
+        attribute, e1, e2 = self._compared(split, np.arange(len(self.listed(split))))
         value = self.world["value"]
-
-        def pairs(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-            attribute, e1, e2 = self._compared(name, np.arange(len(self.listed(name))))
-            return attribute, e1, e2, np.sign(value[attribute, e1] - value[attribute, e2])
-
-        attribute, e1, e2, sign = pairs("train")
-        total, times = np.zeros(value.shape), np.zeros(value.shape)
-        for entity, points in ((e1, sign), (e2, -sign)):
-            np.add.at(total, (attribute, entity), points)
-            np.add.at(times, (attribute, entity), 1)
-        record = total / np.maximum(times, 1)
-        attribute, e1, e2, sign = pairs(split)
-        guess = np.sign(record[attribute, e1] - record[attribute, e2])
-        # equal records say nothing; < and > are equally common over both orders
-        greater = max((sign != 0).mean() / 2, (sign == 0).mean())
-        return float(np.where(guess == 0, greater, guess == sign).mean())
+        return attribute, e1, e2, np.sign(value[attribute, e1] - value[attribute, e2])
 
     def information_bits(self) -> float:
         """A·E·log2 V bits, those of all values."""

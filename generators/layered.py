@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
-from generators.pools import load_pools
-from generators.support.memoriser import commonest_guess
+from generators.support.layered_words import RELATIONS, people_names
+from generators.support.memoriser import commonest_guess, mean_of_shared
 from generators.support.question_layout import (
     Piece,
     result_is_right,
@@ -22,15 +22,6 @@ from generators.support.question_layout import (
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
-#: what one person is to another; a relation is one token
-RELATIONS = (
-    *("instructor", "teacher", "mentor", "colleague", "neighbour", "landlord", "tenant"),
-    *("doctor", "patient", "lawyer", "client", "accountant", "manager", "assistant"),
-    *("employer", "apprentice", "coach", "rival", "partner", "friend", "cousin", "uncle"),
-    *("aunt", "nephew", "niece", "guardian", "ward", "godparent", "editor", "publisher"),
-    *("agent", "driver", "tailor", "barber", "baker", "tutor", "advisor", "supervisor"),
-    *("successor", "predecessor", "sponsor", "biographer"),
-)
 #: most questions of one hop count, which are listed for the splits and answered for the floors
 LISTED_QUESTIONS = 50_000_000
 
@@ -72,7 +63,7 @@ class Layered(Curriculum):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        names = len(_names())
+        names = len(people_names())
         if self.people > names:
             raise ValueError(f"people {self.people} is more than the {names} names there are")
         if self.people % self.layers or self.people < 2 * self.layers:
@@ -161,7 +152,9 @@ class Layered(Curriculum):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         words = [BOS, "Who", "is", "the", "of", "?", "Answer:"]
-        return Vocabulary.build([*words, *RELATIONS[: self.relations], *_names()[: self.people]])
+        return Vocabulary.build(
+            [*words, *RELATIONS[: self.relations], *people_names()[: self.people]]
+        )
 
     @property
     def vocabulary_size(self) -> int:
@@ -245,7 +238,7 @@ class Layered(Curriculum):
         if split == "train":
             return self.oracle_floors(difficulty, split)
         hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
-        return _mean_of_shared([self._memorised(split, k) for k in hops])
+        return mean_of_shared([self._memorised(split, k) for k in hops])
 
     def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """Best guesses that do not use the person but know how all answers are distributed.
@@ -254,7 +247,7 @@ class Layered(Curriculum):
         """
         self.check_arguments(split, difficulty)
         hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
-        return _mean_of_shared([self._oracle(k) for k in hops])
+        return mean_of_shared([self._oracle(k) for k in hops])
 
     def _answers(self, hops: int) -> np.ndarray:
         """int32[W·R^k], the answer to each question from the first layer, by number."""
@@ -301,14 +294,3 @@ class Layered(Curriculum):
         if not self.cot and self.difficulties == (self.hops,):
             bits -= (self.hops - 1) * lgamma(self.width + 1) / log(2)
         return bits
-
-
-def _names() -> tuple[str, ...]:
-    pools = load_pools("full")
-    return tuple(dict.fromkeys((*pools.first, *pools.middle, *pools.last)))
-
-
-def _mean_of_shared(floors: list[dict[str, float]]) -> dict[str, float]:
-    """The mean of each floor that all have."""
-    names = [name for name in floors[-1] if all(name in f for f in floors)]
-    return {name: float(np.mean([f[name] for f in floors])) for name in names}

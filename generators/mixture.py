@@ -97,8 +97,7 @@ class Mixture(Task):
     @property
     def _repeated(self) -> list[str]:
         """Names of the components with exposures."""
-        parts = self.components.items()
-        return [name for name, c in parts if c.task.items_per_exposure is not None]
+        return [k for k, c in self.components.items() if c.task.items_per_exposure is not None]
 
     @cached_property
     def parts(self) -> dict[str, Task]:
@@ -276,8 +275,7 @@ class Mixture(Task):
 
     def _merged(self, name: str, batch: Batch, number: int) -> Batch:
         """The same documents in the ids of the merged vocabulary."""
-        whose = np.full(len(batch), number, np.int32)
-        latents = {**batch.latents, "component": whose}
+        latents = {**batch.latents, "component": np.full(len(batch), number, np.int32)}
         return replace(batch, tokens=self._ids[name][batch.tokens], latents=latents)
 
     def is_correct(self, batch: Batch, generated: np.ndarray) -> np.ndarray:

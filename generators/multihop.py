@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from generators.curriculum import Curriculum, hop_shares
+from generators.support.memoriser import mean_of_shared
 from generators.support.question_layout import result_is_right
 from generators.support.question_splits import LISTED, QuestionSplits
 from generators.support.relation_strings import answers_of_strings, memorised_floors, oracle_floors
@@ -239,7 +240,7 @@ class MultiHop(Curriculum):
         if split == "train":
             return self.oracle_floors(difficulty, split)
         hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
-        return _mean([self._memorised(split, k) for k in hops])
+        return mean_of_shared([self._memorised(split, k) for k in hops])
 
     def oracle_floors(self, difficulty: int | None = None, split: str = "test") -> dict[str, float]:
         """Best guesses that do not use the entity but know how all answers are distributed.
@@ -250,7 +251,7 @@ class MultiHop(Curriculum):
         """
         self.check_arguments(split, difficulty)
         hops = self.difficulties_of(split) if difficulty is None else (difficulty,)
-        return _mean([self._oracle[k] for k in hops])
+        return mean_of_shared([self._oracle[k] for k in hops])
 
     @cached_property
     def _memorised_floors(self) -> dict[tuple[str, int], dict[str, float]]:
@@ -291,7 +292,3 @@ def _span(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     span = np.empty((len(start), 2), np.int32)
     span[:, 0], span[:, 1] = start, stop
     return span
-
-
-def _mean(floors: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([f[name] for f in floors])) for name in floors[0]}

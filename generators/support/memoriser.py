@@ -56,6 +56,37 @@ def exclusion_guess(
     return float((1 / left).mean())
 
 
+def record_guess(
+    shape: tuple[int, ...], trained: tuple[np.ndarray, ...], asked: tuple[np.ndarray, ...]
+) -> float:
+    """The accuracy of the guess that the entity with the better training record is greater.
+
+    The record of an entity is its mean sign over its training comparisons by the attribute.
+
+    Args:
+        shape: attributes and entities that there are.
+        trained, asked: attribute, two entities and the sign of the first against the second,
+            int[n] each.
+    """
+    attribute, e1, e2, sign = trained
+    total, times = np.zeros(shape), np.zeros(shape)
+    for entity, points in ((e1, sign), (e2, -sign)):
+        np.add.at(total, (attribute, entity), points)
+        np.add.at(times, (attribute, entity), 1)
+    record = total / np.maximum(times, 1)
+    attribute, e1, e2, sign = asked
+    guess = np.sign(record[attribute, e1] - record[attribute, e2])
+    # equal records say nothing; < and > are equally common over both orders
+    greater = max((sign != 0).mean() / 2, (sign == 0).mean())
+    return float(np.where(guess == 0, greater, guess == sign).mean())
+
+
+def mean_of_shared(floors: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each floor that all have."""
+    names = [name for name in floors[-1] if all(name in f for f in floors)]
+    return {name: float(np.mean([f[name] for f in floors])) for name in names}
+
+
 def _code(key: np.ndarray, answer: np.ndarray, answers: int) -> np.ndarray:
     """One number for a key and an answer, int64[n]."""
     return key.astype(np.int64) * answers + answer
