@@ -160,8 +160,8 @@ class Biographies(Exposures):
             (which, template), who = self._fixed_texts, np.arange(self.people)
         people, told = np.repeat(who, len(which) // len(who)), [*self._tokens.values()]
         for i in range(0, len(people), 4096):
-            part = (x[i : i + 4096] for x in (people, which, template))
-            told.append(np.unique(self._written(*part, self.employer_first).tokens))
+            a, b, c = (x[i : i + 4096] for x in (people, which, template))
+            told.append(np.unique(self._written(a, b, c, self.employer_first).tokens))
         return self.vocabulary.among(*told)
 
     def sketch(self) -> Task:
