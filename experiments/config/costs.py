@@ -128,10 +128,13 @@ def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
 def _work(
     config: RunConfig, model: ModelConfig, span: Span, shape: Shape, n_loops: int, share: float
 ) -> Work:
-    """The work of the steps in this span that run `n_loops` loops, a share of all."""
+    """The work of the documents in this span that run `n_loops` loops, a share of all."""
     objective = config.objective
     documents = span.last_document - span.first_document
     steps = span.last_step - span.first_step
+    with_pass = share  # of the steps, those with a pass of so many loops
+    if span.phase.draw is not None and span.phase.draw.per == "document":
+        with_pass = 1 - (1 - share) ** (documents / steps)
     losses = objective.losses_computed(n_loops)
     predicted = round(documents * shape.predicted)
     columns = max(round(shape.context), 1)
@@ -160,7 +163,7 @@ def _work(
     parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)["total"]
     return Work(
         steps=share * steps,
-        calls=share * steps * config.training.parts * calls * passes / 3,
+        calls=with_pass * steps * config.training.parts * calls * passes / 3,
         flops=share * train,
         values=share * values * passes / 3,
         updates=share * steps * (0 if objective.trains_gate_alone else parameters),

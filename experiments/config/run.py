@@ -99,7 +99,7 @@ class RunConfig(Frozen):
 
     def most_loops(self, phase: Phase) -> int:
         """The largest number of loops in a phase."""
-        return phase.draw.most if phase.draw else phase.loops or self.model.loops
+        return phase.draw.largest if phase.draw else phase.loops or self.model.loops
 
     def canonical(self) -> Self:
         """With one loop every exit objective is `last_loop`: the same run, so the same id.

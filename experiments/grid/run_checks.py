@@ -44,6 +44,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
     yield from _impossible_exits(config)
     yield from _impossible_compiling(config)
     yield from _impossible_accumulation(config)
+    yield from _impossible_documents(config)
     if isinstance(model, LoopedConfig):
         yield from _impossible_growth(config, model)
     else:
@@ -141,6 +142,19 @@ def _impossible_accumulation(config: RunConfig) -> Iterator[tuple[Location, str]
         yield at, "with model.initial_state noise every part would draw its own"
 
 
+def _impossible_documents(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """What does not say what one document loses, where each runs loops of its own."""
+    objective, model = config.objective, config.model
+    for i, phase in enumerate(config.training.phases):
+        if phase.draw is None or phase.draw.per == "step":
+            continue
+        at = ("training", "phases", str(i), "draw", "per")
+        if not isinstance(objective, PositionwiseObjective):
+            yield at, f"objective {objective.kind} does not say what each position loses"
+        if isinstance(model, LoopedConfig) and model.mlp == "moe":
+            yield at, "the load-balancing loss of model.mlp moe is one of the whole batch"
+
+
 def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
     """Problems of a model from elsewhere: its own, and what is asked of it that only ours does."""
     kind = config.model.kind
@@ -166,7 +180,7 @@ def _impossible_loops(
     """Problems of phase i: loops that the model or the objective does not allow."""
     phase = config.training.phases[i]
     here = ("training", "phases", str(i))
-    most = phase.draw.most if phase.draw else phase.loops or model.loops
+    most = phase.draw.largest if phase.draw else phase.loops or model.loops
     if model.loop_limit is not None and most > model.loop_limit:
         message = (
             f"up to {most} loops, but model.{model.looped_by} has {model.loop_limit} "

@@ -54,13 +54,39 @@ def parts_of(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
     return found
 
 
-def joined(losses: Sequence[Loss], shares: Sequence[float]) -> Loss:
-    """The loss of a step from those of its parts, which have these shares of its positions."""
+def parts_by_loops(batch: Batch, loops: np.ndarray, parts: int) -> list[tuple[Batch, float, int]]:
+    """Parts of documents that run as many loops, their shares of the loss, and these loops.
 
-    def mean(values: Sequence[Tensor]) -> Tensor:
-        return torch.stack([v.detach() * s for v, s in zip(values, shares, strict=True)]).sum(0)
+    Args:
+        loops: of every document, int[B].
+        parts: that a batch in which all run as many is cut into; none here has more documents.
+    """
+    if (loops == loops[0]).all():
+        return [(part, share, int(loops[0])) for part, share in parts_of(batch, parts)]
+    predicted = batch.loss_mask[:, 1:].astype(bool).sum(1)
+    most, found = -(-len(batch) // parts), []
+    for n in np.unique(loops).tolist():
+        rows = np.flatnonzero(loops == n)
+        some = Batch(batch.tokens[rows], batch.loss_mask[rows])
+        of_all = float(predicted[rows].sum() / max(predicted.sum(), 1))
+        cut = parts_of(some, -(-len(rows) // most))
+        found += [(part, share * of_all, n) for part, share in cut]
+    return found
+
+
+def joined(losses: Sequence[Loss], shares: Sequence[float]) -> Loss:
+    """The loss of a step from those of its parts, which have these shares of its positions.
+
+    What only some parts tell of, such as a loop that others do not run, is the mean over these.
+    """
+
+    def mean(values: Sequence[Tensor | None]) -> Tensor:
+        told = [(v.detach(), s) for v, s in zip(values, shares, strict=True) if v is not None]
+        total = torch.stack([v * s for v, s in told]).sum(0)
+        return total if len(told) == len(values) else total / sum(s for _, s in told)
 
     if len(losses) == 1:
         return losses[0]
-    logged = {name: mean([loss.logged[name] for loss in losses]) for name in losses[0].logged}
+    names = dict.fromkeys(name for loss in losses for name in loss.logged)
+    logged = {name: mean([loss.logged.get(name) for loss in losses]) for name in names}
     return Loss(mean([loss.total for loss in losses]), logged)

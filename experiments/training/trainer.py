@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from experiments.config.goals import ends_of
-from experiments.config.loop_sampling import loops_of_step
+from experiments.config.loop_sampling import loops_of_documents
 from experiments.config.phases import Phase, Span, bound_to_phases
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.averaging import average_weights
-from experiments.training.inputs import joined, model_inputs, parts_of
+from experiments.training.inputs import joined, model_inputs, parts_by_loops
 from experiments.training.optimiser import build_optimiser, set_learning_rates
 from experiments.training.prefetch import Prefetch
 from generators.streams import Stream, generator
@@ -201,26 +201,26 @@ class Trainer:
         training, step, phase = self.config.training, self.counters.step, span.phase
         with self.prefetch.taken(self.documents, step, self.last_step) as batch:
             wanted = phase.loops or self.config.model.loops
-            loops = loops_of_step(phase.draw, wanted, self.config.seed, step)
+            loops = loops_of_documents(phase.draw, wanted, self.config.seed, step, len(batch))
             set_learning_rates(self.optimiser.param_groups, span, training, step)
             if self.model.config.draws_noise:
                 noise = generator(self.config.seed, Stream.NOISE, step)
                 torch.manual_seed(int(noise.integers(2**63)))
             self.optimiser.zero_grad(set_to_none=True)
-            parts = [p for p in parts_of(batch, training.accumulate) if p[1]]
-            losses = [self._differentiate(*part, phase, loops, mark) for part in parts]
+            parts = [p for p in parts_by_loops(batch, loops, training.parts) if p[1]]
+            losses = [self._differentiate(*part, phase, mark) for part in parts]
             if training.clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
             self.optimiser.step()
             mark("optimiser")
-            loss = joined(losses, [share for _, share in parts])
+            loss = joined(losses, [share for _, share, _ in parts])
             self.window.append(loss.total.detach())
             self.stepped(batch)
         mark("data")
         return loss
 
     def _differentiate(
-        self, part: Batch, share: float, phase: Phase, loops: int, mark: Callable[[str], None]
+        self, part: Batch, share: float, loops: int, phase: Phase, mark: Callable[[str], None]
     ) -> Loss:
         """The loss of a part of a batch; adds the gradients of that share of it."""
         inputs, at, targets = model_inputs(part, self.device)
