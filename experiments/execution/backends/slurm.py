@@ -8,9 +8,12 @@ command read; they are removed when a job has ended well.
 """
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -41,6 +44,11 @@ TIMEOUTS = 1000
 EVERY = {"slurm": 2.0, "local": 0.2}
 #: seconds between two queries of Slurm's queue for jobs that left no file, such as killed ones
 ASK = 30.0
+#: how a job starts Python: a folder called `experiments` where the job runs must not shadow ours
+LAB = str(Path(__file__).parents[3])
+PYTHON = f"{shlex.quote(sys.executable)} -P"
+#: what Slurm and submitit replace in the names of files: %a, %4j, %%
+REPLACED = re.compile(r"%\d*[%AabJjNnstux]")
 
 
 class WorkThrough:
@@ -76,7 +84,11 @@ class LocalExecutor(submitit.LocalExecutor):
 
     def _submit_command(self, command: str) -> submitit.LocalJob[Any]:
         apart = partial(subprocess.Popen, start_new_session=True)
-        with patch.object(local.subprocess, "Popen", apart):
+        found = os.pathsep.join(filter(None, [LAB, os.environ.get("PYTHONPATH")]))
+        with (
+            patch.object(local.subprocess, "Popen", apart),
+            patch.dict(os.environ, {"PYTHONPATH": found}),
+        ):
             return super()._submit_command(command)
 
 
@@ -112,6 +124,11 @@ class SlurmBackend:
     def __init__(self, options: SlurmOptions, context: JobContext) -> None:
         self.options, self.context = options, context
         self.home = context.out.absolute() / "slurm"
+        if tag := REPLACED.search(str(self.home)):
+            raise LoopscopeError(
+                f"{context.out.absolute()}: Slurm puts numbers of jobs in place of {tag[0]} in the "
+                "names of files; choose an --out without it"
+            )
         self.sent: list[Sent] = []
         self.stacker = Stacker(options.stack, options.workers or 1, context.notify)
         self._asked = time.monotonic()
@@ -141,7 +158,7 @@ class SlurmBackend:
 
     def _executor(self) -> submitit.Executor:
         if self.options.cluster == "local":
-            here = LocalExecutor(self.home, max_num_timeout=TIMEOUTS)
+            here = LocalExecutor(self.home, max_num_timeout=TIMEOUTS, python=PYTHON)
             here.update_parameters(
                 timeout_min=self.options.minutes,
                 signal_delay_s=self.options.signal_seconds,
@@ -155,7 +172,7 @@ class SlurmBackend:
                 "there is no Slurm here (no sbatch, no srun): run this where jobs are sent from, "
                 "look at the job with --dry-run, or try it out with --option cluster=local"
             )
-        executor = submitit.SlurmExecutor(self.home, max_num_timeout=TIMEOUTS)
+        executor = submitit.SlurmExecutor(self.home, max_num_timeout=TIMEOUTS, python=PYTHON)
         executor.update_parameters(**self._parameters())
         return executor
 
@@ -174,7 +191,7 @@ class SlurmBackend:
             "gpus_per_node": options.gpus or None,
             "mem": None if options.memory_gb is None else f"{round(options.memory_gb * 1000)}M",
             "array_parallelism": options.workers,
-            "setup": list(options.setup) or None,
+            "setup": [*options.setup, f"export PYTHONPATH={shlex.quote(LAB)}:$PYTHONPATH"],
             "stderr_to_stdout": True,
             "additional_parameters": {"requeue": True, **options.sbatch},
         }
@@ -246,7 +263,7 @@ class SlurmBackend:
         found = packs(deque(folders), self.options.pack)
         count = len(found) if len(found) > 1 else None
         parameters = self._parameters() | {"map_count": count}
-        command = f"python -u -m submitit.core._submit {self.home}"
+        command = f"{PYTHON} -u -m submitit.core._submit {shlex.quote(str(self.home))}"
         text = slurm._make_sbatch_string(command, self.home, **parameters)
         runs = [f"# {i}: {' '.join(f.run_id for f in pack)}" for i, pack in enumerate(found)]
         if self.options.stack != 1:

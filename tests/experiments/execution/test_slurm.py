@@ -1,23 +1,31 @@
 """The Slurm back end: submitit's local executor, a queue that is faked, and Slurm where it is."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
+import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import pytest
 from processes import Background, config, halfway, wait_until
 from toys import assert_same_run, toy
 
+import experiments
 from experiments.config.phases import Phase, Training
 from experiments.errors import LoopscopeError
+from experiments.execution.backends.backend import JobContext
 from experiments.execution.backends.options import SlurmOptions
 from experiments.execution.runner import describe_grid, run_grid
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 
 pytest.importorskip("submitit", reason="needs the slurm extra")
+
+from experiments.execution.backends.slurm import SlurmBackend  # noqa: E402
 
 
 def cluster_answers() -> bool:
@@ -41,6 +49,67 @@ def test_the_sbatch_file_is_shown_and_nothing_is_written(tmp_path: Path) -> None
     )
     assert "# fewer where runs of one shape share a job, up to 4" in shared
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_shown_is_what_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where names have to be quoted; a false `sbatch` keeps what it is given."""
+    sent = tmp_path / "sent.sh"
+    for name, text in (("sbatch", f'cp "${{@: -1}}" "{sent}"; echo job 17'), ("srun", "")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    out = tmp_path / "my $HOME 'runs'"
+    options = SlurmOptions(setup=("module load cuda",), partition="a b")
+    grid = toy(config(0), config(1))
+    shown = describe_grid(grid, out, options)
+    backend = SlurmBackend(options, JobContext(out))
+    backend.take(deque(RunFolder(out / run_id) for run_id in grid.runs))
+    script = "\n".join(line for line in shown.splitlines() if not re.match(r"# \d+:", line))
+    assert sent.read_text().strip() == script.strip()
+    # the shell reads names as they are, and finds this lab whatever lies where the job runs
+    (line,) = [line for line in script.splitlines() if line.startswith("srun ")]
+    words = shlex.split(line)
+    assert words[-1] == str(out / "slurm") and words[-4:-1] == ["-u", "-m", "submitit.core._submit"]
+    assert words[-6:-4] == [sys.executable, "-P"]
+    root = Path(experiments.__file__).parents[1]
+    assert f"export PYTHONPATH={root}:$PYTHONPATH" in script.splitlines()
+
+
+@pytest.mark.parametrize("name", ["%a", "runs-%j", "x%4A", "100%%", "%t", "%x/runs"])
+def test_names_that_slurm_would_change_are_refused(tmp_path: Path, name: str) -> None:
+    tag = name.removeprefix("runs-").removeprefix("x").removeprefix("100").removesuffix("/runs")
+    for options in (SlurmOptions(), SlurmOptions(cluster="local")):
+        with pytest.raises(LoopscopeError, match=f"in place of {tag} in the names") as error:
+            describe_grid(toy(config()), tmp_path / name, options)
+        assert str(tmp_path / name) in str(error.value)
+    assert config().run_id in describe_grid(toy(config()), tmp_path / "100%", SlurmOptions())
+
+
+def test_the_example_for_an_array_passes_any_name_on(tmp_path: Path) -> None:
+    (tmp_path / "loopscope").write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "loopscope").chmod(0o755)
+    script = Path(experiments.__file__).parent / "examples" / "slurm-array.sh"
+    numbers = {"TASK_ID": "2", "TASK_COUNT": "8"}
+    told = {f"SLURM_ARRAY_{name}": value for name, value in numbers.items()}
+    told |= {"SLURM_CPUS_PER_TASK": "4", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    asked = ["bash", script, "my grid.yaml", "/runs/%a and %j $HOME"]
+    ran = subprocess.run(asked, env=told, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == [
+        *("run", "my grid.yaml", "--out", "/runs/%a and %j $HOME"),
+        *("--shard", "2/8", "--workers", "4"),
+    ]
+
+
+@pytest.mark.faults
+def test_an_own_package_where_the_command_is_typed_is_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(tmp_path)
+    options = SlurmOptions(cluster="local")
+    outcome = run_grid(toy(config(0, 4)), tmp_path / "out", backend=options, progress=False)
+    assert outcome.done == (config(0, 4).run_id,)
 
 
 def test_without_slurm_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
