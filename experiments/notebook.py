@@ -9,13 +9,21 @@ verdicts as text, and probes of a trained run on the spot.
 Nothing here writes into the results.
 """
 
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, distribution, requires
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
+from experiments.runs.reference import PREFIX, REFERENCE, place_of  # noqa: F401 of notebooks
 from probes.probe import Probe
 
 if TYPE_CHECKING:
@@ -24,23 +32,17 @@ if TYPE_CHECKING:
 
     from experiments.results.long_table import Data
 
-#: the results that come with a checkout
-REFERENCE = Path(__file__).parent / "reference"
 #: pixels of a figure's width on the page, of the two per pixel that it has
 WIDTH = 760
 
 
 def reference(name: str) -> Path:
-    """The folder of results that a checkout has under this name.
+    """The folder or archive of results that come with loopscope under this name.
 
     Raises:
         LoopscopeError: there is none; with those there are.
     """
-    known = sorted(p.parent.name for p in REFERENCE.glob("*/loopscope.json"))
-    if name not in known:
-        there = ", ".join(known) or "none: they come with a checkout, not with the wheel"
-        raise LoopscopeError(f"there are no reference results {name!r}; there are {there}")
-    return REFERENCE / name
+    return place_of(f"{PREFIX}{name}")
 
 
 def show(kind: str, out: Path | str, grid: str | None = None, **options: Any) -> "Image":
@@ -95,6 +97,54 @@ def compare(
     results = read_results(out, grid)
     paired = cells(results, asked.ability, between=between, by=by, filters=filters)
     return report(claim, asked, judge(paired, asked))
+
+
+#: modules that the notebooks need beside those that loopscope does
+EXTRA = {"altair": "altair", "vl_convert": "vl-convert-python"}
+
+
+def notebook_files() -> list[Path]:
+    """The notebooks of a checkout, or of an installation.
+
+    Raises:
+        LoopscopeError: this installation came without them.
+    """
+    found = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
+    if not found:
+        with suppress(PackageNotFoundError):
+            listed = distribution("loopscope").files or ()
+            places = (Path(str(f.locate())) for f in listed if f.suffix == ".ipynb")
+            found = sorted(place.resolve() for place in places if place.exists())
+    if not found:
+        raise LoopscopeError("this installation of loopscope came without notebooks")
+    return found
+
+
+def copy_notebooks(folder: Path) -> Iterator[str]:
+    """Copies the notebooks into a folder, a line about each; none is ever overwritten."""
+    files = notebook_files()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        target = folder / file.name
+        try:
+            with target.open("xb") as copy:
+                copy.write(file.read_bytes())
+            yield str(target)
+        except FileExistsError:
+            yield f"{target} is there already and stays as it is"
+
+
+def lacking() -> str:
+    """What the notebooks need and is not installed, with the command that installs it; or ""."""
+    missing = [package for module, package in EXTRA.items() if find_spec(module) is None]
+    if not missing:
+        return ""
+    wanted = [re.split(r"[ ;]", text)[0] for text in requires("loopscope") or ()]
+    named = [w for w in wanted if re.split(r"[<>=!~]", w)[0] in missing] or missing
+    return (
+        f"their charts need {' and '.join(missing)}, not installed here: "
+        f"{shlex.join([sys.executable, '-m', 'pip', 'install', *named])}"
+    )
 
 
 def probe_run(out: Path | str, run_id: str, *probes: Probe) -> "pd.DataFrame":

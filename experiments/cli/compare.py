@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, OutArgument, Where
+from experiments.cli.options import RUNS, Results, Where
 from experiments.errors import LoopscopeError
 
 #: of `experiments.analysis.verdicts.verdicts.HYPOTHESES`, which `--help` has no time to import
@@ -16,7 +16,7 @@ NAMES = (
 
 
 def compare(
-    out: OutArgument = RUNS,
+    out: Results = RUNS,
     claim: Annotated[
         str, typer.Option(help=f"needed; one of {', '.join(NAMES)}", show_default=False)
     ] = "",

@@ -72,15 +72,16 @@ def figures_asked(
     from experiments.grid.grid import UnknownGrid
     from experiments.results.source import open_source
     from experiments.runs.output import OUTPUT_FILE
+    from experiments.runs.reference import place_of
     from generators.plugins import choices, nearest
 
     kinds = choices(Figure, "experiments.analysis.figures")
     first, *others = map(_absolute, (first, *others))
     own = first.rpartition(":")[0].endswith(".py")
     if len(others) == 1 and others[0] not in kinds:
-        out = Path(others[0])
+        out = place_of(others[0])
         if out.is_file() or (out / OUTPUT_FILE).is_file():
-            source = open_source(out)
+            source = open_source(others[0])
             found = _of_results(first, source, known=own or first in kinds)
             if found:
                 return source, found

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from experiments.cli.bench import bench
+from experiments.cli.catalogue import list_all, new, notebooks
 from experiments.cli.compare import compare
 from experiments.cli.export import export, export_data
 from experiments.cli.figure import figure
@@ -47,6 +48,7 @@ def options(
 
 #: panel of the help -> its commands, both in the order in which one needs them
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
+    "To begin with": {"list": list_all, "new": new, "notebooks": notebooks},
     "Before training": {
         "sample": sample,
         "schema": schema,

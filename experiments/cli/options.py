@@ -12,6 +12,9 @@ RUNS = Path("runs")
 GridName = Annotated[str, typer.Argument(metavar="GRID", help="a shipped grid, or a YAML file")]
 Out = Annotated[Path, typer.Option(help="folder of the runs")]
 OutArgument = Annotated[Path, typer.Argument(metavar="[OUT]", help="folder of the runs")]
+Results = Annotated[
+    Path, typer.Argument(metavar="[OUT]", help="folder or archive of runs, or reference:NAME")
+]
 Changes = Annotated[
     list[str], typer.Option("--set", metavar="A.B=V", help="a value for every run; repeatable")
 ]

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, OutArgument
+from experiments.cli.options import RUNS, Results
 
 if TYPE_CHECKING:
     from experiments.analysis.report.grids import Shipped
 
 
 def report(
-    out: OutArgument = RUNS,
+    out: Results = RUNS,
     grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
     file: Annotated[Path | None, typer.Option(help="default: OUT/report.html")] = None,
     claims: Annotated[

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, Out, OutArgument, RunName, Where
+from experiments.cli.options import RUNS, Out, OutArgument, Results, RunName, Where
 
 
 def table(
-    out: OutArgument = RUNS,
+    out: Results = RUNS,
     grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
     by: Annotated[
         list[str],

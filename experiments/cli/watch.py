@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, OutArgument
+from experiments.cli.options import RUNS, Results
 
 
 def status(
-    out: OutArgument = RUNS,
+    out: Results = RUNS,
     watch: Annotated[
         bool, typer.Option("--watch", help="draw it again until nothing runs; Ctrl-C ends it")
     ] = False,

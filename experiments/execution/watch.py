@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder, State
 from experiments.runs.output import no_folder, run_folders
+from experiments.runs.reference import place_of
 from experiments.text import aligned, duration
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ class Watched:
         Raises:
             LoopscopeError: there is no folder.
         """
-        if not self.out.is_dir():
+        out = place_of(self.out)
+        if not out.is_dir():
             raise LoopscopeError(no_folder(self.out))
         rows, states = [], Counter[State]()
-        for folder in run_folders(self.out):
+        for folder in run_folders(out):
             row = self.done.get(folder.run_id) or _row(folder)
             if row[1] == "done":
                 self.done[folder.run_id] = row

@@ -79,6 +79,7 @@ class Results:
         config: run id -> its frozen config.
         path: of the folder or archive; None for tables from elsewhere.
         grid: whose results they are; None: of all grids.
+        made: where files made of the results go; None: see `folder`.
     """
 
     runs: "pd.DataFrame"
@@ -86,6 +87,7 @@ class Results:
     config: Callable[[str], RunConfig]
     path: Path | None = None
     grid: str | None = None
+    made: Path | None = None
 
     @cached_property
     def curves(self) -> "pd.DataFrame":
@@ -100,8 +102,8 @@ class Results:
     @property
     def folder(self) -> Path:
         """The folder for files made of the results; files made of an archive lie beside it."""
-        if self.path is None:
-            return Path()
+        if self.made is not None or self.path is None:
+            return self.made or Path()
         return self.path if self.path.is_dir() else self.path.parent
 
     @property
@@ -136,7 +138,7 @@ def read_results(data: Data, grid: str | None = None) -> Results:
     def make_curves() -> "pd.DataFrame":
         return _frame(_curve_rows(points, runs, source.metrics(runs)), points, read)
 
-    return Results(table, make_curves, source.config, source.path, grid)
+    return Results(table, make_curves, source.config, source.path, grid, source.made)
 
 
 def _no_config(run_id: str) -> RunConfig:

@@ -13,6 +13,7 @@ from experiments.results.records import Point, Record, points_of
 from experiments.runs.folder import RunFolder, as_config
 from experiments.runs.moved_files import found_again
 from experiments.runs.output import OUTPUT_FILE, run_folders
+from experiments.runs.reference import is_reference, place_of
 from experiments.runs.schema_version import read_current
 
 
@@ -23,11 +24,13 @@ class Source:
     Attributes:
         grids: name -> record; None where it is damaged.
         tables: what an archive holds; None for a folder.
+        made: where files made of the results go; None: into the folder, or beside the archive.
     """
 
     path: Path
     grids: dict[str, dict[str, Any] | None]
     tables: RunTables | None = None
+    made: Path | None = None
     _records: dict[str, Record] = field(default_factory=dict, repr=False)
     _metrics: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
 
@@ -116,18 +119,19 @@ class Source:
 
 
 def open_source(path: Path | str) -> Source:
-    """The results in a folder or in an archive.
+    """The results in a folder or in an archive, or those that come along: `reference:NAME`.
 
     Raises:
         LoopscopeError: there is neither, or it is damaged or of a newer version.
     """
-    path = Path(path)
+    made = Path() if is_reference(path) else None
+    path = place_of(path)
     if is_archive(path):
         tables, grids = read_archive(path)
-        return Source(path, found_again(grids, path), tables)
+        return Source(path, found_again(grids, path), tables, made)
     if not path.is_dir():
         raise LoopscopeError(f"{path} is no folder; `loopscope run GRID --out {path}` makes one")
     read_current(path / OUTPUT_FILE)
     files = sorted(path.glob("grids/*.json"))
     grids = {f.stem: found_again(read_current(f, "grid.json"), path) for f in files}
-    return Source(path, grids)
+    return Source(path, grids, made=made)

@@ -9,6 +9,7 @@ from experiments.config.run import SCHEMA_VERSION
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json, write_json
+from experiments.runs.reference import is_reference, place_of, read_only
 from experiments.runs.repair import sweep
 from experiments.runs.schema_version import KEY, check_version, read_current, stamped
 
@@ -17,6 +18,8 @@ OUTPUT_FILE = "loopscope.json"
 
 def no_folder(path: Path) -> str:
     """Why a path is no folder of runs, for the commands that need one."""
+    if is_reference(path):
+        return read_only(path)
     if path.exists():
         return (
             f"{path} is a file, and this needs the folder of the runs; archives are for table, "
@@ -31,6 +34,8 @@ def check_output(out: Path) -> None:
     Raises:
         LoopscopeError: not a folder, not writable, or of another schema version.
     """
+    if is_reference(out):
+        raise LoopscopeError(read_only(out))
     nearest = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not nearest.is_dir():
         raise LoopscopeError(f"{nearest} is a file; --out needs a folder")
@@ -82,6 +87,7 @@ def find_run(out: Path, prefix: str) -> RunFolder:
     Raises:
         LoopscopeError: no run, or several.
     """
+    out = place_of(out)
     folders = run_folders(out)
     found = [f for f in folders if f.run_id == prefix] or [
         f for f in folders if f.run_id.startswith(prefix)

@@ -50,13 +50,15 @@ def write_report(
             hypothesis, or no folder for the file.
     """
     check_hypotheses(hypotheses)
-    folder = Path(out).parent if Path(out).is_file() else Path(out)
+    source = open_source(out)
+    place = source.path
+    folder = source.made or (place if place.is_dir() else place.parent)
     target = folder / "report.html" if path is None else Path(path)
     if path is not None and not target.parent.is_dir():
         raise LoopscopeError(f"{target.parent} is no folder; make it, or choose another --file")
     if target.is_dir() or target.suffix not in (".html", ".htm"):
         raise LoopscopeError(f"--file {target}: needs the name of a file that ends in .html")
-    text = page(open_source(out), grid, hypotheses, shipped)
+    text = page(source, grid, hypotheses, shipped)
     with replacing(target, durable=False) as file:
         file.write(text.encode())
     return target
