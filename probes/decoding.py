@@ -11,7 +11,7 @@ from pydantic import Field
 
 from generators.task import Batch, Task
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import AllLoops, AnyExitRule, ExitRule
+from models.decoding.exit_rules import AllLoops, AnyExitRule, ExitRule
 from probes.probe import Measurement, Probe, Subject
 from probes.questions import asks, floor_of, questions, refused
 from probes.statistics import wilson_interval

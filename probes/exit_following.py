@@ -13,7 +13,8 @@ import numpy as np
 
 from generators.task import Batch
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import ExitRule, Watch
+from models.decoding.early_exit import Watch
+from models.decoding.exit_rules import ExitRule
 from probes.decoding import decode
 from probes.probe import Subject
 from probes.questions import before

@@ -13,9 +13,12 @@ from pydantic import Field
 from generators.streams import Stream, generator
 from generators.task import Batch, Task
 from models.config import LoopedConfig
-from models.decoding.early_exit import (
+from models.decoding.exit_rules import (
+    Acceleration,
     AllLoops,
     ExitRule,
+    FixedPoint,
+    PredictionChange,
     PredictionEntropy,
     QuantileExit,
     StateDifference,
@@ -60,9 +63,10 @@ class Exits(QuestionProbe):
     """Accuracy against mean loops of every exit rule, and what the gate itself says.
 
     Per rule, named by `item` (`all`, `static loop=2`, `quantile q=0.5`, `difference epsilon=1`,
-    `entropy nats=0.1`), and difficulty: `exit_accuracy`; `exit_loops`, mean loops of the tokens
-    that decoding reads; `exit_share` per loop, of these tokens; `blocks_per_document`, block
-    applications to single tokens that greedy decoding with a full cache executed, prompt
+    `entropy nats=0.1`; `fixed-point`, `acceleration` and `kl` where asked for), and difficulty:
+    `exit_accuracy`; `exit_loops`, mean loops of the tokens that decoding reads; `exit_share` per
+    loop, of these tokens; `blocks_per_document`, block applications to single tokens that greedy
+    decoding with a full cache executed, prompt
     included; `compute_saved`, the share that this is below running all loops, and
     `decoding_saved`, the same without the prompt, which runs all loops under every rule. Over all
     difficulties: `difficulty_correlation`, Spearman's ρ of difficulty and the mean exit loop of a
@@ -80,7 +84,7 @@ class Exits(QuestionProbe):
     nothing: answers of a single token are read from all its loops, and no saving is reported.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # version 1 took the prompt of one rule for that of all
 
     kind: Literal["exits"] = "exits"
     static: tuple[int, ...] | None = Field(None, description="loops; None: each of them")
@@ -90,6 +94,9 @@ class Exits(QuestionProbe):
     )
     epsilon: tuple[float, ...] = Field((0.25, 0.5, 1, 2, 4), description="of state differences")
     nats: tuple[float, ...] = Field((0.01, 0.1, 0.3, 1), description="of prediction entropies")
+    share: tuple[float, ...] = Field((), description="of the state that a loop moves it by")
+    acceleration: tuple[float, ...] = Field((), description="differences of two loops' steps")
+    kl: tuple[float, ...] = Field((), description="nats between two loops' predictions")
     bins: int = Field(10, ge=1, description="of the calibration errors")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
 
@@ -107,6 +114,9 @@ class Exits(QuestionProbe):
         rules |= {f"quantile q={q:g}": QuantileExit(q=q) for q in self.q if gate}
         rules |= {f"difference epsilon={e:g}": StateDifference(epsilon=e) for e in self.epsilon}
         rules |= {f"entropy nats={nats:g}": PredictionEntropy(nats=nats) for nats in self.nats}
+        rules |= {f"fixed-point share={s:g}": FixedPoint(share=s) for s in self.share}
+        rules |= {f"acceleration epsilon={e:g}": Acceleration(epsilon=e) for e in self.acceleration}
+        rules |= {f"kl nats={nats:g}": PredictionChange(nats=nats) for nats in self.kl}
         for rule in rules.values():
             rule.check(loops, gate=gate)
         return rules

@@ -18,7 +18,7 @@ from torch import Tensor
 from experiments.bench.timing import Clock, in_turns
 from experiments.errors import LoopscopeError
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import (
+from models.decoding.exit_rules import (
     AllLoops,
     ExitRule,
     PredictionEntropy,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import AllLoops, ExitRule
+from models.decoding.exit_rules import AllLoops, ExitRule
 from models.decoding.readers import CachedReader, Reader, UncachedReader
 from models.looped import LoopedTransformer
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.decoding.cache import CacheSettings, KeyValueCache
-from models.decoding.early_exit import AllLoops, ExitRule, Watch, read_with_exits
+from models.decoding.early_exit import Watch, read_with_exits
+from models.decoding.exit_rules import AllLoops, ExitRule
 from models.looped import LoopedTransformer, Pass
 from models.positions import causal_mask
 
@@ -110,8 +111,8 @@ class CachedReader:
     ) -> None:
         self.model, self.loops, self.rule = model, loops, rule
         self.states = model.config.states(loops)
-        #: loops after which something may be read
-        self.reads = sorted({*rule.exits(self.states), self.states})
+        #: loops after which logits may be read
+        self.reads = sorted({*rule.reads(self.states), self.states})
         self.cache = KeyValueCache(settings, len(prompts), columns, self.states, self.reads)
         last = last_valid(valid)
         self.next, self.position = prompts[last], valid.sum(1) - 1

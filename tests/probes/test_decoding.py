@@ -11,7 +11,7 @@ from experiments.training.train import train
 from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import QuantileExit, StaticExit
+from models.decoding.exit_rules import QuantileExit, StaticExit
 from probes.accuracy import Accuracy
 from probes.decoding import Decoding
 from probes.probe import Subject

@@ -99,6 +99,17 @@ def test_decoding_follows_rules_as_reading_all_loops_does(coda):
         assert found.right.tolist() == TASK.is_correct(batch, answers[:, None]).tolist()
 
 
+def test_rules_that_compare_loops_are_measured_where_they_are_asked_for():
+    one = looped(gate=True)
+    asked = Exits(items=16, difficulties=(2,), share=(0.5,), acceleration=(1,), kl=(0.1,))
+    named = {"fixed-point share=0.5", "acceleration epsilon=1", "kl nats=0.1"}
+    assert named == set(asked.rules(one.model)) - set(Exits().rules(one.model))
+    found = table(asked.measure(one))
+    for item in named:
+        assert 2 <= found["exit_loops", item, 2, None].value <= 3
+        assert found["exit_share", item, 2, 1].value == 0, "nothing to compare after one loop"
+
+
 def test_calibration_error_against_a_loop_and_known_cases():
     rng = np.random.default_rng([0, 7, 0])
     confidence = rng.random(20_000)

@@ -6,8 +6,11 @@ import torch
 
 from models.config import LoopedConfig
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import (
+from models.decoding.exit_rules import (
+    Acceleration,
     AllLoops,
+    FixedPoint,
+    PredictionChange,
     PredictionEntropy,
     QuantileExit,
     StateDifference,
@@ -40,6 +43,13 @@ RULES = [
     QuantileExit(q=0.6),
     StateDifference(epsilon=3.0),
     PredictionEntropy(nats=2.0),
+]
+#: rules that compare loops, asked with six of them
+COMPARING = [
+    FixedPoint(share=0.8),
+    Acceleration(epsilon=5.0),
+    Acceleration(epsilon=4.0, hits=1),
+    PredictionChange(nats=0.3),
 ]
 
 
@@ -91,6 +101,26 @@ def test_cached_equals_uncached_with_padding_and_early_exit(config, rule):
                 torch.testing.assert_close(found.logits[i], one.logits[0], rtol=0, atol=1e-5)
                 assert torch.equal(found.tokens[i], one.tokens[0])
                 assert torch.equal(found.exit_loop[i], one.exit_loop[0])
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("rule", COMPARING, ids=lambda rule: f"{rule.kind}-{rule.looks_back}")
+def test_rules_that_compare_loops_leave_alike_with_and_without_a_cache(config, rule):
+    """Also as each document by itself; tokens leave after several loops, and not only the last."""
+    model = build(config).double()
+    rows, padded = documents()
+    asked = {"exit_rule": rule, "loops": 6, "keep_logits": True}
+    alone = [generate(model, row[None], 3, cache=None, **asked) for row in rows]
+    for prompts in padded.values():
+        for settings in (CacheSettings(), CacheSettings(prefill="serial")):
+            mask = prompts != 0
+            found = generate(model, prompts, 3, attention_mask=mask, cache=settings, **asked)
+            for i, one in enumerate(alone):
+                torch.testing.assert_close(found.logits[i], one.logits[0], rtol=0, atol=1e-9)
+                assert torch.equal(found.exit_loop[i], one.exit_loop[0])
+    if config is CONFIGS["ouro"]:
+        left = set(found.exit_loop.flatten().tolist())
+        assert len(left) > 1 and min(left) < 6, left
 
 
 @pytest.mark.parametrize("name", ["ouro", "prelude-coda"])

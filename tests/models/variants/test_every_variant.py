@@ -16,7 +16,7 @@ from models.conversion.growth import grow
 from models.conversion.interop import ouro_tensors
 from models.counts import forward_flops
 from models.decoding.cache import CacheSettings
-from models.decoding.early_exit import AllLoops, QuantileExit, StateDifference, StaticExit
+from models.decoding.exit_rules import AllLoops, QuantileExit, StateDifference, StaticExit
 from models.decoding.generation import generate
 from models.fast.layers import FAST
 from models.layers.block import Layers
