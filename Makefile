@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# where torch without CUDA comes from; TORCH_INDEX= (nothing) takes what the usual index has
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: quick test notebooks check headline slow faults faults-short ray clean
 
@@ -35,10 +37,28 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
 
+# On Linux x86_64 the torch of the usual index brings CUDA: several GB that a machine without an
+# NVIDIA GPU does not need. torch alone is installed here, the rest comes from the usual index.
+define CPU_TORCH
+case "$$(uname -sm)" in "Linux x86_64") \
+  if command -v nvidia-smi > /dev/null; then \
+    echo "torch: the build with CUDA, several GB (an NVIDIA GPU is here)"; \
+  elif [ -n "$(TORCH_INDEX)" ] && $(BIN)/python -m pip install --quiet --retries 0 --timeout 10 \
+      --no-deps --constraint constraints.txt --index-url $(TORCH_INDEX) torch 2> /dev/null; then \
+    echo "torch: the CPU build from $(TORCH_INDEX), about 200 MB"; \
+  else \
+    echo "torch: no CPU build from '$(TORCH_INDEX)', so the usual index decides; its build for Linux"; \
+    echo "may bring CUDA, several GB. To avoid that stop now (Ctrl-C) and name an index that has the"; \
+    echo "CPU build: make TORCH_INDEX=https://..., or install torch into $(VENV) before make"; \
+  fi ;; \
+esac
+endef
+
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "loopscope needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(CPU_TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
 
