@@ -45,8 +45,9 @@ def count_parameters(
     """
     rows, width = vocabulary_size - 1, shape.width
     experts = shape.experts_per_token if active else shape.experts
-    norms = (4 if shape.norm == "sandwich" else 2) * width
-    layer = 4 * width**2 + _mlp_parameters(shape, experts) + norms
+    vectors = (4 if shape.norm == "sandwich" else 2) + (0 if shape.layer_scale is None else 2)
+    heads = 2 * width // shape.heads if shape.qk_norm else 0
+    layer = 4 * width**2 + _mlp_parameters(shape, experts) + vectors * width + heads
     parts = {
         "embedding": rows * width,
         "head": 0 if shape.tied else rows * width,

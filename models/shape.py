@@ -78,9 +78,17 @@ class LoopedShape(ModelShape):
     )
     prelude: int = Field(0, ge=0, description="layers before the loop")
     coda: int = Field(0, ge=0, description="layers between the looped state and the head")
-    norm: Literal["pre", "sandwich"] = Field(
+    norm: Literal["pre", "sandwich", "post", "deepnorm"] = Field(
         "sandwich",
-        description="RMSNorms before attention and MLP, or (sandwich) on their outputs too",
+        description="RMSNorms before attention and MLP, or (sandwich) on their outputs too, or "
+        "(post, deepnorm) on their sums with the state, which deepnorm weighs",
+    )
+    qk_norm: bool = Field(False, description="RMSNorms of the queries and keys of each head")
+    residual_scale: float | None = Field(
+        None, gt=0, description="λ of λ/(N√L), by which layers of the core add less; None: fully"
+    )
+    layer_scale: float | None = Field(
+        None, gt=0, description="start of a vector that multiplies what attention and MLP add"
     )
     norm_between_loops: bool = Field(
         True, description="feed the normed state to the next loop, as Ouro does"
@@ -259,6 +267,11 @@ def impossible(shape: LoopedShape) -> Iterator[str]:
             "positions rope-quarter needs a head size that is a multiple of 8: "
             f"width {width} / heads {heads} = {head}"
         )
+    if shape.norm in ("post", "deepnorm") and shape.zero_init:
+        yield f"zero_init needs norm pre or sandwich: with {shape.norm} no block is the identity"
+    for name in ("residual_scale", "layer_scale"):
+        if shape.norm == "deepnorm" and getattr(shape, name) is not None:
+            yield f"{name} needs another norm than deepnorm, which weighs the state by itself"
     if shape.positions == "learned" and shape.context is None:
         yield "positions learned needs context: how many positions there are"
     if shape.mlp == "moe" and shape.experts < shape.experts_per_token:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.counts import count_parameters
 from models.fast.layers import FAST
 from models.interface import LoopedModel
-from models.layers.block import Block, Layers
+from models.layers.block import Block, Layers, branch_scales
 from models.layers.initial_weights import draw_weights
 from models.layers.input_injection import InputInjection
 from models.shape import BlockCall, LoopedShape
@@ -38,7 +38,7 @@ class LoopedWeights(LoopedModel):
         D = shape.width
         self.embedding = nn.Embedding(vocabulary_size, D)
         self.prelude = nn.ModuleList(Block(shape, layers) for _ in range(shape.prelude))
-        self.core = nn.ModuleList(Block(shape, layers) for _ in range(shape.core))
+        self.core = nn.ModuleList(Block(shape, layers, scale) for scale in branch_scales(shape))
         self.coda = nn.ModuleList(Block(shape, layers) for _ in range(shape.coda))
         self.final_norm = layers.norm(D, eps=shape.norm_eps)
         self.head = nn.Linear(D, vocabulary_size, bias=False)

@@ -23,7 +23,8 @@ PER_PARAMETER = 4 + 3 * 3
 #: the same of averaged weights: they, and three times more in a checkpoint
 PER_AVERAGE = 1 + 3
 #: values kept for the backward pass per token and application of a layer, in widths: inputs of
-#: four norms, three projections, attention and its output, two sums
+#: four norms, three projections, attention and its output, two sums; with norms of queries and
+#: keys, residual scale or LayerScale their inputs and products too
 PER_WIDTH = 12
 #: the same in hidden widths of the MLP: its products before, in and after the non-linearity
 PER_HIDDEN = 4
@@ -70,7 +71,10 @@ def block_applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[i
         return model.core * n_loops, 2 * PER_WIDTH * model.width
     experts = model.experts_per_token if model.mlp == "moe" else 1
     calls = len(model.schedule(n_loops)) + model.coda * losses
-    return calls, PER_WIDTH * model.width + PER_HIDDEN * experts * model.hidden
+    more = 2 * model.qk_norm + 2 * (model.residual_scale is not None)
+    more += 4 * (model.layer_scale is not None)
+    kept = (PER_WIDTH + more) * model.width + PER_HIDDEN * experts * model.hidden
+    return calls, kept
 
 
 def possible_memory(run_id: str, config: RunConfig) -> int:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 CODE = Path(__file__).parent / "hf"
 MODULES = ("configuration_loopscope", "modeling_loopscope")
 #: values of settings that the exported code knows, where there are others
-KNOWN = {"kind": ("looped",), "injection": ("none", "add", "concat"), "initial_state": (None,)}
+KNOWN: dict[str, tuple[Any, ...]] = {
+    "kind": ("looped",),
+    "injection": ("none", "add", "concat"),
+    "initial_state": (None,),
+    "norm": ("pre", "sandwich"),
+    "qk_norm": (False,),
+    "residual_scale": (None,),
+    "layer_scale": (None,),
+}
 
 
 def export_hf(model: "LoopedTransformer", vocabulary: Vocabulary, folder: Path) -> None:

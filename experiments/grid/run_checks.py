@@ -211,6 +211,10 @@ def _impossible_growth(config: RunConfig, model: LoopedConfig) -> Iterator[tuple
         message = f"model.reuse {list(model.reuse)} names the layers; a core of them cannot grow"
         yield ("training", "phases", str(grows[0])), message
         return
+    if grows and (model.residual_scale is not None or model.norm == "deepnorm"):
+        by = "norm deepnorm" if model.norm == "deepnorm" else "residual_scale"
+        message = f"model.{by} weighs layers by how many run, which a growing core would change"
+        yield ("training", "phases", str(grows[0])), message
     before: int | None = None  # layers of the run that training starts from, known later
     for i, phase in enumerate(phases):
         here = ("training", "phases", str(i))

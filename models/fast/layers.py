@@ -37,6 +37,7 @@ class FastAttention(Attention):
         short = keeps_probabilities(k.shape[1], half=k.element_size() < 4)
         if key_values is not None or not short or not use_fused(self, q):
             return super().mix(q, k, v, angles, mask, key_values)
+        q, k = self.norm_heads(q, self.query_norm), self.norm_heads(k, self.key_norm)
         mask = causal(k.shape[1], k.device) if mask is None else mask
         of_q, of_k = angles
         both = None if of_q is None or of_k is None else (of_q, of_k)

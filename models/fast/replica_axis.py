@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.fast.fused import FusedRMSNorm, use_fused
-from models.layers.input_injection import LoopEmbedding, Vector
-from models.layers.norms import RMSNorm
+from models.layers.input_injection import LoopEmbedding
+from models.layers.norms import RMSNorm, Vector
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:

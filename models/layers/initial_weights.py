@@ -37,7 +37,7 @@ def draw_weights(
 ) -> None:
     """Normal: embeddings and head 0.02, other matrices 1/√fan-in. Norms one, gate zero.
 
-    What has an `OwnStart` begins as it says itself.
+    What has an `OwnStart` begins as it says itself, a block with DeepNorm smaller.
 
     A gate at zero starts with λ = ½ in every loop. Drawn on the CPU, so that a seed gives the
     same weights on every device.
@@ -58,7 +58,9 @@ def draw_weights(
     for module in model.modules():
         if isinstance(module, OwnStart):  # pyrefly: ignore
             module.start_weights()
-    if zero_init:
-        for block in model.modules():
-            if isinstance(block, Block):
+    for block in model.modules():
+        if isinstance(block, Block):
+            if block.attention.out.weight not in but:
+                block.start_small()
+            if zero_init:
                 block.start_as_identity()

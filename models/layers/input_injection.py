@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers.norms import RMSNorm
+from models.layers.norms import RMSNorm, Vector
 from models.positions import sinusoid
 from models.shape import LoopedShape
 
@@ -20,18 +20,6 @@ class LoopEmbedding(nn.Embedding):
     def forward(self, loop: int, x: Tensor) -> Tensor:  # pyrefly: ignore [bad-override]
         """[D], which joins x."""
         return self.weight[loop - 1]
-
-
-class Vector(nn.Module):
-    """A learned vector, the same for every token."""
-
-    def __init__(self, width: int, value: float = 0.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((width,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[D], which joins x."""
-        return self.weight
 
 
 #: share of the state that a fresh diagonal injection keeps (Parcae's code)

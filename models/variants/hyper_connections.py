@@ -14,8 +14,8 @@ from models.config import LoopedConfig
 from models.fast.sparse_queries import SparseQueries
 from models.forward_pass import Pass
 from models.layers.block import Layers
-from models.layers.input_injection import Vector
 from models.layers.mlp import Routing
+from models.layers.norms import Vector
 from models.looped import LoopedTransformer
 from models.shape import LoopedShape
 

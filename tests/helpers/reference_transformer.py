@@ -33,6 +33,13 @@ FIELDS: dict[str, dict[str, Any]] = {
     "rope-quarter": {"positions": "rope-quarter", "heads": 1},
     "learned": {"positions": "learned", "context": 11},
     "no-positions": {"positions": "none", "zero_init": True},
+    "post": {"norm": "post", "prelude": 1, "qk_norm": True},
+    "deepnorm": {"norm": "deepnorm", "coda": 1, "mlp": "gelu", "norm_between_loops": False},
+    "residual-scale": {"residual_scale": 1.5, "norm": "pre", "norm_between_loops": False},
+    "residual-scale-order": {"residual_scale": 2.0, "reuse": (0, 1, 1), "prelude": 1, "coda": 1},
+    "layer-scale": {"layer_scale": 0.1, "qk_norm": True, "positions": "rope-quarter", "heads": 1},
+    "layer-scale-post": {"layer_scale": 0.5, "norm": "post", "mlp": "moe", "positions": "none"},
+    "qk-norm": {"qk_norm": True, "heads": 4, "norm": "pre", "tied": True},
     "zero-init-pre": {"zero_init": True, "norm": "pre", "mlp": "moe"},
 }
 SHAPES = {
@@ -83,7 +90,11 @@ def attention(block: nn.Module, y: Tensor, config: LoopedConfig) -> Tensor:
     size = D // config.heads
     for h in range(config.heads):
         columns = slice(h * size, (h + 1) * size)
-        query, key = rotated(q[:, columns], config), rotated(k[:, columns], config)
+        query, key = q[:, columns], k[:, columns]
+        if config.qk_norm:
+            query = rms(query, weight(block, "attention.query_norm"))
+            key = rms(key, weight(block, "attention.key_norm"))
+        query, key = rotated(query, config), rotated(key, config)
         for t in range(T):
             score = key[: t + 1] @ query[t] / size**0.5
             mixed[t, columns] = score.softmax(0) @ v[: t + 1, columns]
@@ -110,15 +121,31 @@ def experts(block: nn.Module, y: Tensor, config: LoopedConfig) -> Tensor:
     return out
 
 
-def reference_block(block: nn.Module, x: Tensor, config: LoopedConfig) -> Tensor:
-    def out_norm(name: str, y: Tensor) -> Tensor:
-        return rms(y, weight(block, name)) if config.norm == "sandwich" else y
+def reference_block(
+    block: nn.Module, x: Tensor, config: LoopedConfig, scale: float = 1.0
+) -> Tensor:
+    """`scale` multiplies what attention and MLP add."""
 
-    y = attention(block, rms(x, weight(block, "attention_norm")), config)
-    x = x + out_norm("attention_out_norm", y)
-    y = rms(x, weight(block, "mlp_norm"))
+    def normed(name: str, y: Tensor) -> Tensor:
+        return rms(y, weight(block, name))
+
+    def added(part: str, x: Tensor, y: Tensor) -> Tensor:
+        if config.norm == "sandwich":
+            y = normed(f"{part}_out_norm", y)
+        if config.layer_scale is not None:
+            y = y * weight(block, f"{part}_gain")
+        if config.norm == "deepnorm":
+            passed = config.prelude + config.core * config.loops + config.coda
+            x = x * (2 * passed) ** 0.5
+        total = x + scale * y
+        return normed(f"{part}_out_norm", total) if config.norm in ("post", "deepnorm") else total
+
+    first = config.norm in ("pre", "sandwich")
+    y = attention(block, normed("attention_norm", x) if first else x, config)
+    x = added("attention", x, y)
+    y = normed("mlp_norm", x) if first else x
     y = experts(block, y, config) if config.mlp == "moe" else mlp(block, "mlp", y, config)
-    return x + out_norm("mlp_out_norm", y)
+    return added("mlp", x, y)
 
 
 def joined(model: LoopedTransformer, x: Tensor, e: Tensor, loop: int) -> Tensor:
@@ -153,7 +180,11 @@ def plain_loop(model: LoopedTransformer, x: Tensor, e: Tensor, t: int, loops: in
     layers = order[config.reuse] if isinstance(config.reuse, str) else config.reuse
     x = joined(model, x, e, t)
     for layer in layers:
-        x = reference_block(model.core[layer], x, config)
+        scale = 1.0
+        if config.residual_scale is not None:
+            runs = config.loops * (2 if config.reuse == (0, 1, 1) and layer == 1 else 1)
+            scale = config.residual_scale / (runs * config.core**0.5)
+        x = reference_block(model.core[layer], x, config, scale)
     return x
 
 

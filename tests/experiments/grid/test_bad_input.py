@@ -208,8 +208,8 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
             "heads: 1, mlp: relu2",
             ":3:47: model.mlp: should be 'swiglu', 'gelu' or 'moe', got 'relu2'",
         ),
-        ("phases: [{", "phases: [{decay: wsd, ", "decay: should be 'constant',"),
-        ("heads: 1", "heads: 1, norm: post", "model.norm: should be 'pre' or 'sandwich', got"),
+        ("phases: [{", "phases: [{decay: steps, ", "decay: should be 'constant',"),
+        ("heads: 1", "heads: 1, norm: rms", "model.norm: should be 'pre', 'sandwich', 'post' or"),
     ],
 )
 def test_all_allowed_values_are_listed(tmp_path: Path, old: str, new: str, says: str) -> None:

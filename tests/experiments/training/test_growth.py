@@ -160,6 +160,8 @@ def test_growth_from_a_finished_run(tmp_path: Path, objective: str) -> None:
     ("phases", "model", "where", "says"),
     [
         ([SMALL, GROWN | {"growth": None}], {}, "1", "1 layers in the phase before and 2 in this"),
+        ([SMALL, GROWN], {"residual_scale": 2.0}, "0", "residual_scale weighs layers by how many"),
+        ([SMALL, GROWN], {"norm": "deepnorm"}, "0", "deepnorm weighs layers by how many"),
         ([SMALL, GROWN], {"core": 3, "reuse": [0, 1, 2, 0]}, "0", "reuse .* cannot grow"),
         ([SMALL | {"core": 2}, GROWN], {"core": 3}, "1", "makes a multiple"),
         ([SMALL | {"core": 2}, GROWN], {}, "0.core", "less than model.core 2.*got 2"),

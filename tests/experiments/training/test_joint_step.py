@@ -34,6 +34,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "diagonal": {"injection": "diagonal", "initial_state": "learned"},
     "gated": {"injection": "gated", "initial_state": "prelude"},
     "learned": {"loop_embedding": "learned", "positions": "learned", "context": 8},
+    "post-qk": {"norm": "post", "qk_norm": True, "layer_scale": 0.5},
+    "deepnorm": {"norm": "deepnorm"},
+    "residual-scale": {"residual_scale": 2.0, "layer_scale": 0.3, "norm_between_loops": False},
     "quarter": {"positions": "rope-quarter", "heads": 1},
     **{kind: {"kind": kind} | fields for kind, fields in FIELDS.items()},
 }

@@ -24,6 +24,9 @@ CONFIGS = {
     "ouro": LoopedConfig(width=16, heads=2, core=2, loops=4),
     "prelude-coda": LoopedConfig(width=16, heads=2, prelude=1, core=1, loops=4, coda=1),
     "unnormed": LoopedConfig(width=16, heads=2, loops=4, norm_between_loops=False, tied=True),
+    "post-qk": LoopedConfig(
+        width=16, heads=2, loops=4, norm="post", qk_norm=True, layer_scale=0.5, residual_scale=2.0
+    ),
     "variants": LoopedConfig(
         width=16,
         heads=2,

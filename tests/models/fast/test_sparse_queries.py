@@ -31,6 +31,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "experts": {"mlp": "moe", "experts": 3},
     "experts-coda": {"mlp": "moe", "experts": 3, "coda": 1},
     "learned": {"positions": "learned", "context": T},
+    "post-qk": {"norm": "post", "qk_norm": True, "layer_scale": 0.5},
+    "deepnorm-coda": {"norm": "deepnorm", "coda": 1},
+    "residual-scale": {"residual_scale": 2.0, "norm": "pre", "norm_between_loops": False},
     "quarter": {"positions": "rope-quarter", "heads": 1},
 }
 #: how many tokens chose an expert, and whether positions are within those learned, is asked
