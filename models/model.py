@@ -46,6 +46,15 @@ class ModelConfig(ModelShape, ABC):
         """
         return dict(_counted(self, vocabulary_size, gate))
 
+    def kept_bytes(
+        self, vocabulary_size: int, *, context: int, n_loops: int, gate: bool = False
+    ) -> int:
+        """Bytes that a forward pass keeps of one document for the backward pass, head left out.
+
+        Measured on what was built, by what autograd saves for two documents and for one.
+        """
+        return _kept(self, vocabulary_size, gate, context, n_loops)
+
     def forward_flops(
         self,
         vocabulary_size: int,
@@ -150,6 +159,28 @@ def built(config: ModelConfig, vocabulary_size: int, *, gate: bool, seed: int) -
 @cache
 def _counted(config: ModelConfig, vocabulary_size: int, gate: bool) -> dict[str, int]:
     return built(config, vocabulary_size, gate=gate, seed=0).count_parameters()
+
+
+@cache
+def _kept(config: ModelConfig, vocabulary_size: int, gate: bool, context: int, loops: int) -> int:
+    import torch
+
+    model = built(config, vocabulary_size, gate=gate, seed=0).train()
+    weights = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
+    found: list[int] = []
+    for documents in (1, 2):
+        kept: dict[int, torch.Tensor] = {}
+
+        def keep(saved: torch.Tensor, kept: dict[int, torch.Tensor] = kept) -> torch.Tensor:
+            kept[saved.untyped_storage().data_ptr()] = saved
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+            outputs = model(torch.ones(documents, context, dtype=torch.int64), loops)
+        tensors = (t for place, t in kept.items() if place not in weights)
+        found.append(sum(t.untyped_storage().nbytes() for t in tensors))
+        del outputs
+    return max(found[1] - found[0], 0)
 
 
 @cache

@@ -37,17 +37,26 @@ SMALLER_WORLD = "ask for a smaller world (fewer people, entities, sequences or s
 def run_memory(config: RunConfig) -> int:
     """Bytes that a run needs at its peak, its world included.
 
-    The world alone, if it is large, for a model of which nothing is known.
+    What a model from elsewhere keeps is measured on one that is built; the world alone, if it
+    is large, where that fails, which what is asked of it next says better.
     """
     config = config.canonical()
     model = config.model
     vocabulary, longest, world = _sizes(type(config.task), config.task.model_dump_json())
-    if not isinstance(model, LoopedConfig):
-        return world
-    parameters = count_parameters(model, vocabulary, gate=config.objective.uses_gate)["total"]
     tokens = config.training.part * longest
     loops = config.max_loops
     losses = config.objective.losses_computed(loops)
+    gate = config.objective.uses_gate
+    copies = PER_PARAMETER + (PER_AVERAGE if config.training.ema else 0)
+    if not isinstance(model, LoopedConfig):
+        try:
+            total = model.count_parameters(vocabulary, gate=gate)["total"]
+            kept = model.kept_bytes(vocabulary, context=longest, n_loops=loops, gate=gate)
+        except Exception:  # of its own code
+            return world
+        read = tokens * (vocabulary * losses * PER_LOGIT + loops * model.width)
+        return round(PROCESS + world + config.training.part * kept + 4 * (copies * total + read))
+    parameters = count_parameters(model, vocabulary, gate=gate)["total"]
     calls, kept = block_applications(model, loops, losses)
     if config.training.recompute:  # one loop at a time, and the states between loops
         calls = -(-calls // loops)
@@ -56,7 +65,6 @@ def run_memory(config: RunConfig) -> int:
     activations = tokens * calls * kept
     states = tokens * loops * model.width
     logits = tokens * vocabulary * losses * PER_LOGIT
-    copies = PER_PARAMETER + (PER_AVERAGE if config.training.ema else 0)
     values = copies * parameters + activations + states + logits
     return round(PROCESS + world + 4 * values)
 

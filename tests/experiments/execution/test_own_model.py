@@ -8,6 +8,7 @@ import yaml
 from command import command
 
 from experiments.config.costs import cost
+from experiments.config.memory import PROCESS, run_memory
 from experiments.errors import LoopscopeError
 from experiments.execution.runner import run_grid
 from experiments.grid.grid import load_grid
@@ -140,6 +141,53 @@ def test_a_wrong_signature_is_told_with_the_right_one_before_training(
     grid.write_text(GRID.replace("mine.py", "wrong.py"))
     with pytest.raises(LoopscopeError, match=says):
         plan(load_grid(grid, ("model.loops=2",)), tmp_path / "runs")
+
+
+PLAIN = """
+class Module(nn.Module):
+    def __init__(self, width, vocabulary):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, tokens, n_loops):
+        x, states = self.embedding(tokens), []
+        for _ in range(n_loops):
+            x = self.linear(x).tanh()
+            states.append(x)
+        return states
+"""
+
+
+def test_memory_is_what_autograd_keeps_by_hand(grid: Path) -> None:
+    """Token ids once; the embedded tokens; of each loop the tanh, which the next loop reads too."""
+    before, _, after = FILE.partition("class Module")
+    after = after.partition("\n\n\n")[2]
+    (grid.parent / "mine.py").write_text(f"{before}{PLAIN}\n\n{after}")
+    for config in load_grid(grid).runs.values():
+        T, n, D = config.task.context_length, config.model.loops, config.model.width
+        V = config.task.vocabulary_size
+        kept = 8 * T + 4 * (n + 1) * T * D
+        assert config.model.kept_bytes(V, context=T, n_loops=n) == kept
+        documents = {}
+        for batch in (8, 8000):
+            training = config.training.model_copy(update={"batch": batch})
+            documents[batch] = run_memory(config.model_copy(update={"training": training}))
+        losses = config.objective.losses_computed(n)
+        each = kept + 4 * T * (4 * V * losses + n * D)
+        assert documents[8000] - documents[8] == pytest.approx((8000 - 8) * each, rel=1e-6)
+
+
+def test_plan_tells_the_memory_and_refuses_more_than_there_is(
+    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_grid(grid, ["training.batch=8000"])
+    needed = {point.run_id: point.memory for point in plan(loaded, tmp_path / "runs")}
+    assert min(needed.values()) > PROCESS
+    assert needed == {run_id: run_memory(config) for run_id, config in loaded.runs.items()}
+    monkeypatch.setenv("LOOPSCOPE_MEMORY", str(max(needed.values()) - 1))
+    with pytest.raises(LoopscopeError, match="needs about .* of memory"):
+        plan(loaded, tmp_path / "runs")
 
 
 def test_the_same_seed_is_the_same_run(grid: Path, tmp_path: Path) -> None:
