@@ -12,7 +12,7 @@ Nothing here writes into the results.
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -67,7 +67,7 @@ def show(kind: str, out: Path | str, grid: str | None = None, **options: Any) ->
 def compare(
     out: "Data",
     claim: str,
-    between: tuple[str, str] | None = None,
+    between: tuple[str, str] | Sequence[tuple[str, str]] | None = None,
     *,
     by: str = "arm",
     grid: str | None = None,
@@ -78,15 +78,17 @@ def compare(
     Args:
         out: a folder or an archive of runs, or rows of `load_runs` that you chose.
         claim: such as `capacity-equal`, `manipulation-better` or `needs-fewer-steps`.
-        between: A and B, values of `by`; None: the first against each of the others.
+        between: A and B, values of `by`, or several such pairs; None: the first against each of
+            the others. The p values of one call are corrected together.
         filters: column -> value or values, such as `part="functions"`.
 
     Raises:
         LoopscopeError: an unknown claim, or results that lack what is to be compared.
     """
     from experiments.analysis.verdicts.cells import cells
+    from experiments.analysis.verdicts.claims import HYPOTHESES
     from experiments.analysis.verdicts.text import report
-    from experiments.analysis.verdicts.verdicts import HYPOTHESES, judge
+    from experiments.analysis.verdicts.verdicts import judge
     from experiments.results.long_table import read_results
     from generators.plugins import nearest
 

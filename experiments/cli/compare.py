@@ -7,11 +7,11 @@ import typer
 from experiments.cli.options import RUNS, Results, Where
 from experiments.errors import LoopscopeError
 
-#: of `experiments.analysis.verdicts.verdicts.HYPOTHESES`, which `--help` has no time to import
+#: of `experiments.analysis.verdicts.claims.HYPOTHESES`, which `--help` has no time to import
 NAMES = (
     *("capacity-equal", "capacity-different", "capacity-better"),
     *("manipulation-equal", "manipulation-different", "manipulation-better"),
-    "needs-fewer-steps",
+    *("solved-different", "solved-better", "needs-fewer-steps"),
 )
 
 
@@ -24,6 +24,10 @@ def compare(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="B against A; 1x4 is 1⊗4; default: all against the first"),
     ] = None,
+    pair: Annotated[
+        list[str],
+        typer.Option(metavar="A:B", help="another A and B of the same family; repeatable"),
+    ] = [],  # noqa: B006 typer copies it
     by: Annotated[str, typer.Option(help="the column that A and B are values of")] = "arm",
     where: Where = [],  # noqa: B006 typer copies it
     grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
@@ -42,8 +46,9 @@ def compare(
     from dataclasses import replace
 
     from experiments.analysis.verdicts.cells import cells
+    from experiments.analysis.verdicts.claims import HYPOTHESES
     from experiments.analysis.verdicts.text import as_data, report
-    from experiments.analysis.verdicts.verdicts import HYPOTHESES, judge
+    from experiments.analysis.verdicts.verdicts import judge
     from experiments.results.long_table import read_results
     from experiments.results.row_filter import arm_label, parse
     from generators.plugins import nearest
@@ -56,9 +61,10 @@ def compare(
         if wanted.relation != "equal" or margin == 0:
             raise LoopscopeError(f"--margin {margin:g}: a positive one, for a claim of equality")
         wanted = replace(wanted, margin=margin)
-    pair = None if between is None else (arm_label(between[0]), arm_label(between[1]))
+    pairs = [*([] if between is None else [between]), *map(_pair, pair)]
+    labels = [(arm_label(a), arm_label(b)) for a, b in pairs] or None
     results = read_results(out, grid)
-    paired = cells(results, wanted.ability, between=pair, by=by, conditions=parse(where))
+    paired = cells(results, wanted.ability, between=labels, by=by, conditions=parse(where))
     found = judge(paired, wanted)
     if as_json:
         data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
@@ -66,3 +72,15 @@ def compare(
     else:
         typer.echo(results.read_from, err=True)
         typer.echo(report(claim, wanted, found))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """`1x2:1x4` -> 1x2 and 1x4.
+
+    Raises:
+        LoopscopeError: it is not two names.
+    """
+    a, _, b = text.partition(":")
+    if not a or not b or ":" in b:
+        raise LoopscopeError(f"--pair {text}: needs A:B, such as 1x2:1x4")
+    return a, b

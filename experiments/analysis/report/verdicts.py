@@ -4,8 +4,9 @@ import re
 from dataclasses import dataclass
 
 from experiments.analysis.verdicts.cells import cells
-from experiments.analysis.verdicts.text import DOES, SENTENCES, UNITS, paragraph
-from experiments.analysis.verdicts.verdicts import HYPOTHESES, Hypothesis, Verdict, judge
+from experiments.analysis.verdicts.claims import HYPOTHESES, Hypothesis, Verdict
+from experiments.analysis.verdicts.text import DOES, MORE, SENTENCES, UNITS, paragraph
+from experiments.analysis.verdicts.verdicts import judge
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Results
 from experiments.text import NumberText, TextTable
@@ -73,7 +74,7 @@ def judged(results: Results, name: str) -> Judged:
 def meaning(claim: Hypothesis) -> str:
     """Such as `B stores more than A`."""
     does, much = DOES.get(claim.ability, ("", ""))
-    more = "more" if much == "much" else "more often"
+    more = MORE.get(much, ("", ""))[0]
     words = {"does": does, "much": much, "more": more, "unit": UNITS[claim.ability]}
     sentence = SENTENCES[claim.relation]["supported"]
     return sentence.format(a="A", b="B", margin=claim.margin, **words)

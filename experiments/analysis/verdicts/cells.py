@@ -6,7 +6,7 @@ An arm has its own learning rate, so that alone makes no other cell.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -15,11 +15,14 @@ from experiments.results.long_table import Results, emergence_step
 from experiments.results.row_filter import MEASURED, Condition, select
 from experiments.results.selection import difficulty_text, last_loop, series, where
 from generators.plugins import nearest
+from probes.statistics import SOLVED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Ability = Literal["capacity", "manipulation", "steps"]
+Ability = Literal["capacity", "manipulation", "solved", "steps"]
+#: A and B of each comparison; all of them are one family of tests
+Pairs: TypeAlias = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,18 @@ class Cell:
         lost_a, lost_b = ((failed,) * len(seeds) for seeds in self.failed)
         return (*a, *beside_a, *lost_a), (*b, *beside_b, *lost_b)
 
+    def pairs(self, failed: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Values of A and of B in pairs, also of seeds in which one run failed, which has this."""
+        beside_a, beside_b = self.beside_failed
+        lost_a, lost_b = ((failed,) * len(beside) for beside in (beside_b, beside_a))
+        return (*self.a_values, *beside_a, *lost_a), (*self.b_values, *lost_b, *beside_b)
+
 
 def cells(
     results: Results,
     ability: Ability,
     *,
-    between: tuple[str, str] | None = None,
+    between: tuple[str, str] | Pairs | None = None,
     by: str = "arm",
     filters: dict[str, Any] | None = None,
     conditions: Sequence[Condition] = (),
@@ -68,7 +77,8 @@ def cells(
     A cell without pairs stands for an arm of which every run failed.
 
     Args:
-        between: A and B, values of the column `by`; None: the first against each of the others.
+        between: A and B, values of the column `by`, or several such pairs; None: the first
+            against each of the others.
         filters: column -> value or values.
         conditions: rows must meet them too; one on the split or the item replaces the usual one.
 
@@ -109,6 +119,8 @@ def _rows(
     wanted = {k: v for k, v in wanted.items() if k not in {c.column for c in conditions}}
     rows = select(where(last_loop(runs), **{**wanted, **filters}), conditions)
     rows = rows[rows["value"].notna()]
+    if ability == "solved":
+        rows = rows.assign(value=(rows["value"] >= SOLVED).astype(float))
     if rows.empty:
         measured = ", ".join(dict.fromkeys(runs[runs["value"].notna()]["metric"])) or "nothing"
         hint = "; observe.evaluate_every records accuracy while training" if steps else ""
@@ -156,22 +168,20 @@ def _emergence(curves: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _between(
-    rows: "pd.DataFrame", failed: "pd.DataFrame", by: str, between: tuple[str, str] | None
+    rows: "pd.DataFrame", failed: "pd.DataFrame", by: str, between: tuple[str, str] | Pairs | None
 ) -> list[tuple[str, str]]:
     if by not in rows:
         raise LoopscopeError(f"the results have no column {by!r}{nearest(by, map(str, rows))}")
     known = [str(v) for v in dict.fromkeys([*rows[by], *_alike(rows, failed)[by]])]
     if between is None:
         return [(known[0], other) for other in known[1:]]
-    for label in between:
+    pairs = [(str(a), str(b)) for a, b in ([between] if isinstance(between[0], str) else between)]
+    for label in (label for pair in pairs for label in pair):
         if label not in known:
-            there = ", ".join(known)
-            raise LoopscopeError(f"{by} {label!r} is not among those measured: {there}")
-    if between[0] == between[1]:
-        raise LoopscopeError(
-            f"--between needs two different values of {by}, got {between[0]} twice"
-        )
-    return [between]
+            raise LoopscopeError(f"{by} {label!r} is not among those measured: {', '.join(known)}")
+    if same := [a for a, b in pairs if a == b]:
+        raise LoopscopeError(f"--between needs two different values of {by}, got {same[0]} twice")
+    return list(dict.fromkeys(pairs))
 
 
 def _alike(rows: "pd.DataFrame", failed: "pd.DataFrame") -> "pd.DataFrame":

@@ -5,7 +5,7 @@ from statistics import mean, median
 from typing import Any
 
 from experiments.analysis.verdicts.cells import Cell
-from experiments.analysis.verdicts.verdicts import FISHER, SIGNS, Hypothesis, Verdict
+from experiments.analysis.verdicts.claims import FISHER, SIGNS, Hypothesis, Verdict
 from experiments.results.long_table import EMERGED
 from experiments.text import number
 from probes.statistics import SOLVED, Share
@@ -34,8 +34,23 @@ SENTENCES = {
     },
 }
 #: what an arm does, and the word between `as` and `as` beside another arm
-DOES = {"capacity": ("stores", "much"), "manipulation": ("answers right", "often")}
-UNITS = {"capacity": "bits per parameter", "manipulation": "accuracy", "steps": "steps"}
+DOES = {
+    "capacity": ("stores", "much"),
+    "manipulation": ("answers right", "often"),
+    "solved": (f"reaches {SOLVED:g}", "seeds"),
+}
+#: more and less of it
+MORE = {
+    "much": ("more", "less"),
+    "often": ("more often", "less often"),
+    "seeds": ("in more seeds", "in fewer seeds"),
+}
+UNITS = {
+    "capacity": "bits per parameter",
+    "manipulation": "accuracy",
+    "solved": "share of seeds",
+    "steps": "steps",
+}
 
 
 def report(name: str, claim: Hypothesis, verdicts: list[Verdict]) -> str:
@@ -59,7 +74,7 @@ def paragraph(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
     if verdict.outcome != "no verdict":
         does, much = DOES.get(claim.ability, ("", ""))
         words = {"does": does, "much": much, "unit": UNITS[claim.ability]}
-        more, less = ("more", "less") if much == "much" else ("more often", "less often")
+        more, less = MORE.get(much, ("", ""))
         said = SENTENCES[claim.relation][verdict.outcome].format(
             a=cell.a, b=cell.b, margin=claim.margin, more=more, less=less, **words
         )
@@ -74,6 +89,8 @@ def _means(cell: Cell, claim: Hypothesis) -> str:
     if claim.ability != "steps":
         if not cell.seeds:
             return _failures(cell)
+        if claim.ability == "solved":
+            return f"over {_seeds(cell)}"
         both = ", ".join(f"{arm} {mean(x):.3f}" for arm, x in values)
         floor = (
             f" (floor {cell.floor:.3f})" if claim.ability == "manipulation" and cell.floor else ""
@@ -114,13 +131,16 @@ def _test(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
                 for v in (verdict.low, verdict.high)
             )
             text += f", {100 * claim.level:.0f} % interval {' to '.join(ends)}"
+        elif len(verdict.cell.seeds) > 1 and verdict.p is not None:
+            text += " in every pair, so that there is no scatter to judge by"
         found.append(text)
     if verdict.p is not None:
         kind = {"equal": "two one-sided t tests"}.get(claim.relation, "paired t test")
         kind = verdict.test or kind
         found.append(_values(kind, verdict.p, verdict.p_holm, tested))
     if verdict.p_apart is not None and verdict.beyond(claim.margin):
-        kind = f"t test of more than ±{claim.margin:g}"
+        kind = "test" if verdict.test else "t test"
+        kind += f" of more than ±{claim.margin:g}"
         found.append(_values(kind, verdict.p_apart, verdict.p_apart_holm, tested))
     if verdict.effect is not None:
         found.append(f"d_z {verdict.effect:+.2f}")
@@ -151,15 +171,16 @@ def _share(share: Share) -> str:
 
 
 def _needed(verdict: Verdict) -> str:
-    n = verdict.seeds_needed
+    n, has = verdict.seeds_needed, len(verdict.cell.seeds)
     if (
         n is None
         or verdict.outcome in ("supported", "contradicted")
-        or n <= len(verdict.cell.seeds)
+        or n <= has
         or verdict.difference is None  # the reason says it
     ):
         return ""
-    return f"about {n} seeds would be needed, going by these (power .8, before Holm)"
+    power = "" if verdict.power is None else f"; these {has} have power {verdict.power:.2f}"
+    return f"about {n} seeds would be needed, going by these (power .8, before Holm{power})"
 
 
 def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
@@ -167,7 +188,7 @@ def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
     if claim.ability == "capacity" and not cell.converged:
         known = "not known to have converged" if cell.converged is None else "not converged"
         notes.append(f"{known}: this says how fast the arms store, not how much they can hold")
-    if verdict.solved is not None:
+    if verdict.solved is not None and claim.ability != "solved":
         counts = [(s.count, s.n) for s in verdict.solved]
         if any(0 < count < n for count, n in counts):
             notes.append("some seeds solve it and some do not: the shares say more than the means")
@@ -212,4 +233,5 @@ def as_data(verdict: Verdict, claim: Hypothesis) -> dict[str, Any]:
         "effect": verdict.effect,
         "solved": shares,
         "seeds_needed": verdict.seeds_needed,
+        "power": verdict.power,
     }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from command import TOY, command
 
-from experiments.analysis.verdicts.verdicts import HYPOTHESES
+from experiments.analysis.verdicts.claims import HYPOTHESES
 from experiments.cli import main as cli
 from experiments.cli.compare import NAMES
 from experiments.config.costs import cost

@@ -12,16 +12,19 @@ from synthetic_results import accuracies, bits, config, write_run
 from typer.testing import CliRunner
 
 from experiments.analysis.verdicts.cells import Cell, cells
+from experiments.analysis.verdicts.claims import HYPOTHESES
 from experiments.analysis.verdicts.text import as_data, report
-from experiments.analysis.verdicts.verdicts import HYPOTHESES, judge
+from experiments.analysis.verdicts.verdicts import judge
 from experiments.cli.main import app
 from experiments.errors import LoopscopeError
+from experiments.notebook import compare
 from experiments.results.long_table import read_results
 from experiments.results.row_filter import arm_label
 from experiments.runs.output import prepare_output, record_grid
+from probes.statistics import bounded_summary, equivalence_power
 
-SEEDS = range(6)
-NOISE = (0.02, -0.01, 0.015, -0.02, 0.0, -0.005)
+SEEDS = range(8)
+NOISE = (0.02, -0.01, 0.015, -0.02, 0.0, -0.005, 0.01, -0.015)
 
 
 def cell(a: list[float], b: list[float], **fields) -> Cell:
@@ -89,8 +92,10 @@ def test_a_table_is_corrected_together(out: Path) -> None:
     two, three = judge(cells(read_results(out), claim.ability), claim)
     assert (two.outcome, three.outcome) == ("undecided", "supported")
     assert three.p_holm == pytest.approx(2 * three.p)
-    assert [s.count for s in three.solved] == [0, 6]
+    assert [s.count for s in three.solved] == [0, 8]
+    assert three.p == pytest.approx(2 / 2**8), "all eight pairs go one way"
     # each of five cells is significant alone, and none after Holm
+    claim = HYPOTHESES["capacity-better"]
     weak = cell([0.5] * 3, [0.60, 0.65, 0.72])
     alone = judge([weak], claim)[0]
     assert alone.outcome == "supported" and 0.01 < alone.p < 0.05
@@ -120,18 +125,106 @@ def test_a_contradiction_of_equality_has_its_own_corrected_p() -> None:
 
 
 def test_better_has_a_direction() -> None:
-    worse = judge([cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], HYPOTHESES["manipulation-better"])[
-        0
-    ]
-    assert worse.outcome == "contradicted"
-    either = judge(
-        [cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])], HYPOTHESES["manipulation-different"]
+    six = cell([0.9, 0.91, 0.89] * 2, [0.4, 0.41, 0.42] * 2)
+    assert judge([six], HYPOTHESES["manipulation-better"])[0].outcome == "contradicted"
+    assert judge([six], HYPOTHESES["manipulation-different"])[0].outcome == "supported"
+    three = cell([0.9, 0.91, 0.89], [0.4, 0.41, 0.42])
+    assert judge([three], HYPOTHESES["capacity-better"])[0].outcome == "contradicted"
+
+
+@pytest.mark.parametrize(("n", "p"), [(2, 0.5), (3, 0.25), (5, 0.0625)])
+def test_few_pairs_of_accuracies_are_too_few(n: int, p: float) -> None:
+    """They agree to the last digit, which a t test would give p 0 and an interval of no width."""
+    claim = HYPOTHESES["manipulation-better"]
+    (found,) = judge([cell([0.144] * n, [1.0] * n)], claim)
+    assert (found.outcome, found.p, found.seeds_needed) == ("undecided", p, 6)
+    assert -1 <= found.low < 0.856 < found.high <= 1
+    said = report("x", claim, [found])
+    assert f"{n} pairs of seeds are too few: all going one way have p {p:.2g}; 6 would do" in said
+    assert f"permutation test of paired seeds: p {p:.2g}" in said and "< .0001" not in said
+    (six,) = judge([cell([0.144] * 6, [1.0] * 6)], claim)
+    assert (six.outcome, six.p) == ("supported", 2 / 64)
+
+
+def test_two_pairs_of_bits_are_a_demonstration() -> None:
+    for b in ([1.3, 1.3], [1.3, 1.3001]):
+        (found,) = judge([cell([1.0, 1.0], b)], HYPOTHESES["capacity-different"])
+        assert (found.outcome, found.p_holm) == ("no verdict", None)
+        assert found.reason == "2 pairs of seeds: a demonstration"
+    (three,) = judge([cell([1.0] * 3, [1.3] * 3)], HYPOTHESES["capacity-different"])
+    assert (three.outcome, three.p, three.low) == ("undecided", 0.25, None)
+    said = report("x", HYPOTHESES["capacity-different"], [three])
+    assert (
+        "difference +0.300 in every pair, so that there is no scatter to judge by" in said.lower()
     )
-    assert either[0].outcome == "supported"
+    json.dumps(as_data(three, HYPOTHESES["capacity-different"]), allow_nan=False)
+
+
+def test_intervals_of_differences_of_bits_end_at_what_can_be() -> None:
+    apart = cell([0.1, 2.6, 0.3], [2.6, 0.2, 2.5], ceilings=(2.73, 2.73))
+    (found,) = judge([apart], HYPOTHESES["capacity-different"])
+    assert (found.low, found.high) == (-2.73, 2.73)
+    (free,) = judge([replace(apart, ceilings=None)], HYPOTHESES["capacity-different"])
+    assert free.low < -2.73 and free.high > 2.73
+
+
+def test_steps_that_all_halve_are_no_certainty() -> None:
+    """Steps are known to the evaluation, so that ratios are often the same in every pair."""
+    claim = HYPOTHESES["needs-fewer-steps"]
+    for n, outcome in ((3, "undecided"), (5, "undecided"), (6, "supported")):
+        (found,) = judge(
+            [cell([400.0 * 2**i for i in range(n)], [200.0 * 2**i for i in range(n)])], claim
+        )
+        assert (found.outcome, found.p) == (outcome, 2 * 0.5**n)
+    assert judge([cell([400, 800], [200, 400])], claim)[0].outcome != "supported"
+
+
+def test_seeds_solved_are_compared_by_mcnemars_test() -> None:
+    """Ten seeds, of which six are solved by B alone: p is 2/2⁶, and 2/2⁵ where it is five."""
+    claim = HYPOTHESES["solved-better"]
+    never, mostly = [0.2] * 10, [1.0] * 6 + [0.3] * 4
+    (found,) = judge([of_solved(never, mostly)], claim)
+    assert (found.outcome, found.p, found.test) == ("supported", 2 / 64, "McNemar's exact test")
+    assert found.difference == pytest.approx(0.6)
+    assert found.low == pytest.approx(bounded_summary([1.0] * 6 + [0.0] * 4, (-1, 1)).low)
+    assert [(s.count, s.n) for s in found.solved] == [(0, 10), (6, 10)]
+    said = report("solved-better", claim, [found])
+    assert "1⊗4 reaches 0.95 in more seeds than 1⊗1" in said
+    assert (
+        "McNemar's exact test: p 0.031" in said and "1⊗4 6/10 (95 % interval 0.31 to 0.83)" in said
+    )
+    two = judge([of_solved(never, mostly)] * 2, claim)
+    assert {v.outcome for v in two} == {"undecided"} and two[0].p_holm == 4 / 64
+    assert "p 0.031, 0.062 after Holm over 2 cells" in report("x", claim, two)
+    assert judge([of_solved(mostly, never)], claim)[0].outcome == "contradicted"
+    (few,) = judge([of_solved(never[:5], [1.0] * 5)], claim)
+    assert (few.outcome, few.p, few.seeds_needed) == ("undecided", 2 / 32, 6)
+    assert "5 of 5 pairs of seeds differ, and McNemar's test needs 6 or more" in few.reason
+    assert judge([of_solved([1.0], [0.2])], claim)[0].outcome == "no verdict"
+
+
+def of_solved(a: list[float], b: list[float], **fields) -> Cell:
+    """A cell of the claims `solved`: 1 for a seed that reaches .95, else 0."""
+    return cell(*([float(v >= 0.95) for v in arm] for arm in (a, b)), **fields)
+
+
+def test_a_run_that_failed_has_not_solved_it_and_keeps_its_pair() -> None:
+    beside = {"failed": ((6,), (7, 8)), "beside_failed": ((1.0,), (1.0,))}
+    found = of_solved([0.2] * 6, [1.0] * 6, **beside)
+    a, b = found.pairs(failed=0.0)
+    assert a == (*(0.0,) * 6, 1.0, 0.0) and b == (*(1.0,) * 6, 0.0, 1.0)
+    (verdict,) = judge([found], HYPOTHESES["solved-better"])
+    assert verdict.p == pytest.approx(stats.binomtest(7, 8).pvalue), "seven of eight"
+
+
+def test_solved_cells_are_of_accuracies(out: Path) -> None:
+    two, three = cells(read_results(out), "solved")
+    assert set(three.a_values) == {0.0} and set(three.b_values) == {1.0}
+    assert set(two.a_values) == set(two.b_values) == {1.0}, ".95 is enough"
 
 
 def test_below_the_floor_nothing_is_an_ability() -> None:
-    below = cell([0.10, 0.11, 0.09], [0.15, 0.16, 0.15], floor=0.2)
+    below = cell([0.10, 0.11, 0.09] * 2, [0.15, 0.16, 0.15] * 2, floor=0.2)
     verdict = judge([below], HYPOTHESES["manipulation-better"])[0]
     assert (verdict.outcome, verdict.p_holm) == ("no verdict", None)
     assert "floor of 0.200" in verdict.reason and verdict.p < 0.05
@@ -300,6 +393,27 @@ def test_seeds_without_partner_are_named_and_twins_refused(tmp_path: Path) -> No
     assert cells(read_results(tmp_path), "capacity", filters={"lr": 1e-3})
 
 
+def test_several_pairs_are_one_family(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    for loops, value in ((1, 0.2), (2, 0.5), (4, 1.0)):
+        for seed in range(6):
+            rows = accuracies(loops, {2: value}, 0.1)
+            write_run(tmp_path, f"{loops}-{seed}", config("multihop", loops, seed), rows)
+
+    def compared(*arguments: str) -> str:
+        asked = ["compare", str(tmp_path), "--claim", "manipulation-better", *arguments]
+        return CliRunner().invoke(app, asked, catch_exceptions=False).output
+
+    one = compared("--between", "1x2", "1x4")
+    assert "supported in 1 of 1 cell" in one and "p 0.031" in one and "Holm" not in one
+    two = compared("--between", "1x1", "1x2", "--pair", "1x2:1x4")
+    assert "undecided in 2 of 2 cells" in two
+    assert two.count("p 0.031, 0.062 after Holm over 2 cells") == 2
+    assert two == compared("--pair", "1x1:1x2", "--pair", "1⊗2:1⊗4")
+    pairs = [("1⊗1", "1⊗2"), ("1⊗2", "1⊗4")]
+    assert compare(tmp_path, "manipulation-better", pairs) in two
+
+
 def test_more_than_arms_can_be_compared(tmp_path: Path) -> None:
     prepare_output(tmp_path)
     for kind, shift in (("last_loop", 0.0), ("entropy", 0.2)):
@@ -332,7 +446,7 @@ def test_the_command_says_and_writes(out: Path) -> None:
     asked = ["--claim", "manipulation-better", "--where", "difficulty=3", "--json"]
     data = json.loads(invoke(*asked).output)
     (verdict,) = data["verdicts"]
-    assert (verdict["outcome"], verdict["solved"][1]["count"]) == ("supported", 6)
+    assert (verdict["outcome"], verdict["solved"][1]["count"]) == ("supported", 8)
     assert verdict["level"] == 0.95 and verdict["margin"] is None
 
 
@@ -346,6 +460,9 @@ def test_the_command_says_and_writes(out: Path) -> None:
         (["--claim", "capacity-equal", "--by", "objektive"], "did you mean 'objective'"),
         (["--claim", "capacity-equal", "--between", "1x2", "1x2"], "two different values"),
         (["--claim", "capacity-equal", "--where", "n_loops=2"], "no two values of arm"),
+        (["--claim", "capacity-equal", "--pair", "1x2"], "--pair 1x2: needs A:B, such as"),
+        (["--claim", "capacity-equal", "--pair", "1x2:1x4:1x8"], "needs A:B"),
+        (["--claim", "capacity-equal", "--pair", "1x2:1x3"], "'1⊗3' is not among those"),
         (["--claim", "capacity-different", "--margin", "0.2"], "for a claim of equality"),
         (["--claim", "capacity-equal", "--grid", "h"], "no results of a grid 'h'"),
     ],
@@ -366,13 +483,35 @@ def test_labels_as_typed() -> None:
 
 
 def test_accuracies_may_tie_at_their_ceiling_and_capacities_may_not() -> None:
-    """All seeds of both arms have solved it: that is equal skill, but would say nothing of bits."""
-    solved = cell([1.0, 0.99, 1.0, 0.99, 1.0, 1.0], [0.99, 1.0, 1.0, 1.0, 0.99, 1.0])
-    solved = replace(solved, ceilings=(1.0, 1.0))
-    (of_skill,) = judge([solved], HYPOTHESES["manipulation-equal"])
-    (of_bits,) = judge([solved], HYPOTHESES["capacity-equal"])
+    """All seeds of both arms have solved it: that is equal skill, but would say nothing of bits.
+
+    Sixty of them show that no arm fails in one seed of twenty; six do not.
+    """
+    few = [1.0, 0.99, 1.0, 0.99, 1.0, 1.0], [0.99, 1.0, 1.0, 1.0, 0.99, 1.0]
+    (six,) = judge([cell(*few, ceilings=(1.0, 1.0))], HYPOTHESES["manipulation-equal"])
+    assert six.outcome == "undecided" and six.seeds_needed > 58
+    assert six.low < -0.3 and six.high > 0.3
+    many = cell([1.0] * 60, [1.0] * 60, ceilings=(1.0, 1.0))
+    (of_skill,) = judge([many], HYPOTHESES["manipulation-equal"])
+    (of_bits,) = judge([many], HYPOTHESES["capacity-equal"])
     assert of_skill.outcome == "supported"
+    assert "tests of means in bounds: p 0.046" in report(
+        "x", HYPOTHESES["manipulation-equal"], [of_skill]
+    )
     assert of_bits.outcome == "no verdict" and "saturated" in of_bits.reason
+
+
+def test_undecided_equality_says_its_power() -> None:
+    claim = HYPOTHESES["capacity-equal"]
+    (found,) = judge([cell([1.0] * 5, [1.2, 0.8, 1.1, 0.9, 1.05])], claim)
+    sd = np.std([0.2, -0.2, 0.1, -0.1, 0.05], ddof=1)
+    assert found.power == pytest.approx(equivalence_power(float(sd), 0.1, 5))
+    assert equivalence_power(float(sd), 0.1, found.seeds_needed) >= 0.8
+    said = report("x", claim, [found])
+    told = (
+        f"about {found.seeds_needed} seeds would be needed, going by these (power .8, before Holm"
+    )
+    assert f"{told}; these 5 have power {found.power:.2f})" in said.lower().replace("holm", "Holm")
 
 
 @pytest.mark.parametrize(
