@@ -97,7 +97,14 @@ def compare(
         raise LoopscopeError(f"claim {claim!r}{nearest(claim, HYPOTHESES)}: it is one of {known}")
     asked = HYPOTHESES[claim]
     results = read_results(out, grid)
-    paired = cells(results, asked.ability, between=between, by=by, filters=filters)
+    pairs = [between] if between is None or isinstance(between[0], str) else between
+    paired = [
+        cell
+        for pair in pairs
+        for cell in cells(
+            results, asked.ability, between=pair and (pair[0], pair[1]), by=by, filters=filters
+        )
+    ]
     return report(claim, asked, judge(paired, asked))
 
 

@@ -169,3 +169,37 @@ def generate_(
         subject, documents=documents, prompt=8, new_tokens=new_tokens, seconds=seconds
     )
     typer.echo(aligned([CACHE_HEAD, row]))
+
+
+@bench.command()
+def repeats(
+    grid: Annotated[
+        str, typer.Argument(metavar="[GRID]", help="trains its runs alone, on two threads, stacked")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="for a folder of each way")] = Path("runs/repeats"),
+    beside: Annotated[
+        list[Path],
+        typer.Option(metavar="PLACE", help="results of the same runs, as of another machine"),
+    ] = [],  # noqa: B006 typer copies it
+    device: Device = "cpu",
+    file: JsonFile = None,
+) -> None:
+    """How far a run ends from itself when it is trained again: the least difference that means
+    anything for a single run."""
+    from experiments.bench.repeats import HEAD, WAYS, spreads, train_all_ways
+    from experiments.grid import load_grid
+    from experiments.runs.json_files import write_json
+    from experiments.text import aligned
+
+    if not grid and not beside:
+        raise LoopscopeError(
+            "bench repeats needs a grid to train, such as repeats, or --beside with two places "
+            "that hold the same runs"
+        )
+    if grid:
+        for line in train_all_ways(list(load_grid(grid).runs.values()), out, device):
+            typer.echo(line, err=True)
+    found = spreads([*(out / way for way in WAYS if grid), *beside])
+    typer.echo(aligned([HEAD, *(spread.row() for spread in found)]))
+    if file is not None:
+        write_json(file, {"spreads": [spread._asdict() for spread in found]})

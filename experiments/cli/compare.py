@@ -1,11 +1,14 @@
 """The command `loopscope compare`: what results say about a claim."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli.options import RUNS, Results, Where
 from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    from experiments.results.row_filter import Condition
 
 #: of `experiments.analysis.verdicts.claims.HYPOTHESES`, which `--help` has no time to import
 NAMES = (
@@ -26,7 +29,11 @@ def compare(
     ] = None,
     pair: Annotated[
         list[str],
-        typer.Option(metavar="A:B", help="another A and B of the same family; repeatable"),
+        typer.Option(
+            metavar="A:B[:EXPR]",
+            help="a further comparison, such as 1x2:1x4:difficulty=3; repeatable; the p values of "
+            "one call are corrected together",
+        ),
     ] = [],  # noqa: B006 typer copies it
     by: Annotated[str, typer.Option(help="the column that A and B are values of")] = "arm",
     where: Where = [],  # noqa: B006 typer copies it
@@ -61,10 +68,17 @@ def compare(
         if wanted.relation != "equal" or margin == 0:
             raise LoopscopeError(f"--margin {margin:g}: a positive one, for a claim of equality")
         wanted = replace(wanted, margin=margin)
-    pairs = [*([] if between is None else [between]), *map(_pair, pair)]
-    labels = [(arm_label(a), arm_label(b)) for a, b in pairs] or None
+    shared, asked = parse(where), [_comparison(text) for text in pair]
+    if between is not None or not pair:
+        asked = [(between and (arm_label(between[0]), arm_label(between[1])), []), *asked]
     results = read_results(out, grid)
-    paired = cells(results, wanted.ability, between=labels, by=by, conditions=parse(where))
+    paired = [
+        cell
+        for labels, own in asked
+        for cell in cells(
+            results, wanted.ability, between=labels, by=by, conditions=[*shared, *own]
+        )
+    ]
     found = judge(paired, wanted)
     if as_json:
         data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
@@ -74,13 +88,16 @@ def compare(
         typer.echo(report(claim, wanted, found))
 
 
-def _pair(text: str) -> tuple[str, str]:
-    """`1x2:1x4` -> 1x2 and 1x4.
+def _comparison(text: str) -> "tuple[tuple[str, str], list[Condition]]":
+    """`1x2:1x4:difficulty=3` -> 1⊗2 and 1⊗4, and which rows are meant.
 
     Raises:
-        LoopscopeError: it is not two names.
+        LoopscopeError: it has no two names, or ends in no condition.
     """
-    a, _, b = text.partition(":")
-    if not a or not b or ":" in b:
-        raise LoopscopeError(f"--pair {text}: needs A:B, such as 1x2:1x4")
-    return a, b
+    from experiments.results.row_filter import arm_label, parse
+
+    a, _, rest = text.partition(":")
+    b, _, condition = rest.partition(":")
+    if not a or not b:
+        raise LoopscopeError(f"--pair {text}: needs A:B, such as 1x2:1x4 or 1x2:1x4:difficulty=3")
+    return (arm_label(a), arm_label(b)), parse([condition] if condition else [])

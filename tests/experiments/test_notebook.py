@@ -61,7 +61,7 @@ def test_a_verdict_is_that_of_the_command() -> None:
     said = CliRunner().invoke(app, ["compare", str(out), *asked, "--where", "part=functions"])
     found = compare(out, "manipulation-better", ("1⊗1", "1⊗4"), grid="headline", part="functions")
     assert said.exit_code == 0 and found in said.output
-    assert found.startswith("manipulation-better: supported in 2 of 2 cells")
+    assert found.startswith("manipulation-better: undecided in 2 of 2 cells"), "of three seeds"
     with pytest.raises(LoopscopeError, match="did you mean 'capacity-equal'"):
         compare(out, "capacity-equals")
 

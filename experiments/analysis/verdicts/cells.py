@@ -6,7 +6,7 @@ An arm has its own learning rate, so that alone makes no other cell.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ability = Literal["capacity", "manipulation", "solved", "steps"]
-#: A and B of each comparison; all of them are one family of tests
-Pairs: TypeAlias = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def cells(
     results: Results,
     ability: Ability,
     *,
-    between: tuple[str, str] | Pairs | None = None,
+    between: tuple[str, str] | None = None,
     by: str = "arm",
     filters: dict[str, Any] | None = None,
     conditions: Sequence[Condition] = (),
@@ -77,8 +75,7 @@ def cells(
     A cell without pairs stands for an arm of which every run failed.
 
     Args:
-        between: A and B, values of the column `by`, or several such pairs; None: the first
-            against each of the others.
+        between: A and B, values of the column `by`; None: the first against each of the others.
         filters: column -> value or values.
         conditions: rows must meet them too; one on the split or the item replaces the usual one.
 
@@ -168,20 +165,22 @@ def _emergence(curves: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _between(
-    rows: "pd.DataFrame", failed: "pd.DataFrame", by: str, between: tuple[str, str] | Pairs | None
+    rows: "pd.DataFrame", failed: "pd.DataFrame", by: str, between: tuple[str, str] | None
 ) -> list[tuple[str, str]]:
     if by not in rows:
         raise LoopscopeError(f"the results have no column {by!r}{nearest(by, map(str, rows))}")
     known = [str(v) for v in dict.fromkeys([*rows[by], *_alike(rows, failed)[by]])]
     if between is None:
         return [(known[0], other) for other in known[1:]]
-    pairs = [(str(a), str(b)) for a, b in ([between] if isinstance(between[0], str) else between)]
-    for label in (label for pair in pairs for label in pair):
+    for label in between:
         if label not in known:
-            raise LoopscopeError(f"{by} {label!r} is not among those measured: {', '.join(known)}")
-    if same := [a for a, b in pairs if a == b]:
-        raise LoopscopeError(f"--between needs two different values of {by}, got {same[0]} twice")
-    return list(dict.fromkeys(pairs))
+            there = ", ".join(known)
+            raise LoopscopeError(f"{by} {label!r} is not among those measured: {there}")
+    if between[0] == between[1]:
+        raise LoopscopeError(
+            f"--between needs two different values of {by}, got {between[0]} twice"
+        )
+    return [between]
 
 
 def _alike(rows: "pd.DataFrame", failed: "pd.DataFrame") -> "pd.DataFrame":

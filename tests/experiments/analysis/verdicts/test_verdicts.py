@@ -410,6 +410,10 @@ def test_several_pairs_are_one_family(tmp_path: Path) -> None:
     assert "undecided in 2 of 2 cells" in two
     assert two.count("p 0.031, 0.062 after Holm over 2 cells") == 2
     assert two == compared("--pair", "1x1:1x2", "--pair", "1⊗2:1⊗4")
+    own = compared("--pair", "1x1:1x2:difficulty=2", "--pair", "1x2:1x4:seed<6")
+    assert own == two, "each has conditions of its own"
+    with pytest.raises(LoopscopeError, match="has no rows with"):
+        compared("--pair", "1x1:1x2:difficulty=3")
     pairs = [("1⊗1", "1⊗2"), ("1⊗2", "1⊗4")]
     assert compare(tmp_path, "manipulation-better", pairs) in two
 
@@ -461,7 +465,8 @@ def test_the_command_says_and_writes(out: Path) -> None:
         (["--claim", "capacity-equal", "--between", "1x2", "1x2"], "two different values"),
         (["--claim", "capacity-equal", "--where", "n_loops=2"], "no two values of arm"),
         (["--claim", "capacity-equal", "--pair", "1x2"], "--pair 1x2: needs A:B, such as"),
-        (["--claim", "capacity-equal", "--pair", "1x2:1x4:1x8"], "needs A:B"),
+        (["--claim", "capacity-equal", "--pair", ":1x4"], "needs A:B"),
+        (["--claim", "capacity-equal", "--pair", "1x2:1x4:1x8"], "needs a column and one of"),
         (["--claim", "capacity-equal", "--pair", "1x2:1x3"], "'1⊗3' is not among those"),
         (["--claim", "capacity-different", "--margin", "0.2"], "for a claim of equality"),
         (["--claim", "capacity-equal", "--grid", "h"], "no results of a grid 'h'"),
