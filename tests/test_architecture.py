@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "grid": {*ONE_RUN, "analysis"} - {"runs"},  # of analysis, the contract of figures alone
     "planning": {*ONE_RUN, "measuring", "training", "grid"},
     "execution": {*ONE_RUN, "measuring", "training", "results", "grid", "planning"},
-    "bench": {*ONE_RUN, "measuring", "training", "grid"},
+    "bench": {*ONE_RUN, "measuring", "training", "results", "grid", "execution"},
     "export": {*ONE_RUN, "measuring"},
     "notebook": {*ONE_RUN, "measuring", "results", "analysis"},
     "runner": {"execution"},  # the old places of two public names
