@@ -70,7 +70,7 @@ print(f"a ceiling of {some['ceiling']:.2f} bits per parameter")
 # %% [markdown]
 # ## What was stored
 #
-# Mean over seeds with its 95 % t interval; below it the parts that add up to the total: names,
+# Mean over seeds with its 95 % interval; below it the parts that add up to the total: names,
 # values and, where values are random strings, which strings there are.
 
 # %%

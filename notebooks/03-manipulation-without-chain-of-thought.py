@@ -186,6 +186,8 @@ for name in SETS:
     print(compare(reference(name), "manipulation-different", ("4⊗1", "1⊗4"), grid=name), "\n\n")
 
 # %% [markdown]
-# *Undecided* is no verdict of equality: with few seeds it is what a bimodal result gives.
+# *Undecided* is no verdict of equality. Three seeds cannot decide it: of a bimodal result a fourth
+# may be of the other kind, so that the intervals are wide, and a permutation test of paired seeds
+# needs six. What three seeds do show is the table above.
 #
 # Next: notebook 4 looks at what happens between the loops.

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from experiments.analysis.verdicts.cells import cells
+from experiments.analysis.verdicts.cells import Cell, cells
 from experiments.analysis.verdicts.claims import HYPOTHESES, Hypothesis, Verdict
 from experiments.analysis.verdicts.text import DOES, MORE, SENTENCES, UNITS, paragraph
 from experiments.analysis.verdicts.verdicts import judge
@@ -98,6 +98,12 @@ def _row(verdict: Verdict, claim: Hypothesis) -> tuple[str, ...]:
         shown(verdict.difference),
         shown(verdict.low, verdict.high),
         "–" if p is None else NumberText(f"{p:.2g}", p),
-        NumberText(str(len(cell.seeds)), len(cell.seeds)),
+        NumberText(_seeds(cell), len(cell.seeds)),
         verdict.reason,
     )
+
+
+def _seeds(cell: Cell) -> str:
+    """`3`, or `3, 1 failed`: pairs of seeds, and runs that failed."""
+    failed = sum(map(len, cell.failed))
+    return f"{len(cell.seeds)}, {failed} failed" if failed else str(len(cell.seeds))
