@@ -158,7 +158,7 @@ def test_verdicts_are_those_of_compare(page: Reader, out: Path) -> None:
             (v["cell"], f"{v['b']} against {v['a']}", v["outcome"]) for v in verdicts
         ]
         if claim == "manipulation-better":
-            assert {row[2] for row in rows} == {"supported"}
+            assert {row[2] for row in rows} == {"undecided"}, "three seeds are too few"
             at = head.index("B − A")
             differences = [v["difference"] for v in verdicts]
             assert [float(row[at]) for row in rows] == pytest.approx(differences, abs=5e-4)
