@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.analysis.figures.draw import picture as figure
+    from experiments.analysis.figures import picture as figure
     from experiments.execution.runner import run_grid
     from experiments.grid import load_grid
     from experiments.measuring.load import load_model
@@ -43,7 +43,7 @@ __all__ = [
 #: name here -> (module, name there)
 _PLACES = {
     "compare": ("experiments.notebook", "compare"),
-    "figure": ("experiments.analysis.figures.draw", "picture"),
+    "figure": ("experiments.analysis.figures", "picture"),
     "load_curves": ("experiments.results", "load_curves"),
     "load_grid": ("experiments.grid", "load_grid"),
     "load_model": ("experiments.measuring.load", "load_model"),

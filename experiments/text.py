@@ -1,7 +1,7 @@
 """Numbers, durations and tables as text, for a terminal or in Markdown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,12 +24,31 @@ class NumberText(str):
 
 @dataclass(frozen=True)
 class TextTable:
-    """Text, ready to be drawn. `notes` stand below."""
+    """Text, ready to be drawn.
+
+    Attributes:
+        notes: stand below.
+        spare: columns that a narrow terminal can do without, the first to go first.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
+
+    def within(self, width: int) -> "TextTable":
+        """Without as many of the spare columns as leave it so wide, with a note of their names."""
+        needed = [max(self._width(i), 1) + 2 for i in range(len(self.columns))]
+        needed[0] = min(needed[0], LEAST + 2)
+        sizes = dict(zip(self.columns, needed, strict=True))
+        gone = left_out(sizes, [c for c in self.spare if c in self.columns], width - 1)
+        if not gone:
+            return self
+        kept = [i for i, column in enumerate(self.columns) if column not in gone]
+        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
+        columns = tuple(self.columns[i] for i in kept)
+        return replace(self, columns=columns, rows=rows, notes=(*self.notes, more_columns(gone)))
 
     def markdown(self) -> str:
         head = [self.columns, ("---",) + ("---:",) * (len(self.columns) - 1)]
@@ -78,6 +97,20 @@ class TextTable:
         column = self.columns[i]
         longest = max((len(row[i]) for row in self.rows), default=0)
         return column.replace(", ", ",\n") if len(column) > longest else column
+
+
+def left_out(sizes: dict[str, int], spare: Sequence[str], width: int) -> list[str]:
+    """The first of the `spare` columns, as many as have to go so that the others fit."""
+    gone: list[str] = []
+    for name in spare:
+        if sum(sizes.values()) - sum(sizes[g] for g in gone) <= width:
+            break
+        gone.append(name)
+    return gone
+
+
+def more_columns(gone: Sequence[str]) -> str:
+    return f"More columns with --wide: {', '.join(gone)}."
 
 
 #: wider than any table

@@ -27,6 +27,16 @@ def figure(
     out: Out = RUNS,
     folder: Annotated[Path | None, typer.Option(help="default: OUT/figures")] = None,
     where: Where = [],  # noqa: B006 typer copies it
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="png, svg or pdf; repeatable; default: png and svg"),
+    ] = None,
+    size: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="WIDTH HEIGHT", help="inches; default: as its panels need"),
+    ] = None,
+    font: Annotated[str | None, typer.Option(help="family of the letters, such as serif")] = None,
+    font_size: Annotated[float | None, typer.Option(help="points; default: 9")] = None,
 ) -> None:
     """Draw the figures of a grid, or one figure of whatever is in a folder.
 
@@ -38,7 +48,10 @@ def figure(
     from experiments.results.row_filter import parse
     from experiments.results.source import open_source
 
+    looks: dict[str, Any] = {"formats": formats, "size": size, "font": font, "font_size": font_size}
+    asked_for: dict[str, Any] = {name: value for name, value in looks.items() if value}
     place, wanted = figures_asked(grid, names or [])
+    wanted = {name: [{**f, **asked_for} for f in asked] for name, asked in wanted.items()}
     for asked in wanted.values():
         for fields in asked:
             figure_of(**fields)  # a wrong name is told before results are looked for

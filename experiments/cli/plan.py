@@ -24,6 +24,9 @@ def plan(
         bool, typer.Option("--calibrate", help="measure this device first, some seconds")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="every column, however narrow the terminal")
+    ] = False,
 ) -> None:
     """Show the runs of a grid, what they cost and which are done; write nothing."""
     import json
@@ -51,11 +54,18 @@ def plan(
         data = planning.as_json(loaded, out, planned, workers, shares)
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        typer.echo(planning.as_text(loaded, planned, workers, shares))
+        typer.echo(planning.as_text(loaded, planned, workers, shares, None if wide else columns()))
     configs = loaded.runs.values()
     warnings = (*undrawable(loaded), *planning.caveats(loaded), *leaks(configs))
     for warning in (*warnings, *slow_precision(configs)):
         typer.echo(warning, err=True)
+
+
+def columns() -> int:
+    """Of the terminal, 80 where there is none."""
+    import shutil
+
+    return max(80, shutil.get_terminal_size().columns)
 
 
 def calibrate(

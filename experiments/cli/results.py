@@ -19,6 +19,9 @@ def table(
     ] = [],  # noqa: B006 typer copies it
     where: Where = [],  # noqa: B006
     markdown: Annotated[bool, typer.Option("--markdown", help="for a README")] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="every column, however narrow the terminal")
+    ] = False,
 ) -> None:
     """Print the results in a folder or an archive as tables, with floors, seeds and what failed."""
     from experiments.analysis.tables.tables import markdown_table, print_table
@@ -29,7 +32,7 @@ def table(
     if markdown:
         typer.echo(markdown_table(results, where=where, by=columns))
     else:
-        print_table(results, where=where, by=columns)
+        print_table(results, where=where, by=columns, wide=wide)
     typer.echo(results.read_from, err=True)
 
 

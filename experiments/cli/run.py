@@ -124,7 +124,7 @@ def _report(grid: "Grid", out: Path, before: tuple[Any, ...], typed: str) -> Non
     from experiments.results.long_table import read_results
 
     results = read_results(out, grid.name)
-    print_table(results)
+    print_table(results, wide=False)
     after = _state_of_figures(grid, out)
     drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
     if after == before and len(drawn) >= len(grid.figures):
@@ -146,6 +146,5 @@ def draw_figures(
     from experiments.analysis.figures import draw
 
     for figure in figures:
-        for path in draw(**figure, out=results, folder=folder):
-            if path.suffix == ".png":
-                typer.echo(path)
+        first, *_ = draw(**figure, out=results, folder=folder)
+        typer.echo(first)

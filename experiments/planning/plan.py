@@ -16,12 +16,17 @@ from experiments.planning.estimate import Estimator, Finished, disk_bytes, measu
 from experiments.planning.makespan import makespan
 from experiments.planning.probe_costs import measuring_work
 from experiments.runs.folder import RunFolder
-from experiments.text import aligned, bytes_text, duration, number
+from experiments.text import aligned, bytes_text, duration, left_out, more_columns, number
 
 HEAD = (
-    *("run", "part", "point", "status", "parameters", "by part", "steps", "tokens", "FLOPs"),
-    *("time", "measured", "memory"),
+    *("run", "part", "point", "status", "parameters", "by part", "steps", "exposures"),
+    *("tokens", "FLOPs", "time", "measured", "memory"),
 )
+#: FLOPs a second of small models on one core of a processor of today: `quick` and `headline` had
+#: 50 to 70 G, counted over everything that a run does
+ROUGH_RATE = 6e10
+#: columns that are left out where there is no room, the first first
+SPARE = ("by part", "memory", "tokens", "measured", "FLOPs", "parameters", "steps", "part")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Planned:
         memory, disk: bytes.
         start: the run whose weights it starts from.
         overhead: seconds of starting a worker and of drawing, once however many runs there are.
+        exposures: how often training shows every item, where the grid says it so.
     """
 
     run_id: str
@@ -48,6 +54,7 @@ class Planned:
     disk: int = 0
     start: str | None = None
     overhead: float = 0.0
+    exposures: float | None = None
 
 
 def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
@@ -89,6 +96,7 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
             disk=disk,
             start=config.start,
             overhead=estimator.overhead(config),
+            exposures=config.training.phases[-1].until_exposure,
         )
     return [runs[point.run_id](point.part, point.labels) for point in grid.points]
 
@@ -184,19 +192,37 @@ def as_text(
     planned: list[Planned],
     workers: int | None = None,
     shares: dict[int, tuple[float, int]] | None = None,
+    width: int | None = None,
 ) -> str:
-    """A table of the points and a few lines of totals; `shares` is from `side_by_side`."""
-    lines = [HEAD, *map(_line, planned)]
+    """A table of the points and a few lines of totals.
+
+    Args:
+        shares: from `side_by_side`.
+        width: columns of the terminal, for which some of the table are left out and named below;
+            None: any.
+    """
+    lines, gone = [HEAD, *map(_line, planned)], []
+    if width is not None:
+        lines, gone = _within(lines, width)
+    more = f"\n{more_columns(gone)}\n" if gone else ""
     total = totals(planned, workers)
     status = ", ".join(f"{n} {name}" for name, n in total["status"].items())
     return (
-        f"{': '.join(filter(None, (grid.name, grid.title)))}\n\n{aligned(lines)}\n\n"
+        f"{': '.join(filter(None, (grid.name, grid.title)))}\n\n{aligned(lines)}\n{more}\n"
         f"{total['points']} points, {total['runs']} runs ({status}), "
         f"{number(total['tokens'])} tokens, {number(total['train_flops'])} FLOPs, "
         f"of which {number(total['train_flops_left'])} are still to do\n"
         f"memory up to {bytes_text(total['largest_memory'])} a run, "
         f"disk about {bytes_text(total['disk'])}\n{_times(total)}{_shares(shares)}"
     )
+
+
+def _within(lines: list[tuple[str, ...]], width: int) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The lines without columns that have no room, and the names of those."""
+    columns = [c for c in zip(*lines, strict=True) if any(c[1:])]
+    sizes = {column[0]: max(map(len, column)) + 2 for column in columns}
+    gone = left_out(sizes, [name for name in SPARE if name in sizes], width + 2)
+    return list(zip(*(c for c in columns if c[0] not in gone), strict=True)), gone
 
 
 def _shares(shares: dict[int, tuple[float, int]] | None) -> str:
@@ -213,7 +239,11 @@ def _times(total: dict[str, Any]) -> str:
     """The lines about time: what is still to do, and how good estimates of finished runs were."""
     lines = []
     if total["seconds_left"] is None:
-        lines.append("no times: `loopscope calibrate` measures this device in seconds")
+        rough = duration(total["train_flops_left"] / ROUGH_RATE)
+        lines.append(
+            f"roughly {rough} of one core, perhaps a third of it or three times as long: "
+            "`loopscope calibrate` measures this device in seconds, for times to rely on"
+        )
     elif total["seconds_with_workers"]:
         spans = total["seconds_with_workers"].items()
         told = ", ".join(f"{n} {'worker' if n == 1 else 'workers'} {duration(s)}" for n, s in spans)
@@ -231,11 +261,12 @@ def _line(point: Planned) -> tuple[str, ...]:
     return (
         point.run_id,
         point.part,
-        " ".join(f"{axis}={label}" for axis, label in point.labels.items()),
+        " ".join(f"{axis.rpartition('.')[2]}={label}" for axis, label in point.labels.items()),
         point.status,
         number(point.cost.parameters["total"]),
         " ".join(f"{name} {number(size)}" for name, size in parts.items()),
         number(point.cost.steps),
+        "" if point.exposures is None else number(point.exposures),
         number(point.cost.tokens),
         number(point.cost.train_flops),
         "" if point.seconds is None else duration(point.seconds),

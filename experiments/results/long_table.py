@@ -80,6 +80,7 @@ class Results:
         path: of the folder or archive; None for tables from elsewhere.
         grid: whose results they are; None: of all grids.
         made: where files made of the results go; None: see `folder`.
+        find_arms: finds `arms` when they are first asked for.
     """
 
     runs: "pd.DataFrame"
@@ -88,6 +89,12 @@ class Results:
     path: Path | None = None
     grid: str | None = None
     made: Path | None = None
+    find_arms: Callable[[], tuple[str, ...]] = tuple
+
+    @cached_property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm in the whole folder or archive, so that each has one look in all figures."""
+        return self.find_arms()
 
     @cached_property
     def curves(self) -> "pd.DataFrame":
@@ -119,7 +126,8 @@ Data: TypeAlias = "Results | Source | Path | str | pd.DataFrame"
 def read_results(data: Data, grid: str | None = None) -> Results:
     """The results in a folder or an archive, or of one of its grids; a file is read once.
 
-    Rows of a long table stand for both `runs` and `curves`. `Results` stay as they are.
+    Rows of `load_runs` know where they come from: curves, configs and arms are read there when
+    they are asked for. Other rows stand for both `runs` and `curves`. `Results` stay as they are.
 
     Raises:
         LoopscopeError: there is no folder or archive of runs, or it has no such grid.
@@ -127,18 +135,52 @@ def read_results(data: Data, grid: str | None = None) -> Results:
     if isinstance(data, Results):
         return data
     if not isinstance(data, Source | Path | str):
-        return Results(data, lambda: data, _no_config)
+        return _of_rows(data)
     source = data if isinstance(data, Source) else open_source(data)
     points = source.points(grid)
     records = source.records(point.run_id for point in points)
     runs = {name: Run(record) for name, record in records.items()}
     read = source.read_from(runs)
     table = _frame(_run_rows(points, runs), points, read)
+    table.attrs["rows_of"] = str(source.path.absolute())
 
     def make_curves() -> "pd.DataFrame":
         return _frame(_curve_rows(points, runs, source.metrics(runs)), points, read)
 
-    return Results(table, make_curves, source.config, source.path, grid, source.made)
+    def find_arms() -> tuple[str, ...]:
+        every = points if grid is None else source.points()
+        records = source.records(point.run_id for point in every)
+        arms = (_columns(Run(records[p.run_id]), p).get("arm", "") for p in every)
+        return tuple(dict.fromkeys(filter(None, arms)))
+
+    return Results(table, make_curves, source.config, source.path, grid, source.made, find_arms)
+
+
+def _of_rows(rows: "pd.DataFrame") -> Results:
+    """Rows of a long table as results, with what they need from where they were read."""
+    path = Path(rows.attrs.get("rows_of", ""))
+    if "rows_of" not in rows.attrs or not path.exists():
+        return Results(rows, lambda: rows, _no_config)
+    whole: list[Results] = []  # read when something is asked of it, once
+
+    def origin() -> Results:
+        if not whole:
+            whole.append(read_results(path))
+        return whole[0]
+
+    def make_curves() -> "pd.DataFrame":
+        import pandas as pd
+
+        curves, place = origin().curves, ["run_id", "grid", "part"]
+        chosen = pd.MultiIndex.from_frame(rows[place])
+        return curves[pd.MultiIndex.from_frame(curves[place]).isin(chosen)]
+
+    return Results(
+        rows,
+        make_curves,
+        lambda run_id: origin().config(run_id),
+        find_arms=lambda: origin().arms,
+    )
 
 
 def _no_config(run_id: str) -> RunConfig:

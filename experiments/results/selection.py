@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: shares that come without a ceiling, and numbers of loops
 SHARES, LOOPS = ("exit_probability",), ("exit_loops", "mean_loops", "mean_exit")
 UNBOUNDED: Bounds = (-inf, inf)
+#: what tells panels apart, before difficulties and arms
+PLACE = ("grid", "part", "task", "component")
 #: what may tell two cells of the same arm apart, first choice first
 DESCRIPTIONS = ("task", "width", "objective", "exposures", "step", "lr", "parameters", "cell")
 
@@ -109,14 +111,43 @@ def _metric(rows: "pd.DataFrame", column: str) -> str:
     return str(rows["metric"].iloc[0]) if column == "value" and "metric" in rows else column
 
 
+def with_item_intervals(
+    cells: "pd.DataFrame", rows: "pd.DataFrame", by: Sequence[str]
+) -> "pd.DataFrame":
+    """`over_seeds(rows, by)`, where a single seed has the interval over items it came with."""
+    own = rows.groupby(list(by))[["low", "high"]].first()
+    found = cells.merge(own, on=list(by), suffixes=("", "_of_items"))
+    for end in ("low", "high"):
+        found[end] = found[end].astype(float).fillna(found.pop(f"{end}_of_items"))
+    return found
+
+
+def with_failed(rows: "pd.DataFrame", runs: "pd.DataFrame") -> "pd.DataFrame":
+    """Measured rows, and for every failed run such rows as others of its cell have, of value 0."""
+    import pandas as pd
+
+    failed = runs[(runs["status"] == "failed") & ~runs["run_id"].isin(rows["run_id"])]
+    failed = failed.drop_duplicates(["run_id", "grid", "part"])
+    place = ["grid", "part", "cell"]
+    known = rows.drop_duplicates([*place, "component", "split", "difficulty"])
+    own = ["run_id", "seed", "status", "reason"]
+    added = known.drop(columns=own).merge(failed[[*place, *own]], on=place).assign(value=0.0)
+    return pd.concat([rows, added[rows.columns]], ignore_index=True) if len(added) else rows
+
+
 def joined(*columns: Iterable[str]) -> list[str]:
     """The texts of several columns row by row, commas between them; empty ones are left out."""
     return [", ".join(filter(None, texts)) for texts in zip(*columns, strict=True)]
 
 
-def panels_of(rows: "pd.DataFrame") -> list[str]:
-    """The name of the panel of every row: the part of the grid or the task, then the component."""
-    return joined(rows["part"].where(rows["part"] != "", rows["task"]), rows["component"])
+def panels_of(rows: "pd.DataFrame", *, tasks: bool = True) -> list[str]:
+    """The name of the panel of every row: the part of the grid or the task, then the component.
+
+    The grid stands first where there are several. Without `tasks` a row of no part has no name.
+    """
+    parts = rows["part"].where(rows["part"] != "", rows["task"]) if tasks else rows["part"]
+    grids = rows["grid"] if rows["grid"].nunique() > 1 else [""] * len(rows)
+    return joined(grids, parts, rows["component"])
 
 
 def exposures_of(rows: "pd.DataFrame", place: Sequence[str]) -> list[str]:
@@ -161,6 +192,8 @@ def series(
     given = [*given, *always]
     labels = [c for c in axis_columns(rows) if c != "seed" and not c.endswith("lr")]
     among = [*first, "width", "objective", "exposures", "step", *labels, "arm"]
+    if (rows.groupby("arm")["n_loops"].nunique() > 1).any():
+        among = ["arm", *among]  # names that the grid gives, which say more than numbers do
     chosen = varying(rows, given, [c for c in dict.fromkeys(among) if c not in given])
     chosen = [*always, *chosen]
     told = zip(*(rows[c] for c in chosen), strict=True) if chosen else ((),) * len(rows)

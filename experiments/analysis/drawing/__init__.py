@@ -1,1 +1,1 @@
-"""What figures share: their style, panels and legends, and lines over a column."""
+"""What figures share: style, words, panels and legends, values over a number or in rows."""

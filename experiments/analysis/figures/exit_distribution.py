@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from experiments.analysis.drawing import panels, style
 from experiments.analysis.figures.figure import Figure, Need, leaves_by_a_gate
-from experiments.results.selection import series
+from experiments.results import selection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,43 +22,25 @@ class ExitDistribution(Figure):
         return (leaves_by_a_gate(self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
-        from experiments.results.selection import joined
-
         rows = self.select(results.curves, metric="exit_probability")
-        told = series(rows, ["part", "arm", "step"], [])
-        panel = joined(rows["part"], rows["arm"], told)
+        told = selection.series(rows, [*selection.PLACE, "arm", "step"], [])
+        panel = selection.joined(selection.panels_of(rows, tasks=False), rows["arm"], told)
         return rows.assign(panel=panel, hue=[f"loop {loop}" for loop in rows["loop"]])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from seaborn import lineplot
+        from seaborn.objects import Band, Line
 
-        from experiments.analysis.drawing.style import (
-            interval_of_shares,
-            legend,
-            look,
-            panels,
-            seeds_note,
+        cells = selection.over_seeds(data, ["panel", "hue", "step"]).astype({"step": float})
+        looks = style.ramp(data["hue"])
+        labels = ("training step", "exit probability")
+        drawn = panels.Facets(
+            panels.names_of(cells), labels, looks, x="step", y="mean", color="hue"
         )
-
-        looks = look(data["hue"])
-        names = list(dict.fromkeys(data["panel"]))
-        picture, grid = panels(names, "step", "exit probability")
-        for axes, name in zip(grid, names, strict=True):
-            lineplot(
-                data=data[data["panel"] == name].astype({"step": float}),
-                x="step",
-                y="value",
-                hue="hue",
-                palette={hue: colour for hue, (colour, _) in looks.items()},
-                dashes=False,
-                errorbar=interval_of_shares,
-                err_kws={"alpha": 0.13, "linewidth": 0},
-                legend=False,
-                ax=axes,
-            )
-            axes.set(xlabel="step", ylabel="exit probability", ylim=(-0.03, 1.05))
-        if self.title:
-            picture.suptitle(self.title, fontsize=10.5)
-        legend(picture, [(hue, {"color": colour}) for hue, (colour, _) in looks.items()])
-        seeds_note(picture, data.groupby("panel")["run_id"].nunique(), shown="")
-        return picture
+        drawn.add(Line(), cells)
+        several = cells[cells["n"] > 1]
+        drawn.add(Band(alpha=0.13, edgewidth=0), several, y=None, ymin="low", ymax="high")
+        for axes, _ in drawn.draw():
+            panels.share_axis(axes)
+        seeds = data.groupby("panel")["run_id"].nunique()
+        told = panels.seeds_caption(seeds, "Lines", "bands").replace("; faint: each seed", "")
+        return panels.finish(drawn.picture, self.title, panels.entries(looks, marker=""), [told])

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SerializeAsAny, field_validator
 
 from experiments.config.chosen_probes import measures
 from experiments.config.run import RunConfig
@@ -94,6 +94,15 @@ class Figure(BaseModel, ABC):
         (), description="on the rows drawn, as --where takes them: [width>=64, loop!=1]"
     )
 
+    formats: tuple[Literal["png", "svg", "pdf"], ...] = Field(
+        ("png", "svg"), min_length=1, description="files to write, beside the CSV"
+    )
+    size: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        None, description="width and height in inches; None: as large as its panels need"
+    )
+    font: str | None = Field(None, description="family of the letters; None: DejaVu Sans")
+    font_size: PositiveFloat | None = Field(None, description="of the text, in points; None: 9")
+
     @field_validator("conditions")
     @classmethod
     def _readable(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
@@ -159,6 +168,27 @@ class Figure(BaseModel, ABC):
                 f"{hint}"
             )
         return rows
+
+
+class OfQuestions(Figure):
+    """A figure of accuracies of questions."""
+
+    split: str = Field("test", description="split of the questions")
+    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+
+    def needs(self) -> Sequence[Need]:
+        asked = measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part)
+        return (asked,)
+
+    def accuracies(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+        """Its rows of `runs`, by difficulty.
+
+        Raises:
+            LoopscopeError: there are none.
+        """
+        asked = {"split": self.split, "difficulty": self.difficulty}
+        rows = self.select(runs, metric="accuracy", item="", **asked)
+        return rows.sort_values("difficulty", kind="stable")
 
 
 AnyFigure = Annotated[SerializeAsAny[Figure], OpenUnion(Figure, "experiments.analysis.figures")]

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments.analysis.drawing import panels, style
 from experiments.analysis.figures.figure import Figure, Need
-from experiments.results.selection import series
+from experiments.results import selection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,56 +30,59 @@ class Growth(Figure):
         return (Need(told, lambda c: any(p.growth for p in c.training.phases), self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
-        from experiments.results.selection import joined
-
         curves = results.curves
         self.select(curves, metric=MOMENT)
         rows = self.select(curves, metric=["loss", MOMENT])
-        told = series(rows, ["part", "arm", "step"], [])
-        return rows.assign(panel=joined(rows["part"], told))
+        told = selection.series(rows, [*selection.PLACE, "arm", "step"], [])
+        return rows.assign(panel=selection.joined(selection.panels_of(rows, tasks=False), told))
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.drawing.style import GREY, legend, look, panels
+        from seaborn.objects import Dot, Line
 
-        looks = look(data["arm"])
-        names = list(dict.fromkeys(data["panel"]))
-        picture, grid = panels(names, "step", "training loss (nats per token)")
-        for axes, name in zip(grid, names, strict=True):
-            rows = data[data["panel"] == name]
-            for arm, of_arm in rows.groupby("arm", sort=False):
-                _plot_arm(axes, of_arm, looks[str(arm)][0])
+        looks = style.arm_looks(data)
+        rows = data.astype({"step": float}).drop_duplicates(
+            ["panel", "run_id", "metric", "item", "step"]
+        )
+        labels = ("training step", "training loss (nats per token)")
+        moments = rows[rows["metric"] == MOMENT]
+        drawn = panels.Facets(
+            panels.names_of(rows), labels, looks, x="step", y="value", color="arm"
+        )
+        drawn.add(Line(linewidth=1.0, alpha=0.85), rows[rows["metric"] == "loss"], group="run_id")
+        for item, full in (("before", False), ("after", True)):
+            mark = Dot(marker="o", pointsize=6, fill=full)
+            drawn.add(mark, moments[moments["item"] == item])
+        for axes, name in drawn.draw():
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
-        if self.title:
-            picture.suptitle(self.title, fontsize=10.5)
-        moments: dict[str, dict[str, Any]] = {
-            "right before growing": {"marker": "o", "markerfacecolor": "white"},
-            "right after": {"marker": "o"},
-        }
-        arms = [(arm, {"color": colour}) for arm, (colour, _) in looks.items()]
-        circles = [(text, {"color": GREY, "linestyle": "", **m}) for text, m in moments.items()]
-        legend(picture, [*arms, *circles])
-        return picture
+            _tell_moments(axes, moments[moments["panel"] == name], looks)
+        circle: dict[str, Any] = {"color": style.GREY, "linestyle": "", "marker": "o"}
+        circles = [
+            ("right before growing", {**circle, "markerfacecolor": "white"}),
+            ("right after", circle),
+        ]
+        shown = [*panels.entries(looks, marker=""), *circles]
+        return panels.finish(
+            drawn.picture, self.title, shown, ["Numbers: means over the seeds that grew."]
+        )
 
 
-def _plot_arm(axes: "Axes", rows: "pd.DataFrame", colour: str) -> None:
-    """Every seed's curve and its circles; the numbers are means over seeds."""
-    rows = rows.drop_duplicates(["run_id", "metric", "item", "step"])
-    for _, curve in rows[rows["metric"] == "loss"].groupby("run_id"):
-        curve = curve.sort_values("step")
-        axes.plot(curve["step"], curve["value"], color=colour, linewidth=1.0, alpha=0.85)
-    look: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 6, "zorder": 4}
-    found = rows[rows["metric"] == MOMENT].pivot(
-        index=["run_id", "step"], columns="item", values="value"
-    )
-    for step, at in found.groupby("step"):
-        x = float(str(step))
-        axes.axvline(x, color=colour, linewidth=0.7, linestyle=":", zorder=1)
-        for before, after in zip(at["before"].tolist(), at["after"].tolist(), strict=True):
-            axes.vlines(x, before, after, color=colour, linewidth=1.6, zorder=3)
-            axes.plot([x], [before], **look, markerfacecolor="white")
-            axes.plot([x], [after], **look, markeredgecolor="white")
-        mean, top = at.mean(), float(at.to_numpy().max())
-        text = f"{mean['before']:.3g} → {mean['after']:.3g}"
-        place = {"textcoords": "offset points", "xytext": (7, 0), "fontsize": 8, "va": "center"}
-        axes.annotate(text, (x, top), color=colour, **place)
+def _tell_moments(axes: "Axes", moments: "pd.DataFrame", looks: style.Looks) -> None:
+    """A line where a run grew; the loss before and after it stands at the top, above all curves."""
+
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.15)
+    for (arm, step), at in moments.groupby(["arm", "step"], sort=False):
+        colour = looks[arm][0]
+        axes.axvline(step, color=colour, linewidth=0.7, linestyle=":", zorder=1)
+        means = at.groupby("item")["value"].mean()
+        axes.annotate(
+            f"{means['before']:.3g} → {means['after']:.3g}",
+            (step, 1.0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            xytext=(4, -2),
+            fontsize=style.points(0.9),
+            color=colour,
+            va="top",
+        )

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from experiments.analysis.drawing import panels, style, words
 from experiments.analysis.figures.figure import Figure, Need, measured
 from experiments.errors import LoopscopeError
-from experiments.results.selection import series
+from experiments.results import selection
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +41,6 @@ class HeatMap(Figure):
         return () if kind is None else (measured(kind, difficulty=self.difficulty, part=self.part),)
 
     def data(self, results: "Results") -> "pd.DataFrame":
-        from experiments.results.selection import difficulties_of, joined, over_seeds
-
         rows = self.select(results.runs, metric=self.metric, difficulty=self.difficulty)
         places = list(map(_place, rows["item"]))
         for i, column in enumerate(("target", "layer", "before")):
@@ -53,11 +52,17 @@ class HeatMap(Figure):
             if rows.empty:
                 raise LoopscopeError(f"figure {self.kind}: no target {self.target}; has {there}")
         rows = rows.sort_values(["difficulty", "target"], kind="stable")
-        given = ["part", "component", "arm"]
-        told = series(rows, [*given, "difficulty", "item", "loop"], [])
-        names = joined(*(rows[c] for c in given), told, difficulties_of(rows))
+        told = selection.series(rows, [*selection.PLACE, "arm", "difficulty", "item", "loop"], [])
+        names = selection.joined(
+            selection.panels_of(rows, tasks=False),
+            rows["arm"],
+            told,
+            selection.difficulties_of(rows),
+        )
         panel = [f"{name}\n{target}" for name, target in zip(names, rows["target"], strict=True)]
-        cells = over_seeds(rows.assign(panel=panel), ["panel", "target", "loop", "before", "layer"])
+        cells = selection.over_seeds(
+            rows.assign(panel=panel), ["panel", "target", "loop", "before", "layer"]
+        )
         floor = cells.groupby("panel")["floor"].transform("mean")
         told = zip(cells["panel"], floor, strict=True)
         return cells.assign(panel=[p if f != f else f"{p}, floor {f:.2f}" for p, f in told])
@@ -65,13 +70,12 @@ class HeatMap(Figure):
     def plot(self, data: "pd.DataFrame") -> "Picture":
         from seaborn import heatmap
 
-        from experiments.analysis.drawing.style import panels, seeds_note
-
-        names = list(dict.fromkeys(data["panel"]))
+        names = panels.names_of(data)
         columns = _in_order(data)
         per_target = len(names) // data["target"].nunique()
         wide = per_target if 1 < per_target < 5 else 3
-        picture, grid = panels(names, "layer", "loop", columns=wide)
+        size = (0.4 + 0.33 * len(columns) + 0.8, 0.9 + 0.24 * (data["loop"].nunique() + 1))
+        picture, grid = panels.blank(names, columns=wide, size=size)
         share = bool(data["mean"].between(-1, 1).all())
         low, high = data["mean"].min(), data["mean"].max()
         low, high = (min(0.0, low), 1.0) if share else (low, high)
@@ -85,21 +89,23 @@ class HeatMap(Figure):
                 cmap="cividis",  # even in grey, and the same to the colour-blind
                 annot=True,
                 fmt="z.2f" if share else ".3g",
-                annot_kws={"fontsize": 7},
-                xticklabels=[f"{layer} −{n}" if n else layer for n, layer in columns],
+                annot_kws={"fontsize": style.points(0.78)},
+                xticklabels=[_tick(*column) for column in columns],
                 cbar=False,
                 ax=axes,
             )
             for at in range(1, len(columns)):
                 if columns[at][0] != columns[at - 1][0]:
                     axes.axvline(at, color="white", linewidth=4)
-            axes.set(xlabel=_axis(columns), ylabel="" if i % wide else "loop")
+            last = i + wide >= len(names)
+            axes.set(xlabel=_axis(columns) if last else "", ylabel="" if i % wide else "loop")
             axes.tick_params(axis="y", rotation=0)
             axes.grid(False)
-        metric = self.metric.replace("_", " ")
-        picture.suptitle(f"{self.title}: {metric}" if self.title else metric, fontsize=10.5)
-        seeds_note(picture, data["n"], shown=" (in the CSV)")
-        return picture
+        metric = words.in_words(self.metric)
+        picture.colorbar(grid[0].collections[0], ax=grid, label=metric, shrink=0.8, aspect=30)
+        told = "Cells: means over seeds, whose intervals are in the CSV."
+        told = panels.seeds_caption([1]) if set(data["n"]) == {1} else told
+        return panels.finish(picture, self.title or metric, [], [told])
 
 
 def _place(item: str) -> tuple[str, str, int]:
@@ -115,6 +121,12 @@ def _in_order(data: "pd.DataFrame") -> list[tuple[int, str]]:
     layers = [layer for layer in dict.fromkeys(data["layer"]) if layer != END]
     layers += [END] if END in set(data["layer"]) else []
     return [(n, layer) for n in sorted(set(data["before"]), reverse=True) for layer in layers]
+
+
+def _tick(before: int, layer: str) -> str:
+    """`core layer 1`, two tokens before the one that predicts: `core layer 1 −2`."""
+
+    return f"{words.in_words(layer)} −{before}" if before else words.in_words(layer)
 
 
 def _axis(columns: list[tuple[int, str]]) -> str:

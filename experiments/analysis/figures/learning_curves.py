@@ -1,16 +1,16 @@
 """A metric over training by arm, and the step at which it emerges."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from experiments.analysis.drawing import panels, style
 from experiments.analysis.figures.figure import Figure, Need
 from experiments.config.chosen_probes import measures
-from experiments.results.selection import series
+from experiments.results import selection
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
     from experiments.config.run import RunConfig
@@ -55,20 +55,19 @@ class LearningCurves(Figure):
         import pandas as pd
 
         from experiments.results.long_table import emergence_step
-        from experiments.results.selection import difficulties_of, joined, last_loop, panels_of
 
         rows = self.select(
-            last_loop(results.curves),
+            selection.last_loop(results.curves),
             "" if self.metric == "loss" else "; set observe.evaluate_every to have more",
             metric=self.metric,
             item=self.item,
             split=self.split,
             difficulty=self.difficulty,
         )
-        hard = [difficulties_of(rows)] if rows["difficulty"].notna().any() else []
-        panel = joined(panels_of(rows), *hard)
-        told = series(rows, ["part", "component", "arm", "step"], [])
-        rows = rows.assign(panel=panel, series=joined(rows["arm"], told))
+        hard = [selection.difficulties_of(rows)] if rows["difficulty"].notna().any() else []
+        panel = selection.joined(selection.panels_of(rows), *hard)
+        told = selection.series(rows, [*selection.PLACE, "arm", "step"], [])
+        rows = rows.assign(panel=panel, series=selection.joined(rows["arm"], told), variant=told)
         if self.level is None:
             return rows.assign(emerged=None)
         level = self.level
@@ -80,60 +79,43 @@ class LearningCurves(Figure):
         return rows.merge(pd.DataFrame(steps), on=["panel", "series", "run_id"])
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.drawing.style import FLOOR, GREY, legend, look, panels
+        from seaborn.objects import Dot, Line
 
-        looks = look(data["series"])
-        names = list(dict.fromkeys(data["panel"]))
-        picture, grid = panels(
-            names, "step", _label(self.metric), columns=min(3, data["difficulty"].nunique() or 3)
+        looks = style.arm_looks(data)
+        variants = list(dict.fromkeys(data["variant"]))
+        rows = data.drop_duplicates(["panel", "run_id", "step"]).astype({"step": float})
+        drawn = panels.Facets(
+            panels.names_of(rows),
+            ("training step", _label(self.metric, self.split)),
+            looks,
+            columns=min(3, data["difficulty"].nunique() or 3),
+            x="step",
+            y="value",
+            color="arm",
         )
-        for axes, name in zip(grid, names, strict=True):
-            rows = data[data["panel"] == name]
-            for (text, _), curve in rows.groupby(["series", "run_id"], sort=False):
-                _plot_curve(axes, curve.drop_duplicates("step"), *looks[text])
-            if rows["floor"].notna().any():
-                axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
+        for i, name in enumerate(variants):
+            mark = Line(linewidth=1.1, linestyle=style.LINES[i % len(style.LINES)])
+            chosen = rows[rows["variant"] == name]
+            drawn.add(mark, chosen, group="run_id")
+        rings = rows[rows["step"] == rows["emerged"].astype(float)]
+        drawn.add(Dot(marker="o", pointsize=7, fill=False, edgewidth=1.1), rings)
+        for axes, name in drawn.draw():
+            floor = rows[rows["panel"] == name]["floor"]
+            if floor.notna().any():
+                axes.axhline(floor.mean(), color=style.GREY, **style.FLOOR)
             if self.metric == "accuracy":
-                axes.set_ylim(-0.03, 1.05)
-        if self.title:
-            picture.suptitle(self.title, fontsize=10.5)
-        legend(picture, self._entries(data, looks))
-        return picture
-
-    def _entries(
-        self, data: "pd.DataFrame", looks: dict[Any, tuple[str, str]]
-    ) -> list[tuple[str, dict[str, Any]]]:
-        from experiments.analysis.drawing.style import FLOOR, GREY
-
-        entries: list[tuple[str, dict[str, Any]]] = [
-            (text, {"color": colour, "marker": marker, "markersize": 3})
-            for text, (colour, marker) in looks.items()
-        ]
+                panels.share_axis(axes)
+        shown = [*panels.entries(looks, marker=""), *panels.line_entries(variants)]
         if data["floor"].notna().any():
-            entries.append(("floor", {"color": GREY, **FLOOR}))
-        if data["emerged"].notna().any():
-            ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "linestyle": ""}
-            entries.append((f"reaches {self.level:g}", {"color": GREY, **ring}))
-        return entries
+            shown.append(panels.FLOOR_ENTRY)
+        if len(rings):
+            circle = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "linestyle": ""}
+            shown.append((f"reaches {self.level:g}", {"color": style.GREY, **circle}))
+        return panels.finish(drawn.picture, self.title, shown, ["One line for each seed."])
 
 
-def _plot_curve(axes: "Axes", curve: "pd.DataFrame", colour: str, marker: str) -> None:
-    curve = curve.sort_values("step")
-    every = max(1, len(curve) // 12)
-    axes.plot(
-        curve["step"],
-        curve["value"],
-        color=colour,
-        marker=marker,
-        markersize=3,
-        markevery=every,
-        linewidth=1.1,
-    )
-    emerged = curve["emerged"].iloc[0]
-    if emerged == emerged and emerged is not None:
-        at = curve[curve["step"] == emerged]
-        axes.scatter(at["step"], at["value"], s=60, facecolor="none", edgecolor=colour)
-
-
-def _label(metric: str) -> str:
-    return "training loss (nats per token)" if metric == "loss" else metric.replace("_", " ")
+def _label(metric: str, split: str) -> str:
+    if metric == "loss":
+        return "training loss (nats per token)"
+    name = metric.replace("_", " ")
+    return f"held-out {name}" if split == "test" else name

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from experiments.analysis.drawing import panels, style, words
 from experiments.analysis.figures.figure import CAPACITY, Figure, Need, Parts, Points, measured
 from experiments.errors import LoopscopeError
-from experiments.results.selection import series
+from experiments.results import selection
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
     from experiments.config.run import RunConfig
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: what makes two models of different tasks the same architecture
 ARCHITECTURE = ["k", "n_loops", "layers", "width"]
+#: what makes a point
+KEYS = ["panel", "series", "arm", *ARCHITECTURE]
+APART = "No mean of accuracies is drawn where seeds fall into two groups, only each seed."
 
 
 class Plane(Figure):
@@ -54,9 +57,7 @@ class Plane(Figure):
             yield "no architecture (layers, loops and width) is measured by both of its probes"
 
     def data(self, results: "Results") -> "pd.DataFrame":
-        from experiments.results.selection import last_loop
-
-        runs = last_loop(results.runs)
+        runs = selection.last_loop(results.runs)
         stored = self._capacity(runs)
         accuracy = self._accuracy(runs)
         both = stored.merge(accuracy, on=[*ARCHITECTURE, "seed"], how="outer")
@@ -78,22 +79,18 @@ class Plane(Figure):
         return both
 
     def _capacity(self, runs: "pd.DataFrame") -> "pd.DataFrame":
-        from experiments.results.selection import exposures_of, joined, panels_of
-
         own = {"part": self.capacity_part, "where": self.capacity_where, "conditions": ()}
         figure = self.model_copy(update=own)
         rows = figure.select(runs, metric="bits_per_parameter", item="total")
         rows = rows.drop_duplicates("run_id")
         place = ["part", "task", "component"]
-        stored_in = joined(panels_of(rows), exposures_of(rows, place))
-        rows = rows.assign(series=series(rows, ARCHITECTURE, []), stored_in=stored_in)
+        stored_in = selection.joined(selection.panels_of(rows), selection.exposures_of(rows, place))
+        rows = rows.assign(series=selection.series(rows, ARCHITECTURE, []), stored_in=stored_in)
         return rows.rename(columns={"value": "bits_per_parameter"})[
             [*ARCHITECTURE, "seed", "arm", "series", "stored_in", "bits_per_parameter", "ceiling"]
         ]
 
     def _accuracy(self, runs: "pd.DataFrame") -> "pd.DataFrame":
-        from experiments.results.selection import difficulties_of, joined, panels_of
-
         rows = self.select(
             runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
         )
@@ -101,48 +98,72 @@ class Plane(Figure):
             hardest = rows.groupby(["part", "component"])["difficulty"].transform("max")
             rows = rows[(rows["difficulty"] == hardest).fillna(True)]
         rows = rows.drop_duplicates(["run_id", "part", "component", "difficulty"])
-        told = series(rows, ["part", "component", "difficulty", *ARCHITECTURE], [])
-        panel = joined(panels_of(rows), difficulties_of(rows), told)
+        told = selection.series(rows, ["part", "component", "difficulty", *ARCHITECTURE], [])
+        panel = selection.joined(selection.panels_of(rows), selection.difficulties_of(rows), told)
         return rows.assign(panel=panel).rename(columns={"value": "accuracy"})[
             [*ARCHITECTURE, "seed", "arm", "panel", "accuracy", "floor"]
         ]
 
     def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.drawing.style import (
-            FLOOR,
-            GREY,
-            legend,
-            look,
-            panels,
-            seeds_note,
-        )
+        from seaborn.objects import Dot, Path, Range
 
-        looks = look(data.sort_values(ARCHITECTURE)["arm"])
-        filled = {text: i == 0 for i, text in enumerate(dict.fromkeys(data["series"].dropna()))}
-        names = list(dict.fromkeys(data["panel"].dropna()))
-        picture, grid = panels(names, "bits per parameter", "held-out accuracy")
-        for axes, name in zip(grid, names, strict=True):
-            rows = data[data["panel"] == name]
-            for text in filled:
-                _plot_series(axes, rows[rows["series"] == text], looks, filled[text])
-            axes.axhline(rows["floor"].mean(), color=GREY, **FLOOR)
-            axes.set_ylim(-0.03, 1.08)
+        looks = style.arm_looks(data)
+        variants = list(dict.fromkeys(data["series"].dropna()))
+        cells = _cells(data)
+        labels = ("bits per parameter", "held-out accuracy")
+        variables = {"x": "bits", "y": "right", "color": "arm", "marker": "arm"}
+        drawn = panels.Facets(panels.names_of(cells), labels, looks, **variables)
+        joins = {"group": "family", "color": None, "marker": None}
+        drawn.add(Path(color=style.GREY, linewidth=0.8, marker=""), cells, **joins)
+        several = cells[cells["n"] > 1]
+        for across, along in ("xy", "yx"):
+            ends = {along: None, f"{along}min": f"{along}low", f"{along}max": f"{along}high"}
+            drawn.add(Range(linewidth=0.9), several, orient=across, **ends)
+        seeds = data.merge(several[[*KEYS, "alone"]], on=KEYS)
+        for alone in (False, True):
+            place = {"x": "bits_per_parameter", "y": "accuracy"}
+            drawn.add(panels.faint(alone), seeds[seeds["alone"] == alone], **place)
+        for i, variant in enumerate(variants):
+            mark = Dot(pointsize=6, fill=i % 2 == 0)
+            drawn.add(mark, cells[cells["series"] == variant])
+        for axes, name in drawn.draw():
+            axes.axhline(
+                data[data["panel"] == name]["floor"].mean(), color=style.GREY, **style.FLOOR
+            )
+            panels.share_axis(axes)
             # from zero, so that a small difference of capacity looks small
             low, high = axes.get_xlim()
-            axes.set_xlim(min(0.0, low), high + 0.06 * (high - min(0.0, low)))
-        entries: list[tuple[str, dict[str, Any]]] = [
-            (arm, {"color": colour, "marker": marker, "linestyle": ""})
-            for arm, (colour, marker) in looks.items()
-        ]
-        for text, full in filled.items() if len(filled) > 1 else ():
-            face = {"markerfacecolor": GREY if full else "white"}
-            entries.append((text, {"color": GREY, "marker": "o", "linestyle": "", **face}))
-        if self.title:
-            picture.suptitle(self.title, fontsize=10.5)
-        legend(picture, [*entries, ("floor", {"color": GREY, **FLOOR})])
-        seeds = data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique()
-        seeds_note(picture, seeds, more=_origin(data))
-        return picture
+            axes.set_xlim(min(0.0, low), high)
+        shown = panels.entries(looks, linestyle="")
+        for i, text in enumerate(variants if len(variants) > 1 else ()):
+            face = {"markerfacecolor": "white" if i % 2 else style.GREY}
+            shown.append((text, {"color": style.GREY, "marker": "o", "linestyle": "", **face}))
+        counts = data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique()
+        told = [panels.seeds_caption(counts, "Points"), _origin(data)]
+        if cells["alone"].any():
+            told.insert(1, APART)
+        return panels.finish(drawn.picture, self.title, [*shown, panels.FLOOR_ENTRY], told)
+
+
+def _cells(data: "pd.DataFrame") -> "pd.DataFrame":
+    """A row per point: means and intervals over seeds of both quantities, by loops."""
+
+    data = data.assign(run_id=data["seed"])
+    both = {}
+    for along, column in (("x", "bits_per_parameter"), ("y", "accuracy")):
+        ends = {"low": f"{along}low", "high": f"{along}high"}
+        rows = data.rename(columns={column: "value"}).assign(metric=column)
+        both[along] = selection.over_seeds(rows, KEYS).rename(columns=ends)
+    means = both["y"].rename(columns={"mean": "right"})
+    found = both["x"].rename(columns={"mean": "bits"}).drop(columns="n")
+    found = found.merge(means[[*KEYS, "right", "ylow", "yhigh", "n"]], on=KEYS)
+    alone = data.groupby(KEYS)["accuracy"].agg(panels.apart).rename("alone")
+    found = found.merge(alone, on=KEYS)
+    found.loc[found["alone"], ["right", "ylow", "yhigh"]] = float("nan")
+    keys = zip(found["k"], found["layers"], found["width"], found["series"], strict=True)
+    found = found.assign(family=list(map(str, keys))).sort_values("n_loops", kind="stable")
+    found.attrs = data.attrs
+    return found
 
 
 def _shape(config: "RunConfig") -> tuple[int, int, int | None]:
@@ -153,41 +174,11 @@ def _shape(config: "RunConfig") -> tuple[int, int, int | None]:
 def _origin(data: "pd.DataFrame") -> str:
     """Whose bits stand on x, and what is not drawn."""
     stored = "; ".join(dict.fromkeys(data["stored_in"].dropna()))
-    text = f"x: {stored}, the runs with the layers, loops, width and seed of y's"
+    text = f"Bits: of {words.in_words(stored)}, in runs of the same layers, loops, width and seed."
     left_out = data.attrs.get("left_out")
-    return f"{text}; only one of the two measured, not drawn: {left_out}" if left_out else text
+    return f"{text} Not drawn, for want of one of the two: {left_out}." if left_out else text
 
 
 def _architectures(rows: "pd.DataFrame") -> str:
     unique = rows[["arm", "width"]].drop_duplicates()
     return ", ".join(f"{arm} of width {width}" for arm, width in unique.itertuples(index=False))
-
-
-def _plot_series(
-    axes: "Axes", rows: "pd.DataFrame", looks: dict[Any, tuple[str, str]], filled: bool
-) -> None:
-    """Means with a cross of intervals, seeds faint; a grey line joins equal layers by loops."""
-    from experiments.analysis.drawing.style import GREY, bars
-    from experiments.results.selection import summary_of
-
-    for _, family in rows.groupby(["k", "layers", "width"], sort=False):
-        means = []
-        for _, cell in family.groupby("n_loops"):
-            colour, marker = looks[cell["arm"].iloc[0]]
-            x, y = (summary_of(cell, of) for of in ("bits_per_parameter", "accuracy"))
-            means.append((x.mean, y.mean))
-            if max(x.n, y.n) > 1:
-                points = cell["bits_per_parameter"], cell["accuracy"]
-                axes.scatter(*points, s=14, color=colour, alpha=0.35, linewidths=0)
-            axes.errorbar(
-                x.mean,
-                y.mean,
-                xerr=bars(x),
-                yerr=bars(y),
-                color=colour,
-                marker=marker,
-                markersize=6,
-                markerfacecolor=colour if filled else "white",
-                elinewidth=0.9,
-            )
-        axes.plot(*zip(*means, strict=True), color=GREY, linewidth=0.8, zorder=1)

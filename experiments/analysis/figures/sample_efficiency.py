@@ -1,49 +1,45 @@
 """Held-out accuracy against the number of distinct training questions, by loops."""
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
-
-from experiments.analysis.figures.figure import Figure, Need, measured
+from experiments.analysis.drawing import panels
+from experiments.analysis.drawing.versus import Against, Versus
+from experiments.analysis.figures.figure import Need, OfQuestions
 from experiments.errors import LoopscopeError
-from experiments.results.selection import series
+from experiments.results import selection
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure as Picture
 
     from experiments.config.run import RunConfig
     from experiments.results.long_table import Results
 
 
-class SampleEfficiency(Figure):
-    """One panel per part and difficulty, colours by loops.
+class SampleEfficiency(OfQuestions, Versus):
+    """One panel per part and difficulty, colours by arm.
 
     The questions of that difficulty that training draws from are counted on the task itself, so
     any field that changes them may be varied: `held_out`, `phi`, `budget`.
     """
 
     kind: Literal["sample_efficiency"] = "sample_efficiency"
-    split: str = Field("test", description="split of the questions")
-    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
+    against: ClassVar[Against] = Against(
+        "mean_questions",
+        "distinct training questions",
+        panels.numbers_axis,
+        y="held-out accuracy",
+        bounded=True,
+        aside=False,
+    )
 
     def needs(self) -> tuple[Need, ...]:
-        asked = measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part)
         told = "has a task that counts its training questions by difficulty"
-        return (asked, Need(told, _counts, self.part))
+        return (*super().needs(), Need(told, _counts, self.part))
 
     def data(self, results: "Results") -> "pd.DataFrame":
-        from experiments.results.selection import difficulties_of, joined, last_loop, panels_of
-
-        rows = self.select(
-            last_loop(results.runs),
-            metric="accuracy",
-            item="",
-            split=self.split,
-            difficulty=self.difficulty,
-        )
-        place = ["part", "component", "difficulty"]
+        rows = self.accuracies(selection.last_loop(results.runs))
+        place = [*selection.PLACE, "difficulty"]
         rows = rows[rows["difficulty"].notna()].drop_duplicates(["run_id", *place])
         counts = _Questions(results)
         asked = zip(rows["run_id"], rows["component"], rows["difficulty"], strict=True)
@@ -53,28 +49,12 @@ class SampleEfficiency(Figure):
             raise LoopscopeError(
                 f"figure {self.kind}: these tasks do not count their training questions"
             )
-        rows = rows[rows["questions"].notna()].sort_values("difficulty", kind="stable")
-        panel = joined(panels_of(rows), difficulties_of(rows))
-        loops = [f"{n} loop{'s' if n > 1 else ''}" for n in rows["n_loops"]]
-        told = series(rows, [*place, "n_loops", "questions"], ["k"])
+        rows = rows[rows["questions"].notna()]
+        panel = selection.joined(selection.panels_of(rows), selection.difficulties_of(rows))
+        told = selection.series(rows, [*place, "arm", "questions"], [])
         # the split is drawn by seed, so that seeds of one arm differ by a few questions
         mean = rows.groupby(["cell", *place])["questions"].transform("mean")
-        return rows.assign(panel=panel, hue=loops, series=told, mean_questions=mean)
-
-    def plot(self, data: "pd.DataFrame") -> "Picture":
-        from experiments.analysis.drawing.style import numbers_axis
-        from experiments.analysis.drawing.versus import plot_versus
-
-        labels = ("distinct training questions", "held-out accuracy")
-        return plot_versus(
-            data,
-            "mean_questions",
-            labels,
-            numbers_axis,
-            title=self.title,
-            bounded=True,
-            aside=False,
-        )
+        return rows.assign(panel=panel, hue=rows["arm"], series=told, mean_questions=mean)
 
 
 def _counts(config: "RunConfig") -> bool:

@@ -47,17 +47,16 @@ def _draw(results: Results, fields: dict[str, Any]) -> Drawn:
     from matplotlib import rc_context
 
     from experiments.analysis.drawing.style import style
-    from experiments.analysis.figures import figure_of
+    from experiments.analysis.figures import draw_figure, figure_of
 
     kind = str(fields.get("kind", ""))
     try:
         figure = figure_of(**fields)
-        data = figure.data(results)
+        data, picture = draw_figure(figure, results)
     except (LoopscopeError, TypeError) as error:
         return Drawn(kind, kind, reason=str(error))
     buffer = io.BytesIO()
-    with style(), rc_context({"svg.fonttype": "path"}):
-        picture = figure.plot(data)
+    with style(figure.font, figure.font_size), rc_context({"svg.fonttype": "path"}):
         picture.savefig(buffer, format="svg", metadata={"Date": None})
     about = (type(figure).__doc__ or "").strip().partition("\n\n")[0]
     return Drawn(

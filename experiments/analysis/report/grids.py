@@ -1,10 +1,23 @@
 """What a grid asked: its file where it is known, its axes, and the command that runs it."""
 
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.text import TextTable
+
+#: shipped grids as the project's own tables follow each other; others come after them
+ORDER = (
+    *("headline", "ladder", "curriculum", "staircase", "capacity", "saturation"),
+    *("compute_matched", "objectives", "precision", "exits", "caches", "inside", "growth"),
+    *("junk", "load", "quick"),
+)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of grids: shipped ones as in `ORDER`, then the others as they come."""
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,15 @@ from jinja2 import Environment, StrictUndefined
 
 from experiments.analysis.report.environments import environment_table
 from experiments.analysis.report.figures import drawn
-from experiments.analysis.report.grids import Shipped, asked
+from experiments.analysis.report.grids import Shipped, asked, in_order
 from experiments.analysis.report.tables import LONG, columns_of_words, data_value, run_tables
-from experiments.analysis.report.verdicts import QUESTION, check_hypotheses, judged
+from experiments.analysis.report.verdicts import (
+    QUESTION,
+    answers,
+    check_hypotheses,
+    first_with_verdicts,
+    judged,
+)
 from experiments.analysis.tables.abilities import unfinished_table
 from experiments.analysis.tables.tables import tables
 from experiments.errors import LoopscopeError
@@ -79,7 +85,7 @@ def page(
     runs = results.runs
     if runs.empty:
         raise LoopscopeError(f"{shown} has no runs yet; `loopscope run GRID` trains some")
-    names = [name for name in dict.fromkeys(runs["grid"]) if name]
+    names = in_order(name for name in dict.fromkeys(runs["grid"]) if name)
     grids = [asked(name, source.grids[name], shipped(name)) for name in names]
     sections = []
     for i, one in enumerate(grids, 1):
@@ -88,7 +94,8 @@ def page(
         sections.append(
             _section(results, one.name, anchor=f"grid-{i}", title=title, asked=one)
             | {
-                "verdicts": [judged(its, name) for name in hypotheses],
+                "verdicts": (verdicts := first_with_verdicts(judged(its, n) for n in hypotheses)),
+                "answers": answers(verdicts),
                 "figures": drawn(its, one.figures),
             }
         )

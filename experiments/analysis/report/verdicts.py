@@ -1,6 +1,7 @@
 """Verdicts on the claims of the question, as a table and in words."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from experiments.analysis.verdicts.cells import Cell, cells
@@ -12,6 +13,8 @@ from experiments.results.long_table import Results
 from experiments.text import NumberText, TextTable
 from generators.plugins import nearest
 
+#: the outcome of a cell that cannot be judged
+NONE = "no verdict"
 #: what is said of loops: they store as much, compute more, and learn to in fewer steps
 QUESTION = ("capacity-equal", "manipulation-better", "needs-fewer-steps")
 
@@ -47,7 +50,8 @@ def judged(results: Results, name: str) -> Judged:
     """The verdicts on a claim in the results of a grid, B against the grid's first arm A."""
     claim = HYPOTHESES[name]
     try:
-        verdicts = judge(cells(results, claim.ability), claim)
+        found = judge(cells(results, claim.ability), claim)
+        verdicts = sorted(found, key=lambda verdict: verdict.outcome == NONE)
     except LoopscopeError as error:
         # the list of all that was measured instead helps whoever can choose, not a reader
         return Judged(
@@ -57,7 +61,7 @@ def judged(results: Results, name: str) -> Judged:
     tested = sum(v.p_holm is not None for v in verdicts)
     words = tuple(tuple(paragraph(v, claim, tested).split("\n  ")) for v in verdicts)
     difference = "B / A, steps" if claim.ability == "steps" else "B − A"
-    columns = ("where", "B against A", "verdict", difference)
+    columns = ("where", "verdict", "B against A", difference)
     columns += (f"{100 * claim.level:.0f} % interval", "p (Holm)", "seeds", "reason")
     rows = tuple(_row(verdict, claim) for verdict in verdicts)
     notes = ("Over seeds; p corrected after Holm over the cells of this table.",)
@@ -69,6 +73,20 @@ def judged(results: Results, name: str) -> Judged:
         TextTable(title, columns, rows, notes),
         words,
     )
+
+
+def first_with_verdicts(claims: Iterable[Judged]) -> list[Judged]:
+    """Claims that the results decide or leave undecided, then those that they cannot judge."""
+    return sorted(claims, key=lambda claim: not set(claim.outcomes) - {NONE})
+
+
+def answers(claims: Iterable[Judged]) -> list[tuple[str, str, int, int]]:
+    """(claim, outcome, cells that have it, cells judged), without those that have no verdict."""
+    found = []
+    for claim in claims:
+        counts = {o: n for o, n in claim.outcomes.items() if o != NONE}
+        found += [(claim.claim, o, n, sum(counts.values())) for o, n in counts.items()]
+    return found
 
 
 def meaning(claim: Hypothesis) -> str:
@@ -93,8 +111,8 @@ def _row(verdict: Verdict, claim: Hypothesis) -> tuple[str, ...]:
     p = verdict.p_apart_holm if verdict.beyond(claim.margin) else verdict.p_holm
     return (
         cell.name,
-        f"{cell.b} against {cell.a}",
         verdict.outcome,
+        f"{cell.b} against {cell.a}",
         shown(verdict.difference),
         shown(verdict.low, verdict.high),
         "–" if p is None else NumberText(f"{p:.2g}", p),

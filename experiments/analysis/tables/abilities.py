@@ -80,6 +80,7 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     told = ((WITHOUT_ROWS, fewer), (EVERY_ROW, counted.isna().any()))
     which = tuple(note for note, holds in told if holds)
     table = arm_table(title, rows, "exposures", columns, (INTERVAL,), by, which)
+    table = replace(table, spare=("embed", "FLOPs", "names", "values", "params", "R_max"))
     below = any(row[table.columns.index("bits/param")].startswith("-") for row in table.rows)
     return replace(table, notes=(*table.notes, BELOW_NOTHING)) if below else table
 
@@ -129,6 +130,9 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     title = f"{title}: accuracy on {kind} questions"
     beside = ("train: mean on the training questions.",) if len(columns) > 3 + len(floors) else ()
     table = arm_table(title, rows, "step", columns, (SHARES, SOLVED), by, always=beside)
+    table = replace(
+        table, spare=("FLOPs", "params", "steps", *(c for c in columns if c.startswith("train, ")))
+    )
     blank = ("",) * (len(table.columns) - 1 - len(columns) + 3)
     last = (_floor(floors.get(name, inf)) for name in list(columns)[3:])
     return replace(table, rows=(*table.rows, ("floor", *blank, *last)))

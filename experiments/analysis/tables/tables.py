@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: least width of tables, so that names are not folded for a few characters
-WIDTH = 100
+WIDTH = 80
 
 
 def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ()) -> list[TextTable]:
@@ -60,15 +60,18 @@ def print_table(
     *,
     where: Sequence[str] = (),
     by: Sequence[str] = (),
+    wide: bool = True,
 ) -> None:
-    """Prints the tables of a grid (or of all runs in `out`), 100 columns wide or more.
+    """Prints the tables of a grid (or of all runs in `out`), 80 columns wide or more.
 
-    On a narrower terminal lines run over; no column and no digit is left out.
+    On a narrower terminal lines run over; no digit is left out.
 
     Args:
         out: a folder or an archive, or what `read_results` read of it.
         where: conditions on rows, see `experiments.results.row_filter`.
         by: the `by` of `tables`.
+        wide: every column, however narrow the terminal; else what it has no room for is named
+            below.
 
     Raises:
         LoopscopeError: `out` is no folder of runs, or has no such grid or rows.
@@ -81,7 +84,7 @@ def print_table(
     results = read_results(out, grid)
     found = chosen_tables(results, where, by)
     for table in found:
-        table.draw(console)
+        (table if wide else table.within(console.width)).draw(console)
     if not found:
         console.print(f"{results.name} has no runs yet")
 

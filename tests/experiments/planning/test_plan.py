@@ -225,6 +225,32 @@ def test_shares_side_by_side_end_with_the_slowest(tmp_path: Path, cache: Path) -
     assert side_by_side(done, 3) == {}
 
 
+@pytest.mark.parametrize("name", ["quick", "capacity", "headline", "exits"])
+def test_a_plan_fits_80_columns_with_its_exposures(name: str, cache: Path, tmp_path: Path) -> None:
+    grid = load_grid(name)
+    planned = plan(grid, tmp_path)
+    lines = as_text(grid, planned, width=80).split("\n\n")[1].splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) == 1 + len(planned)
+    shown = any(config.training.phases[-1].until_exposure for config in grid.runs.values())
+    assert ("exposures" in lines[0]) == shown
+    assert "More columns with --wide: by part" in as_text(grid, planned, width=80)
+    assert "by part" in as_text(grid, planned).splitlines()[2], "all where there is room"
+    if name == "quick":
+        at = lines[0].index("exposures")
+        assert [line[at : at + 9].strip() for line in lines[1:]] == ["100"] * 3 + [""] * 6
+
+
+def test_before_any_calibration_an_estimate_is_called_rough(cache: Path, tmp_path: Path) -> None:
+    grid = load_grid("quick")
+    planned = plan(grid, tmp_path)
+    total = totals(planned)
+    assert total["seconds_left"] is None, "nothing for programs to rely on"
+    rough = duration(total["train_flops_left"] / 6e10)
+    assert f"roughly {rough} of one core" in as_text(grid, planned)
+    timed = [replace(p, seconds=1.0) for p in planned]
+    assert "roughly" not in as_text(grid, timed)
+
+
 def test_run_refuses_what_plan_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:

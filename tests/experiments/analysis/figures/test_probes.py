@@ -103,7 +103,7 @@ def test_capacity_versus_parameters_draws_bits_and_their_lines(out: Path) -> Non
     figure = CapacityVersusParameters()
     data = figure.data(read_results(out))
     assert set(data["value"]) == {15_000.0} and set(data["parameters"]) == {10_000}
-    assert set(data["hue"]) == {"3 loops"}
+    assert set(data["hue"]) == {"1⊗3"}
     assert set(data["series"]) == {"100 exposures", "200 exposures"}
     with style():
         (axes,) = figure.plot(data).axes
@@ -180,7 +180,7 @@ def test_q_exit_curve_pairs_accuracy_with_loops(out: Path) -> None:
 def test_extrapolation_goes_beyond_the_loops_trained(out: Path) -> None:
     figure = Extrapolation()
     data = figure.data(read_results(out))
-    assert set(data["loop"]) == set(range(1, 13)) and set(data["hue"]) == {"3 loops trained"}
+    assert set(data["loop"]) == set(range(1, 13)) and set(data["hue"]) == {"1⊗3"}
     assert set(data[data["loop"] > LOOPS]["value"]) == {0.5}
     with style():
         (axes,) = figure.plot(data).axes
@@ -191,7 +191,7 @@ def test_extrapolation_goes_beyond_the_loops_trained(out: Path) -> None:
 def test_cache_strategies_say_what_they_keep(out: Path) -> None:
     data = CacheStrategies().data(read_results(out))
     assert set(zip(data["setting"], data["value"], strict=True)) == {
-        ("cache full: 1.54k B/token", 0.9),
+        ("cache full: 1.54 kB/token", 0.9),
         ("cache average: 512 B/token", 0.5),
     }
 
@@ -259,9 +259,10 @@ def test_heat_map_sets_tokens_further_left_further_left(tmp_path: Path) -> None:
     data = figure.data(read_results(tmp_path))
     assert set(data[data["loop"] == 0]["layer"]) == {"end"}, "the embedding comes before loop 1"
     with style():
-        (axes,) = figure.plot(data).axes
+        axes, bar = figure.plot(data).axes
+    assert bar.get_ylabel() == "probe selectivity"
     ticks = [text.get_text() for text in axes.get_xticklabels()]
-    assert ticks == ["core.0 −1", "end −1", "core.0", "end"]
+    assert ticks == ["core layer 1 −1", "end −1", "core layer 1", "end"]
     cells = [text.get_text() for text in axes.texts]
     assert cells == ["-0.01", "-0.01", *["0.50"] * 2, *["0.40"] * 2, *["0.90"] * 2, *["0.80"] * 2]
     assert axes.collections[0].get_clim() == (-0.01, 1.0)

@@ -177,3 +177,24 @@ def test_it_prints_with_all_that_is_folded(page: Page) -> None:
     assert page.print().startswith(b"%PDF")
     assert page.run("unfolded") == 0
     assert page.run("document.querySelectorAll('details:not([open])').length") > 3
+
+
+#: whether an element can be seen without scrolling
+SEEN = "(r => r.top >= 0 && r.bottom <= innerHeight && r.left >= 0 && r.right <= innerWidth)"
+
+
+@pytest.mark.parametrize(("width", "mobile"), [(1400, False), (390, True)])
+def test_answers_are_seen_before_any_scrolling(page: Page, width: int, mobile: bool) -> None:
+    page.resize(width, 800, mobile)
+    first = f"{SEEN}(document.querySelector('.answers li').getBoundingClientRect())"
+    assert page.run(first)
+    cells = f"[...{TABLE.format('manipulation-better')}.tBodies[0].rows].map(r => r.cells[1])"
+    assert page.run(f"{cells}.every(c => c.textContent == 'undecided')")
+    inside = f"{cells}.every(c => c.getBoundingClientRect().right <= innerWidth)"
+    assert page.run(inside), "nor need a verdict be scrolled to sideways"
+
+
+def test_a_wide_window_is_used(page: Page) -> None:
+    page.resize(1400, 900)
+    taken = "document.querySelector('main').getBoundingClientRect().width"
+    assert page.run(taken) >= 1350

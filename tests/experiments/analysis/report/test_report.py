@@ -13,16 +13,17 @@ from synthetic_results import config, write_run, write_toy
 from typer.testing import CliRunner
 
 from experiments.analysis.report.environments import environment_table
-from experiments.analysis.report.grids import Asked, asked
+from experiments.analysis.report.grids import ORDER, Asked, asked, in_order
 from experiments.analysis.report.page import write_report
 from experiments.analysis.report.tables import run_tables
+from experiments.analysis.report.verdicts import Judged, answers, first_with_verdicts, judged
 from experiments.analysis.tables.tables import tables
 from experiments.cli.main import app
 from experiments.cli.report import shipped
 from experiments.errors import LoopscopeError
-from experiments.grid.grid import load_grid
+from experiments.grid.grid import SHIPPED, load_grid
 from experiments.results.archive import write_archive
-from experiments.results.long_table import load_curves, load_runs
+from experiments.results.long_table import load_curves, load_runs, read_results
 from experiments.results.source import open_source
 from experiments.runs.json_files import write_json
 from experiments.runs.output import prepare_output, record_grid
@@ -153,12 +154,13 @@ def test_verdicts_are_those_of_compare(page: Reader, out: Path) -> None:
     for claim in ("capacity-equal", "manipulation-better", "needs-fewer-steps"):
         arguments = ["compare", str(out), "--grid", "toy", "--claim", claim, "--json"]
         verdicts = json.loads(CliRunner().invoke(app, arguments).stdout)["verdicts"]
+        verdicts.sort(key=lambda v: v["outcome"] == "no verdict")
         head, *rows = page.tables[f"{claim}: cell by cell"]
         assert [(row[0], row[1], row[2]) for row in rows] == [
-            (v["cell"], f"{v['b']} against {v['a']}", v["outcome"]) for v in verdicts
+            (v["cell"], v["outcome"], f"{v['b']} against {v['a']}") for v in verdicts
         ]
         if claim == "manipulation-better":
-            assert {row[2] for row in rows} == {"undecided"}, "three seeds are too few"
+            assert {row[1] for row in rows} == {"undecided"}, "three seeds are too few"
             at = head.index("B − A")
             differences = [v["difference"] for v in verdicts]
             assert [float(row[at]) for row in rows] == pytest.approx(differences, abs=5e-4)
@@ -288,3 +290,40 @@ def test_a_folder_with_several_grids_has_a_section_for_each(out: Path, tmp_path:
     said = "".join(found.text["p"])
     assert said.count("was not drawn: figure 'capacity_versus_lops'") == 2
     assert said.count("Not judged") == 2, "two claims about the grid that only stores"
+
+
+def test_what_was_asked_and_answered_comes_first(page: Reader, text: str) -> None:
+    head = text[text.index("<h1>") : text.index("<nav")]
+    assert "manipulation better: undecided in 8 of 8" in head
+    assert head.index("<h1>") < head.index("manipulation better: ")
+    main = text[text.index("<main>") :]
+    places = [main.index(f"<h3>{name}</h3>") for name in ("Verdicts", "Tables", "Figures")]
+    assert places == sorted(places)
+
+
+def test_verdicts_come_before_what_has_none() -> None:
+    claims = [
+        Judged("a", "", {}, reason="nothing measured"),
+        Judged("b", "", {"no verdict": 2}),
+        Judged("c", "", {"undecided": 1, "no verdict": 1}),
+    ]
+    assert [claim.claim for claim in first_with_verdicts(claims)] == ["c", "a", "b"]
+    assert answers(claims) == [("c", "undecided", 1, 1)]
+
+
+def test_rows_without_a_verdict_stand_last() -> None:
+    results = read_results(Path(__file__).parents[4] / "experiments/reference/headline", "headline")
+    for claim in ("manipulation-better", "capacity-equal", "needs-fewer-steps"):
+        table = judged(results, claim).table
+        assert table is not None
+        outcomes = [row[1] for row in table.rows]
+        assert outcomes == sorted(outcomes, key=lambda outcome: outcome == "no verdict")
+        assert "no verdict" in outcomes or claim == "capacity-equal"
+
+
+def test_grids_stand_as_in_the_projects_tables() -> None:
+    assert in_order(["zoo", "quick", "capacity", "headline", "own"]) == [
+        *("headline", "capacity", "quick"),
+        *("zoo", "own"),
+    ]
+    assert set(ORDER) <= {path.stem for path in SHIPPED.glob("*.yaml")}

@@ -1,6 +1,7 @@
 """What tables must never lose, mix or leave unsaid."""
 
 import io
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from experiments.analysis.tables.abilities import (
 )
 from experiments.analysis.tables.exits import NOTE
 from experiments.analysis.tables.tables import print_table, tables
-from experiments.results.long_table import load_curves, load_runs
+from experiments.results.long_table import load_curves, load_runs, read_results
 from experiments.results.selection import are_shares, bounds_of, last_loop
 from experiments.runs.output import prepare_output, record_grid
 from experiments.text import LEAST, NumberText, TextTable
@@ -272,3 +273,28 @@ def test_the_table_says_which_parameters_are_counted(tmp_path: Path) -> None:
     assert shown(0)[0] == {} and EVERY_ROW in shown(0)[1] and WITHOUT_ROWS not in shown(0)[1]
     assert shown(1)[0] == {} and not {EVERY_ROW, WITHOUT_ROWS} & set(shown(1)[1])
     assert shown(2)[0] == {"2": "9k"} and EVERY_ROW not in shown(2)[1]
+
+
+@pytest.mark.parametrize("name", ["quick", "headline", "ladder.zip", "saturation.zip", "load.zip"])
+def test_tables_fit_80_columns_and_say_how_to_see_the_rest(name: str) -> None:
+    out = Path(__file__).parents[4] / "experiments" / "reference" / name
+    results, narrow, whole = read_results(out), io.StringIO(), io.StringIO()
+    print_table(results, console=Console(file=narrow, width=80, color_system=None), wide=False)
+    print_table(results, console=Console(file=whole, width=80, color_system=None))
+    shown = narrow.getvalue()
+    tables_shown = [line for line in shown.splitlines() if "⊗" in line or "─" in line]
+    assert tables_shown and max(len(line.rstrip()) for line in tables_shown) <= 80
+    assert "More columns with --wide: " in " ".join(shown.split())
+    assert "--wide" not in whole.getvalue()
+    assert "FLOPs  " in whole.getvalue() and "FLOPs  " not in shown
+
+
+def test_spare_columns_go_one_by_one() -> None:
+    table = TextTable("T", ("arm", "a", "b", "c"), (("1⊗1", "x" * 10, "y" * 10, "z"),))
+    assert table.within(10) is table, "none is spare"
+    table = replace(table, spare=("b", "a"))
+    assert table.within(80) is table
+    assert table.within(24).columns == ("arm", "a", "c")
+    assert table.within(24).rows == (("1⊗1", "x" * 10, "z"),)
+    assert table.within(9).columns == ("arm", "c")
+    assert table.within(9).notes == ("More columns with --wide: b, a.",)
