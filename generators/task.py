@@ -26,7 +26,7 @@ class Task(BaseModel, ABC):
     the data it makes for the same fields and seed change.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     version: ClassVar[int] = 1
     #: splits that `sample` knows; memorisation tasks have only "train"
     splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")

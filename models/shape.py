@@ -15,7 +15,7 @@ from models.sizes import shape_of
 class ModelShape(BaseModel):
     """What every model has: a core of layers that runs so many loops."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str
     width: int = Field(ge=1, description="size of the state between loops")

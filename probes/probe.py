@@ -113,7 +113,7 @@ class Probe(BaseModel, ABC):
     the same settings would give another number.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     version: ClassVar[int] = 1
     #: whether a run that names no probes is measured this way; False for what takes long
     by_default: ClassVar[bool] = True

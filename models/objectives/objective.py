@@ -31,7 +31,7 @@ class Loss:
 class Objective(BaseModel, ABC):
     """A frozen configuration that computes its loss. Its fields and `version` enter the run id."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     version: ClassVar[int] = 1
     #: the model gets an exit gate, which then counts among its parameters
     uses_gate: ClassVar[bool] = False

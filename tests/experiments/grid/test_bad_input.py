@@ -192,6 +192,25 @@ def test_too_many_points_are_refused_at_once(tmp_path: Path) -> None:
     assert said == ":6:3: axes: make 99,900 points so far, and a grid has at most 10,000"
 
 
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("heads: 1", "heads: 1, layer_scale: X", "model.layer_scale"),
+        ("heads: 1", "heads: 1, norm_eps: X", "model.norm_eps"),
+        ("hops: 2", "hops: 2, hop_weights: [1, X]", "task.hop_weights.1"),
+        ("batch: 8", "batch: 8, muon_lr: X", "training.muon_lr"),
+        ("batch: 8", "batch: 8, ema: X", "training.ema"),
+        ("baseline:", "baseline:\n  objective: {kind: gate, threshold: X}", "objective.threshold"),
+    ],
+)
+def test_numbers_that_are_not_finite(
+    tmp_path: Path, old: str, new: str, where: str, value: str
+) -> None:
+    said = refusal(tmp_path, grid_text().replace(old, new.replace("X", value)))
+    assert where in said and ("finite" in said or "should be" in said), said
+
+
 def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "g.yaml"
     path.write_text(grid_text(HOPS="9" * 400))
