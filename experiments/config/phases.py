@@ -1,6 +1,6 @@
 """The stretches of a training run, in steps and documents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -133,6 +133,32 @@ class Span(Frozen):
     last_document: int
 
 
+class Before(Frozen):
+    """What was trained before a run that goes on with another one.
+
+    Attributes:
+        steps, documents: in all runs before it.
+        phases: first document and weights of each of their phases.
+    """
+
+    steps: int = 0
+    documents: int = 0
+    phases: tuple[tuple[int, dict[str, float] | None], ...] = ()
+
+    @classmethod
+    def after(cls, earlier: "Before", done: Sequence[Span]) -> Self:
+        """What was trained when these phases, which came after others, have ended."""
+        weights = tuple((span.first_document, span.phase.weights) for span in done)
+        return cls(
+            steps=done[-1].last_step,
+            documents=done[-1].last_document,
+            phases=earlier.phases + weights,
+        )
+
+
+NOTHING = Before()
+
+
 class PhaseError(ValueError):
     """A phase that cannot be; `location` is where in a config."""
 
@@ -148,7 +174,10 @@ def spans(training: Training, task: Task) -> tuple[Span, ...]:
 
 
 def bound_to_phases(
-    training: Training, task: Task, reached: Mapping[int, int] | None = None
+    training: Training,
+    task: Task,
+    reached: Mapping[int, int] | None = None,
+    before: Before = NOTHING,
 ) -> tuple[Task, tuple[Span, ...]]:
     """The task with the weights of the phases, and the phases in steps and documents.
 
@@ -158,14 +187,17 @@ def bound_to_phases(
     Args:
         reached: number of a phase -> step at which its goal ended it. Those after it that end at
             a step keep their lengths, so they end earlier.
+        before: from where on the ends of phases count, where a run goes on with another.
 
     Raises:
         PhaseError: exposures for a task that has none, weights of what it does not have, or
             phases that do not follow each other.
     """
-    planned = spans(training, task) if reached else ()
+    planned = bound_to_phases(training, task, before=before)[1] if reached else ()
+    for first, weights in before.phases:
+        task = task.weighted(first, weights)
     found: list[Span] = []
-    step = document = saved = 0
+    step, document, saved = before.steps, before.documents, 0
     for i, phase in enumerate(training.phases):
         here, at = ("training", "phases", str(i)), "weights"
         try:
@@ -175,11 +207,11 @@ def bound_to_phases(
         except ValueError as error:
             raise PhaseError((*here, at), str(error)) from error
         if exposed is not None:
-            last_document = exposed
+            last_document = before.documents + exposed
             last_step = step + -(-(last_document - document) // training.batch)
         else:
             assert phase.until_step is not None
-            last_step = phase.until_step - saved
+            last_step = before.steps + phase.until_step - saved
             last_document = document + (last_step - step) * training.batch
         if last_step <= step:
             message = f"not after the one before it, which ends at {step}"

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from experiments.config.frozen import Frozen
-from experiments.config.phases import Phase, Span, Training, bound_to_phases
+from experiments.config.phases import (
+    NOTHING,
+    Before,
+    Phase,
+    Span,
+    Training,
+    bound_to_phases,
+)
 from generators.plugins import IDENTITY, OpenUnion
 from generators.streams import Stream, generator
 from generators.task import Task
@@ -75,6 +82,11 @@ class RunConfig(Frozen):
         description="run id, in the same folder, whose final weights training starts from; in a "
         "grid also {axis: label}, which names a point of it",
     )
+    continued: bool = Field(
+        False,
+        description="the run of `start` goes on with its optimiser, and with the documents that "
+        "follow; phases count from where it ended",
+    )
     seed: int = Field(
         0, ge=0, le=2**63 - 1, description="of world, initialisation and order of the data"
     )
@@ -91,6 +103,12 @@ class RunConfig(Frozen):
                 f"such as {{arm: {start}}}"
             )
         return start
+
+    @model_validator(mode="after")
+    def _goes_on_with_a_run(self) -> Self:
+        if self.continued and self.start is None:
+            raise ValueError("continued needs start, the run that goes on")
+        return self
 
     @property
     def max_loops(self) -> int:
@@ -143,6 +161,7 @@ class RunConfig(Frozen):
         return {
             **parts,
             **({} if self.start is None else {"start": self.start}),
+            **({"continued": True} if self.continued else {}),
             "training": training,
             "seed": self.seed,
             "schema_version": SCHEMA_VERSION,
@@ -155,13 +174,15 @@ class RunConfig(Frozen):
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
 
-    def bind(self, reached: Mapping[int, int] | None = None) -> tuple[Task, tuple[Span, ...]]:
+    def bind(
+        self, reached: Mapping[int, int] | None = None, before: Before = NOTHING
+    ) -> tuple[Task, tuple[Span, ...]]:
         """The task with this run's seed and the weights of its phases, and the phases' spans.
 
         Args:
-            reached: number of a phase -> step at which its goal ended it.
+            reached, before: as `bound_to_phases` takes them.
         """
-        return bound_to_phases(self.training, self.task.bind(self.seed), reached)
+        return bound_to_phases(self.training, self.task.bind(self.seed), reached, before)
 
     def bound_task(self) -> Task:
         """The task with this run's seed and the weights of its phases."""

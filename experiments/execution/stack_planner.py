@@ -31,6 +31,8 @@ def reason_not_stackable(config: RunConfig) -> str:
         return "every run draws its own noise"
     if not isinstance(objective, PositionwiseObjective):
         return f"objective {objective.kind} does not say what each position loses"
+    if config.continued:
+        return "a continued run begins at the step at which another one ended"
     if any(phase.draw for phase in config.training.phases):
         return "every run draws its own numbers of loops"
     if any(phase.until_accuracy for phase in config.training.phases):

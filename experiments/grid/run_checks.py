@@ -10,6 +10,7 @@ from experiments.config.phases import PhaseError, Span, spans
 from experiments.config.run import RunConfig
 from experiments.grid.located_yaml import Location
 from experiments.grid.size_limits import impossible_sizes
+from generators.mixture import Mixture
 from generators.task import Task
 from models.config import LoopedConfig
 from models.objectives.objective import PositionwiseObjective
@@ -41,6 +42,7 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             f"context of {context}; raise model.context or leave it out"
         )
         yield ("model", "context"), message
+    yield from _impossible_continuing(config)
     yield from _impossible_exits(config)
     yield from _impossible_compiling(config)
     yield from _impossible_accumulation(config)
@@ -67,6 +69,17 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
             misfits = _misfits(type(probe), probe.model_dump_json(), *known)
             for field, message in (*misfits, *_model_misfits(probe, config, small)):
                 yield ("observe", name, str(i), *filter(None, [field])), message
+
+
+def _impossible_continuing(config: RunConfig) -> Iterator[tuple[Location, str]]:
+    """Ends of phases that depend on what another run has shown."""
+    for i, phase in enumerate(config.training.phases):
+        if config.continued and phase.until_exposure and isinstance(config.task, Mixture):
+            message = (
+                "how many documents of a mixture make an exposure depends on the phases of the "
+                "run that goes on; use until_step"
+            )
+            yield ("training", "phases", str(i), "until_exposure"), message
 
 
 def _endless_warmups(found: tuple[Span, ...]) -> Iterator[tuple[Location, str]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.config.goals import ends_of
+from experiments.config.phases import Before
 from experiments.runs.checkpoint import read_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.output import find_run
@@ -59,7 +60,8 @@ def load_trained(folder: RunFolder, device: str) -> tuple["LoopedModel", Task, i
     config = folder.config()
     folder.check_unedited(config)
     state = read_checkpoint(folder)
-    task, spans = config.bind(ends_of(state.get("goals", ())))
+    before = Before.model_validate(state.get("before") or {})
+    task, spans = config.bind(ends_of(state.get("goals", ())), before)
     model = config.build_model(task, config.model_at(spans, state["step"]))
     model.load_state_dict(state["model"])
     return model.to(device).eval(), task, state["step"]

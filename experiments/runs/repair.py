@@ -81,8 +81,10 @@ def cut_metrics(folder: RunFolder, step: int) -> list[str]:
     return [message]
 
 
-def lost_lines(folder: RunFolder, observe: Observe, step: int, last_step: int) -> list[int]:
-    """Steps up to `step` of which metrics.jsonl should have a line and has none.
+def lost_lines(
+    folder: RunFolder, observe: Observe, step: int, last_step: int, first: int = 0
+) -> list[int]:
+    """Steps after `first` up to `step` of which metrics.jsonl should have a line and has none.
 
     A line before the checkpoint is not written again, so one that was damaged, or is gone with
     the file, stays lost.
@@ -93,6 +95,7 @@ def lost_lines(folder: RunFolder, observe: Observe, step: int, last_step: int) -
     lines, lost = folder.metrics(), set[int]()
     for name, every in wanted:
         due = {*range(every, step + 1, every), *([last_step] if step == last_step else [])}
+        due -= set(range(first + 1))
         lost |= due - {line["step"] for line in lines if name in line}
     return sorted(lost)
 

@@ -10,12 +10,13 @@ from experiments.config.chosen_probes import chosen_probes
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.measuring.measure import record_probe, rows_of
-from experiments.runs.checkpoint import load_checkpoint, read_checkpoint
+from experiments.runs.checkpoint import load_checkpoint
 from experiments.runs.folder import RunFolder
 from experiments.runs.provenance import drift_message, drift_of, environment, plugin_files
 from experiments.runs.repair import cut_metrics, lost_lines, lost_text
-from experiments.training.growth import grow_if_due, smaller
+from experiments.training.growth import grow_if_due
 from experiments.training.recorder import Clock, Recorder, process_clock
+from experiments.training.starting import take_over
 from experiments.training.steps import Steps, run_to_end
 from experiments.training.trainer import Trainer
 from generators.task import Task
@@ -116,7 +117,7 @@ def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
             folder.keep_source(name, path)
         folder.write_environment(now)
         damaged += cut_metrics(folder, 0)
-        start_weights(trainer, folder)
+        take_over(trainer, folder)
         folder.log(f"starts on {trainer.device}")
         return damaged
     trainer.restore(state)
@@ -136,36 +137,8 @@ def begin(trainer: Trainer, folder: RunFolder, allow_drift: bool) -> list[str]:
 
 def lost_of(trainer: Trainer, folder: RunFolder) -> list[int]:
     """Steps done whose line of metrics.jsonl is lost."""
-    return lost_lines(folder, trainer.config.observe, trainer.counters.step, trainer.last_step)
-
-
-def start_weights(trainer: Trainer, folder: RunFolder) -> None:
-    """Takes over the final weights of the run that the config starts from, if it names one.
-
-    Raises:
-        LoopscopeError: that run is not done, its weights are damaged, or its model has another
-            shape.
-    """
-    run_id = trainer.config.start
-    if run_id is None:
-        return
-    other = RunFolder(folder.path.parent / run_id)
-    if other.result() is None:
-        raise LoopscopeError(
-            f"start {run_id} {_lacking(other)} in {other.path.parent}; run its grid first, then "
-            "this one with --retry-failed"
-        )
-    state = read_checkpoint(other)
-    if trainer.spans[0].phase.growth is not None:
-        trainer.adopt(smaller(trainer, other.config()))
-    trainer.start_from(state["model"], run_id)
-    folder.log(f"takes over the weights of {run_id}")
-
-
-def _lacking(start: RunFolder) -> str:
-    """The reason why another run cannot start from this one."""
-    status = start.status() if start.state() == "failed" else None
-    return f"failed ({status.reason}) and has no result" if status else "has no result"
+    step, first = trainer.counters.step, trainer.before.steps
+    return lost_lines(folder, trainer.config.observe, step, trainer.last_step, first)
 
 
 def finish(recorder: Recorder, stop: Callable[[], bool]) -> bool:
@@ -229,6 +202,7 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         "precision": config.training.precision,
         **({"growth": trainer.growths} if trainer.growths else {}),
         **({"goals": trainer.goals} if trainer.goals else {}),
+        **({"continued_from": trainer.before.steps} if config.continued else {}),
         **({"lost_metrics": lost} if lost else {}),
         "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
         "timings": {

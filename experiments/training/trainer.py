@@ -17,7 +17,7 @@ from torch import Tensor
 
 from experiments.config.goals import ends_of
 from experiments.config.loop_sampling import loops_of_documents
-from experiments.config.phases import Phase, Span, bound_to_phases
+from experiments.config.phases import NOTHING, Before, Phase, Span, bound_to_phases
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.averaging import average_weights
@@ -70,7 +70,7 @@ class Trainer:
         self.objective = self.config.objective
         self.prefetch = Prefetch[Batch](self.device.type == "cuda")
         self.task = self.config.task.bind(self.config.seed)
-        self.follow([])
+        self.follow([], NOTHING)
         self.vocabulary_size = len(self.task.vocabulary)
         self.adopt(self.config.build_model(self.task, self.config.model_at(self.spans, 0)))
         self.counters = Counters()
@@ -113,14 +113,15 @@ class Trainer:
             )
         compile_blocks(self.model)
 
-    def follow(self, goals: list[dict[str, Any]]) -> None:
+    def follow(self, goals: list[dict[str, Any]], before: Before | None = None) -> None:
         """Takes the phases as they are given what became of their goals.
 
         Args:
             goals: of every phase that had one and has ended: when, and whether it was reached.
+            before: what the run that this one goes on with has done; None: as known.
         """
-        self.goals = goals
-        phases = bound_to_phases(self.config.training, self.task, ends_of(goals))
+        self.goals, self.before = goals, before or self.before
+        phases = bound_to_phases(self.config.training, self.task, ends_of(goals), self.before)
         self.task, self.spans = phases
         self.last_step = self.spans[-1].last_step
         self.prefetch.forget()
@@ -144,8 +145,9 @@ class Trainer:
 
     def restore(self, state: dict) -> None:
         """Goes back to a checkpoint."""
-        if goals := state.get("goals"):
-            self.follow(goals)
+        goals, before = state.get("goals", []), state.get("before")
+        if goals or before:
+            self.follow(goals, Before.model_validate(before) if before else None)
             self.subject = replace(self.subject, task=self.task)
         shape = self.config.model_at(self.spans, state["step"])
         if shape != self.model.config:
@@ -171,6 +173,7 @@ class Trainer:
             "counters": asdict(self.counters),
             "growths": self.growths,
             "goals": self.goals,
+            **({"before": self.before.model_dump()} if self.config.continued else {}),
         }
 
     def span_of(self, step: int) -> Span:

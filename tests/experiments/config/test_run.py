@@ -115,6 +115,7 @@ OTHER: dict[str, Any] = {
     "training.ema": 0.99,
     "training.phases.0.decay_share": 0.5,
     "start": "multihop-1x2-0123456789ab",
+    "continued": True,
     "training.phases.0.weights": {"a": 1.0},
     "training.phases.0.until_accuracy": {"level": 0.9},
     "training.phases.0.core": 1,
@@ -123,6 +124,7 @@ OTHER: dict[str, Any] = {
 
 #: fields that are read only beside another value of another field
 READ_WITH: dict[str, tuple[str, Any]] = {
+    "continued": ("start", "multihop-1x2-0123456789ab"),
     "task.same_sentences": ("task.versions", 2),
     "training.muon_lr": ("training.optimiser", "muon"),
     "training.muon_momentum": ("training.optimiser", "muon"),
