@@ -140,6 +140,30 @@ class Pass:
             self.states.append(state)
         return state
 
+    def again(self, number: int, x: Tensor) -> Tensor:
+        """What a loop makes of x, once the pass has run; beyond its loops too.
+
+        Nothing of the pass changes, and no hook is called.
+
+        Raises:
+            ValueError: a loop that the model has no weights for.
+        """
+        if number not in self.calls:
+            self.model.config.check_loops(number)
+            self.calls[number] = [call._replace(loop=number) for call in self.calls[1]]
+        hook, self.hook = self.hook, no_hook
+        try:
+            left, _ = self.core(number, x, None)
+        finally:
+            self.hook = hook
+        norm = self.model.config.norm_between_loops
+        return self.model.final_norm(self.readout(left)) if norm else left
+
+    def normed(self, left: Tensor) -> Tensor:
+        """The normed state [B, T, D] of what a loop left behind."""
+        norm = self.model.config.norm_between_loops
+        return left if norm else self.model.final_norm(self.readout(left))
+
     def _queries(self, loop: int) -> SparseQueries | None:
         """What the last block of a loop computes if only the head reads it; None: everything."""
         return None if len(self.model.coda) or loop < max(self.calls) else self.sparse

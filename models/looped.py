@@ -20,7 +20,7 @@ from torch import Tensor
 from models.forward_pass import Pass
 from models.hooks import Intervention, KeyValueSource, listener
 from models.layers.mlp import mean_imbalance
-from models.outputs import LoopOutputs, Positions
+from models.outputs import LoopMap, LoopOutputs, Positions
 from models.positions import causal_mask
 from models.weights import LoopedWeights
 
@@ -83,15 +83,17 @@ class LoopedTransformer(LoopedWeights):
         mask = None if attention_mask is None else causal_mask(attention_mask)
 
         run = self.pass_type(self, tokens, loops, positions, mask, hook, key_values, read)
-        states = []
+        first, states = run.x, []
         for t in range(1, self.config.states(loops) + 1):
             learned = backprop_loops is None or t > loops - backprop_loops
             with torch.set_grad_enabled(learned and torch.is_grad_enabled()):
                 states.append(run.loop(t, recompute=recompute))
         imbalance = partial(mean_imbalance, run.routings, run.counted)
-        return LoopOutputs(
-            states, run.logits, self.read_exit, captured, imbalance, run.state_positions
-        )
+        loop_map = None
+        if run.sparse is None:
+            loop_map = LoopMap(run.again, first, run.x, run.normed, run.counted)
+        seen = (self.read_exit, captured, imbalance, run.state_positions, loop_map)
+        return LoopOutputs(states, run.logits, *seen)
 
     def begin(
         self,

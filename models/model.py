@@ -89,6 +89,7 @@ class ModelConfig(ModelShape, ABC):
         gate: bool,
         backprop_loops: int | None = None,
         frozen: bool = False,
+        more_loops: int = 0,
     ) -> int:
         """FLOPs of a training step, forward and backward, by the architecture.
 
@@ -98,6 +99,7 @@ class ModelConfig(ModelShape, ABC):
         Args:
             backprop_loops: only the last so many loops have a backward pass; None: all.
             frozen: only the gate has one.
+            more_loops: loops that the objective runs besides, each like the last.
         """
         forward = self.forward_flops(
             vocabulary_size,
@@ -112,6 +114,9 @@ class ModelConfig(ModelShape, ABC):
             gates = self._gate_flops(vocabulary_size, context, n_loops)
             return forward + BACKWARD * predicted * gates
         skipped = 0 if backprop_loops is None else max(n_loops - backprop_loops, 0)
+        loop = self._loop_flops(vocabulary_size, context, n_loops)
+        loop -= self._loop_flops(vocabulary_size, context, n_loops - 1)
+        forward += documents * more_loops * loop
         fixed = documents * self._loop_flops(vocabulary_size, context, skipped)
         return forward + BACKWARD * (forward - fixed)
 

@@ -13,6 +13,25 @@ from torch import Tensor
 Positions = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class LoopMap:
+    """The map that a loop is: from what it begins with to what the next begins with, [B, T, …].
+
+    Attributes:
+        step: (number of the loop, what it begins with) -> what it leaves behind.
+        first: what the first loop began with.
+        last: what the last one left behind.
+        state: the normed state [B, T, D] of what a loop left behind.
+        counted: bool[B, T], where there are tokens.
+    """
+
+    step: Callable[[int, Tensor], Tensor]
+    first: Tensor
+    last: Tensor
+    state: Callable[[Tensor], Tensor]
+    counted: Tensor
+
+
 @dataclass
 class LoopOutputs:
     """States after every loop, 1-based like the papers: `state(1)` is the first loop's.
@@ -22,6 +41,8 @@ class LoopOutputs:
         read: the only positions that this pass has states of; None: all tokens.
         captured: hook name -> tensor, for the names asked for in `capture`.
         read_imbalance: load-balancing loss of the block calls so far, None without experts.
+        loop_map: runs further loops; None where this pass did not compute the last one whole, or
+            the model does not show it.
     """
 
     states: list[Tensor]
@@ -30,6 +51,7 @@ class LoopOutputs:
     captured: dict[str, Tensor] = field(default_factory=dict)
     read_imbalance: Callable[[], Tensor | None] = lambda: None
     read: Positions | None = None
+    loop_map: LoopMap | None = None
 
     @property
     def n_loops(self) -> int:

@@ -64,7 +64,7 @@ class BlockCall(NamedTuple):
 class LoopedShape(ModelShape):
     """The shape of a looped transformer: prelude, core ⊗ loops, coda."""
 
-    #: what a variant cannot do (`stack`, `compile`) -> why
+    #: what a variant cannot do (`stack`, `compile`, `loop_map`) -> why
     refuses: ClassVar[Mapping[str, str]] = {}
     #: what has weights of its own in every loop
     looped_by: ClassVar[str] = "loop_embedding learned"

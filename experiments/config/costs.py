@@ -152,6 +152,7 @@ def _work(
         **sizes,
         backprop_loops=span.phase.backprop_loops,
         frozen=objective.trains_gate_alone,
+        more_loops=objective.loops_run(n_loops),
     )
     calls, kept = block_applications(model, n_loops, losses)
     values = documents * shape.context * calls * kept

@@ -58,6 +58,7 @@ def run_memory(config: RunConfig) -> int:
         return round(PROCESS + world + config.training.part * kept + 4 * (copies * total + read))
     parameters = count_parameters(model, vocabulary, gate=gate)["total"]
     calls, kept = block_applications(model, loops, losses)
+    calls += config.objective.loops_run(loops) * model.core
     if config.training.recompute:  # one loop at a time, and the states between loops
         calls = -(-calls // loops)
     if keeps_probabilities(longest, half=config.training.precision == "bf16"):

@@ -45,6 +45,8 @@ def problems(config: RunConfig) -> Iterator[tuple[Location, str]]:
     yield from _impossible_continuing(config)
     yield from _impossible_exits(config)
     yield from _impossible_compiling(config)
+    for message in config.objective.misfits(config.model, config.max_loops):
+        yield ("objective",), message
     yield from _impossible_accumulation(config)
     yield from _impossible_documents(config)
     if isinstance(model, LoopedConfig):

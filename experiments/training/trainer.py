@@ -206,7 +206,7 @@ class Trainer:
             wanted = phase.loops or self.config.model.loops
             loops = loops_of_documents(phase.draw, wanted, self.config.seed, step, len(batch))
             set_learning_rates(self.optimiser.param_groups, span, training, step)
-            if self.model.config.draws_noise:
+            if self.model.config.draws_noise or self.objective.draws_noise:
                 noise = generator(self.config.seed, Stream.NOISE, step)
                 torch.manual_seed(int(noise.integers(2**63)))
             self.optimiser.zero_grad(set_to_none=True)
@@ -229,7 +229,8 @@ class Trainer:
         inputs, at, targets = model_inputs(part, self.device)
         mark("data")
         with self.precision():
-            outputs = self.model(inputs, loops, read=at, **self.backward_options(phase))
+            read = None if self.objective.uses_map else at
+            outputs = self.model(inputs, loops, read=read, **self.backward_options(phase))
             loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
             self._balance(outputs, loss)
         mark("forward")
@@ -287,4 +288,5 @@ class Trainer:
             gate=self.objective.uses_gate,
             backprop_loops=differentiated,
             frozen=self.objective.trains_gate_alone,
+            more_loops=self.objective.loops_run(loops),
         )

@@ -4,6 +4,7 @@ Legend: M predicted positions in the batch, n loops.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from models.objectives.exit_losses import Predictions
     from models.outputs import LoopOutputs, Positions
+    from models.shape import ModelShape
 
 
 @dataclass
@@ -37,6 +39,11 @@ class Objective(BaseModel, ABC):
     uses_gate: ClassVar[bool] = False
     #: everything else stays as it was in the run that training starts from
     trains_gate_alone: ClassVar[bool] = False
+
+    #: it runs loops by itself (`LoopOutputs.loop_map`), so that passes compute every state whole
+    uses_map: ClassVar[bool] = False
+    #: it draws random numbers from torch's own generator
+    draws_noise: ClassVar[bool] = False
 
     kind: str
 
@@ -65,6 +72,14 @@ class Objective(BaseModel, ABC):
     def losses_computed(self, loops: int) -> int:
         """Loops whose logits the objective needs (for the FLOP count)."""
         return loops
+
+    def misfits(self, model: "ModelShape", loops: int) -> Iterator[str]:
+        """What in a model that is trained with up to so many loops the objective cannot use."""
+        yield from ()
+
+    def loops_run(self, loops: int) -> int:
+        """Loops that the objective runs by itself, with a backward pass (for the FLOP count)."""
+        return 0
 
 
 class PositionwiseObjective(Objective):

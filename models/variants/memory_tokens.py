@@ -30,6 +30,8 @@ class MemoryTokens(LoopedConfig):
     for every document, as a longer document would). Decoding needs no room for it in the cache.
     """
 
+    refuses: ClassVar = {"loop_map": "the memory would have to run another loop too"}
+
     kind: Literal["memory-tokens"] = "memory-tokens"  # pyrefly: ignore
     memory: int = Field(8, ge=1, description="learned tokens before every document: M")
 

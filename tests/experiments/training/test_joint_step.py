@@ -22,6 +22,7 @@ from models.objectives.entropy import Entropy
 from models.objectives.gate import Gate
 from models.objectives.last_loop import LastLoop
 from models.objectives.prior import Prior
+from models.objectives.self_distillation import SelfDistillation
 
 TASK = MultiHop(entities=8, relations=4, hops=3)
 LONG = Biographies(people=40)
@@ -46,6 +47,7 @@ OBJECTIVES = {
     "prior": Prior(prior="geometric"),
     "act": ACT(),
     "gate": Gate(sharpness=5.0),
+    "self_distillation": SelfDistillation(),
 }
 
 
