@@ -124,14 +124,22 @@ def _train(paths: list[Path], configs: dict[Path, RunConfig], device: str, threa
 
 
 def _measured(place: Path) -> "pd.DataFrame":
-    """run, quantity and value of what a way measured at the last loop."""
-    runs = last_loop(load_runs(place))
-    bits = (runs["metric"] == "bits_per_parameter") & (runs["item"] == "total")
-    right = (runs["metric"] == "accuracy") & (runs["item"] == "") & (runs["split"] == "test")
-    rows = runs[bits | right]
-    asked = zip(rows["task"], rows["component"], rows["metric"], rows["difficulty"], strict=True)
-    rows = rows.assign(quantity=[_quantity(*texts) for texts in asked])
-    return rows[["run_id", "quantity", "value"]].drop_duplicates(["run_id", "quantity"])
+    """run, quantity and value of what a way measured at the last loop.
+
+    Bits are those of name and value where both are told apart, which all versions of the probes
+    count alike.
+    """
+    runs = last_loop(load_runs(place)).drop_duplicates(
+        ["run_id", "metric", "item", "split", "difficulty", "component"]
+    )
+    bits = runs[runs["metric"] == "bits_per_parameter"]
+    parts = bits[bits["item"].isin(["name", "value"])]
+    whole = bits[(bits["item"] == "total") & ~bits["run_id"].isin(parts["run_id"])]
+    asked = (runs["metric"] == "accuracy") & (runs["item"] == "") & (runs["split"] == "test")
+    chosen = runs[runs.index.isin([*parts.index, *whole.index]) | asked]
+    texts = zip(*(chosen[c] for c in ("task", "component", "metric", "difficulty")), strict=True)
+    chosen = chosen.assign(quantity=[_quantity(*each) for each in texts])
+    return chosen.groupby(["run_id", "quantity"], sort=False)[["value"]].sum().reset_index()
 
 
 def _quantity(task: str, component: str, metric: str, difficulty: Any) -> str:

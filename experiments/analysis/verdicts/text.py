@@ -5,7 +5,7 @@ from statistics import mean, median
 from typing import Any
 
 from experiments.analysis.verdicts.cells import Cell
-from experiments.analysis.verdicts.claims import FISHER, SIGNS, Hypothesis, Verdict
+from experiments.analysis.verdicts.claims import FISHER, REPEATS, SIGNS, Hypothesis, Verdict
 from experiments.results.long_table import EMERGED
 from experiments.text import number
 from probes.statistics import SOLVED, Share
@@ -188,6 +188,12 @@ def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
     if claim.ability == "capacity" and not cell.converged:
         known = "not known to have converged" if cell.converged is None else "not converged"
         notes.append(f"{known}: this says how fast the arms store, not how much they can hold")
+    least = REPEATS.get(claim.ability)
+    if least and verdict.difference is not None and abs(verdict.difference) < least:
+        notes.append(
+            f"a single run trained again has ended up to {least:g} {UNITS[claim.ability]} "
+            "elsewhere: a smaller difference needs several seeds to mean anything"
+        )
     if verdict.solved is not None and claim.ability != "solved":
         counts = [(s.count, s.n) for s in verdict.solved]
         if any(0 < count < n for count, n in counts):

@@ -8,12 +8,18 @@ import torch
 from synthetic_results import accuracies, bits, config, write_run
 from typer.testing import CliRunner
 
+from experiments.analysis.verdicts.cells import Cell
+from experiments.analysis.verdicts.claims import HYPOTHESES, REPEATS
+from experiments.analysis.verdicts.text import report
+from experiments.analysis.verdicts.verdicts import judge
 from experiments.bench.repeats import WAYS, Spread, spreads, train_all_ways
 from experiments.cli.main import app
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
 from experiments.runs.output import prepare_output
+
+REFERENCE = Path(__file__).parents[3] / "experiments" / "reference"
 
 
 def tiny(seed: int, width: int = 16) -> RunConfig:
@@ -84,3 +90,24 @@ def test_the_command_prints_and_writes_it(places: list[Path], tmp_path: Path) ->
     nothing = CliRunner().invoke(app, ["bench", "repeats"])
     assert isinstance(nothing.exception, LoopscopeError)
     assert "needs a grid to train, such as repeats, or --beside" in str(nothing.exception)
+
+
+def test_the_least_difference_that_compare_tells_is_the_one_measured() -> None:
+    places = ("saturation.zip", "repeats.zip", "headline", "precision.zip", "inside", "quick")
+    written = json.loads((REFERENCE / "repeats.json").read_text())["spreads"]
+    found = spreads(REFERENCE / place for place in places)
+    assert [Spread(**spread) for spread in written] == [
+        s._replace(median=pytest.approx(s.median), largest=pytest.approx(s.largest)) for s in found
+    ]
+    for ability, unit in (("capacity", "bits per parameter"), ("manipulation", "accuracy")):
+        largest = max(s.largest for s in found if s.quantity.endswith(unit))
+        assert REPEATS[ability] == round(largest, 2)
+
+
+@pytest.mark.parametrize(("shift", "told"), [(0.1, True), (-0.1, True), (0.9, False)])
+def test_small_differences_are_told_to_be_within_repeats(shift: float, told: bool) -> None:
+    a = (1.0, 1.2, 1.1)
+    b = tuple(v + shift + 0.01 * i for i, v in enumerate(a))
+    claim = HYPOTHESES["capacity-different"]
+    said = report("x", claim, judge([Cell("cell", "1⊗1", "1⊗4", (0, 1, 2), a, b)], claim))
+    assert ("A single run trained again has ended up to 0.58 bits per parameter" in said) == told
