@@ -145,6 +145,27 @@ LEVERS: list[tuple[dict[str, Any], tuple[float, float]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # torch has no fused norm of bf16 by fp32
+@pytest.mark.parametrize("fields", [fields for fields, _ in LEVERS], ids=str)
+@pytest.mark.parametrize("read", [None, (torch.tensor([0, 1, 2]), torch.tensor([6, 3, 5]))])
+def test_half_precision_is_near_full_precision(fields: dict[str, Any], read: Any) -> None:
+    """In training, with the fast layers, and where only a few positions are read."""
+    model = LoopedTransformer(shape(**fields), V, seed=1)
+    found = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            outputs = model(tokens(), read=read)
+            loss = outputs.logits(at=read).float().log_softmax(-1)[..., 3].mean()
+        model.zero_grad()
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        assert gradient.dtype == torch.float32
+        found.append((loss.detach(), gradient))
+    (full, exact), (rounded, near) = found
+    assert (rounded - full).abs() < 5e-3
+    assert 0 < (near - exact).norm() < 0.05 * exact.norm()
+
+
 @pytest.mark.parametrize("fields", [fields for fields, _ in LEVERS], ids=str)
 def test_a_format_that_cannot_say_it_refuses(fields: dict[str, Any]) -> None:
     ((name, value),), model = fields.items(), build(shape(**fields))
