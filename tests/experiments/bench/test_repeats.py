@@ -93,7 +93,8 @@ def test_the_command_prints_and_writes_it(places: list[Path], tmp_path: Path) ->
 
 
 def test_the_least_difference_that_compare_tells_is_the_one_measured() -> None:
-    places = ("saturation.zip", "repeats.zip", "headline", "precision.zip", "inside", "quick")
+    places = ("saturation.zip", "repeats.zip", "repeats_stacked.zip")
+    places += ("headline", "precision.zip", "inside", "quick")
     written = json.loads((REFERENCE / "repeats.json").read_text())["spreads"]
     found = spreads(REFERENCE / place for place in places)
     assert [Spread(**spread) for spread in written] == [
@@ -110,4 +111,4 @@ def test_small_differences_are_told_to_be_within_repeats(shift: float, told: boo
     b = tuple(v + shift + 0.01 * i for i, v in enumerate(a))
     claim = HYPOTHESES["capacity-different"]
     said = report("x", claim, judge([Cell("cell", "1⊗1", "1⊗4", (0, 1, 2), a, b)], claim))
-    assert ("A single run trained again has ended up to 0.58 bits per parameter" in said) == told
+    assert ("A single run trained again has ended up to 0.65 bits per parameter" in said) == told
