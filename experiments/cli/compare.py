@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, Results, Where
+from experiments.cli.options import RUNS, Results, Strict, Where, telling_problems
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def compare(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    strict: Strict = False,
 ) -> None:
     """Say whether the results support a claim: one arm against another, over seeds."""
     import json
@@ -72,20 +73,21 @@ def compare(
     if between is not None or not pair:
         asked = [(between and (arm_label(between[0]), arm_label(between[1])), []), *asked]
     results = read_results(out, grid)
-    paired = [
-        cell
-        for labels, own in asked
-        for cell in cells(
-            results, wanted.ability, between=labels, by=by, conditions=[*shared, *own]
-        )
-    ]
-    found = judge(paired, wanted)
-    if as_json:
-        data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
-        typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
-    else:
-        typer.echo(results.read_from, err=True)
-        typer.echo(report(claim, wanted, found))
+    with telling_problems(results, strict=strict):
+        paired = [
+            cell
+            for labels, own in asked
+            for cell in cells(
+                results, wanted.ability, between=labels, by=by, conditions=[*shared, *own]
+            )
+        ]
+        found = judge(paired, wanted)
+        if as_json:
+            data = {"claim": claim, "verdicts": [as_data(v, wanted) for v in found]}
+            typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
+        else:
+            typer.echo(results.read_from, err=True)
+            typer.echo(report(claim, wanted, found))
 
 
 def _comparison(text: str) -> "tuple[tuple[str, str], list[Condition]]":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import RUNS, Out, Where
+from experiments.cli.options import RUNS, Out, Strict, Where, telling_problems
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def figure(
     ] = None,
     font: Annotated[str | None, typer.Option(help="family of the letters, such as serif")] = None,
     font_size: Annotated[float | None, typer.Option(help="points; default: 9")] = None,
+    strict: Strict = False,
 ) -> None:
     """Draw the figures of a grid, or one figure of whatever is in a folder.
 
@@ -57,10 +58,11 @@ def figure(
             figure_of(**fields)  # a wrong name is told before results are looked for
     source = open_source(out) if place is None else place
     named = {condition.column for condition in parse(where)}
-    for name, figures in wanted.items():
-        results = read_results(source, name)
-        draw_figures([_narrowed(f, where, named) for f in figures], results, folder)
-        typer.echo(results.read_from, err=True)
+    read = {name: read_results(source, name) for name in wanted}
+    with telling_problems(*read.values(), strict=strict):
+        for name, figures in wanted.items():
+            draw_figures([_narrowed(f, where, named) for f in figures], read[name], folder)
+            typer.echo(read[name].read_from, err=True)
 
 
 def _narrowed(figure: dict[str, Any], where: list[str], named: set[str]) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    from experiments.results.long_table import Results as ReadResults
 
 RUNS = Path("runs")
 
@@ -36,6 +41,27 @@ Where = Annotated[
     list[str],
     typer.Option("--where", metavar="EXPR", help="such as 'task=bios,k=1,width>=64'; repeatable"),
 ]
+
+
+Strict = Annotated[
+    bool, typer.Option("--strict", help="exit with status 1 where a run is left out as damaged")
+]
+
+
+@contextmanager
+def telling_problems(*read: "ReadResults", strict: bool = False) -> Iterator[None]:
+    """Says at the end which runs are left out and which are not pooled, also after an error.
+
+    Raises:
+        typer.Exit: with status 1, where a run is left out and that is asked for.
+    """
+    try:
+        yield
+    finally:
+        for text in dict.fromkeys(t for of in read for t in (*of.problems, *of.notes)):
+            typer.echo(text, err=True)
+    if strict and any(of.problems for of in read):
+        raise typer.Exit(1)
 
 
 def check_device(name: str | None) -> str | None:

@@ -56,7 +56,8 @@ def plan(
     else:
         typer.echo(planning.as_text(loaded, planned, workers, shares, None if wide else columns()))
     configs = loaded.runs.values()
-    warnings = (*undrawable(loaded), *planning.caveats(loaded), *leaks(configs))
+    changed = planning.warnings(loaded.runs, planned, out)
+    warnings = (*undrawable(loaded), *planning.caveats(loaded), *leaks(configs), *changed)
     for warning in (*warnings, *slow_precision(configs)):
         typer.echo(warning, err=True)
 

@@ -38,6 +38,10 @@ def probe(
             "--replace", help="in the result, put it in place of all it has of the probe's kind"
         ),
     ] = False,
+    allow_drift: Annotated[
+        bool,
+        typer.Option("--allow-drift", help="also runs whose own task or model has changed since"),
+    ] = False,
 ) -> None:
     """Measure finished runs again, without training, and show what was found.
 
@@ -51,7 +55,7 @@ def probe(
     chosen = tuple(map(probe_of, probes)) or None
     wrong = False
     asked = finished_runs(out, where) if where and not runs else runs or None
-    for found in measure_each(out, asked, chosen, replace=replace):
+    for found in measure_each(out, asked, chosen, replace=replace, allow_drift=allow_drift):
         wrong |= bool(found.problem)
         typer.echo(found.problem or _shown(found, out), err=bool(found.problem))
     if wrong:

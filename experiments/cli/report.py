@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, Results
+from experiments.cli.options import RUNS, Results, Strict, telling_problems
 
 if TYPE_CHECKING:
     from experiments.analysis.report.grids import Shipped
+    from experiments.results.long_table import Results as ReadResults
 
 
 def report(
@@ -23,12 +24,16 @@ def report(
             "manipulation-better and needs-fewer-steps",
         ),
     ] = [],  # noqa: B006 typer copies it
+    strict: Strict = False,
 ) -> None:
     """Write verdicts, tables and figures as one HTML page that needs no network."""
     from experiments.analysis.report.page import write_report
     from experiments.analysis.report.verdicts import QUESTION
 
-    typer.echo(write_report(out, grid, file, tuple(claims) or QUESTION, shipped))
+    read: list[ReadResults] = []
+    typer.echo(write_report(out, grid, file, tuple(claims) or QUESTION, shipped, read.append))
+    with telling_problems(*read, strict=strict):
+        pass
 
 
 def shipped(name: str) -> "Shipped | None":

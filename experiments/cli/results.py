@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli.options import RUNS, Out, OutArgument, Results, RunName, Where
+from experiments.cli.options import (
+    RUNS,
+    Out,
+    OutArgument,
+    Results,
+    RunName,
+    Strict,
+    Where,
+    telling_problems,
+)
 
 
 def table(
@@ -22,6 +31,7 @@ def table(
     wide: Annotated[
         bool, typer.Option("--wide", help="every column, however narrow the terminal")
     ] = False,
+    strict: Strict = False,
 ) -> None:
     """Print the results in a folder or an archive as tables, with floors, seeds and what failed."""
     from experiments.analysis.tables.tables import markdown_table, print_table
@@ -29,11 +39,12 @@ def table(
 
     columns = [name.strip() for text in by for name in text.split(",")]
     results = read_results(out, grid)
-    if markdown:
-        typer.echo(markdown_table(results, where=where, by=columns))
-    else:
-        print_table(results, where=where, by=columns, wide=wide)
-    typer.echo(results.read_from, err=True)
+    with telling_problems(results, strict=strict):
+        if markdown:
+            typer.echo(markdown_table(results, where=where, by=columns))
+        else:
+            print_table(results, where=where, by=columns, wide=wide)
+        typer.echo(results.read_from, err=True)
 
 
 def diff(

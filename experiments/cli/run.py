@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import RUNS, Changes, GridName, Out, Shard, parse_shard
+from experiments.cli.options import (
+    RUNS,
+    Changes,
+    GridName,
+    Out,
+    Shard,
+    parse_shard,
+    telling_problems,
+)
 from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
@@ -68,7 +76,8 @@ def run(
     loaded = load_grid(grid, changes)
     check_output(out)
     if dry_run:
-        typer.echo(describe_grid(loaded, out, where, shard=share, retry_failed=retry_failed))
+        asked = {"shard": share, "allow_drift": allow_drift, "retry_failed": retry_failed}
+        typer.echo(describe_grid(loaded, out, where, **asked))
         return
     before = _state_of_figures(loaded, out)
     outcome = run_grid(
@@ -124,7 +133,8 @@ def _report(grid: "Grid", out: Path, before: tuple[Any, ...], typed: str) -> Non
     from experiments.results.long_table import read_results
 
     results = read_results(out, grid.name)
-    print_table(results, wide=False)
+    with telling_problems(results):
+        print_table(results, wide=False)
     after = _state_of_figures(grid, out)
     drawn = list((out / "figures").glob(f"{grid.name}-*.png"))
     if after == before and len(drawn) >= len(grid.figures):

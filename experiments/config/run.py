@@ -5,9 +5,10 @@ evaluation settings do not, and are not hashed.
 """
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -42,6 +43,19 @@ AnyTask = Annotated[Task, OpenUnion(Task, "generators")]
 AnyModel = Annotated[ModelConfig, OpenUnion(ModelConfig, "models", default="looped")]
 AnyObjective = Annotated[Objective, OpenUnion(Objective, "models.objectives")]
 AnyProbe = Annotated[Probe, OpenUnion(Probe, "probes")]
+
+
+#: combinations of former versions of parts that an id is looked for among
+MOST_FORMER = 1000
+
+
+def _versioned(data: Any) -> Iterator[dict[str, Any]]:
+    """The parts of an identity that have a version."""
+    if isinstance(data, dict):
+        if isinstance(data.get("version"), int) and "kind" in data:
+            yield data
+        for value in data.values():
+            yield from _versioned(value)
 
 
 class Observe(Frozen):
@@ -170,9 +184,24 @@ class RunConfig(Frozen):
     @property
     def run_id(self) -> str:
         """`<task>-<k>x<n>-<hash12>`."""
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return self._id_of(self.identity())
+
+    def _id_of(self, identity: dict[str, Any]) -> str:
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         return f"{self.task.kind}-{self.model.core}x{self.model.loops}-{digest}"
+
+    def versions_under(self, run_id: str) -> dict[str, int] | None:
+        """Kind -> version of its parts under which this has an id, now or formerly; None: never."""
+        identity = self.identity()
+        parts = list(_versioned(identity))
+        versions = [range(part["version"], 0, -1) for part in parts]
+        for chosen in itertools.islice(itertools.product(*versions), MOST_FORMER):
+            for part, version in zip(parts, chosen, strict=True):
+                part["version"] = version
+            if self._id_of(identity) == run_id:
+                return {part["kind"]: part["version"] for part in parts}
+        return None
 
     def bind(
         self, reached: Mapping[int, int] | None = None, before: Before = NOTHING

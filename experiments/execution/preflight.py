@@ -5,7 +5,13 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution.backends.options import BackendOptions, LocalOptions
 from experiments.runs.folder import RunFolder
-from experiments.runs.provenance import drift_message, drift_of, environment
+from experiments.runs.provenance import (
+    changed_code,
+    changed_message,
+    drift_message,
+    drift_of,
+    environment,
+)
 from experiments.runs.repair import check_plain
 
 
@@ -52,3 +58,16 @@ def _refuse_drift(folders: list[RunFolder], configs: dict[RunFolder, RunConfig])
             changes[folder.run_id] = found
     if changes:
         raise LoopscopeError(drift_message(changes))
+
+
+def refuse_changed_code(done: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> None:
+    """Refuses a grid of which finished runs are of other code than somebody's file holds now.
+
+    Raises:
+        LoopscopeError: with the runs and the files.
+    """
+    changes = {f.run_id: found for f in done if (found := changed_code(f, configs[f]))}
+    if changes:
+        raise LoopscopeError(
+            changed_message(changes, "their numbers would stand beside those of the new code.")
+        )

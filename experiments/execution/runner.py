@@ -22,7 +22,7 @@ from experiments.execution.backends.options import (
 from experiments.execution.executor import Executor
 from experiments.execution.job import JobOutcome
 from experiments.execution.mirrors import Mirrors
-from experiments.execution.preflight import refuse
+from experiments.execution.preflight import refuse, refuse_changed_code
 from experiments.execution.progress import Progress
 from experiments.grid.figure_checks import undrawable
 from experiments.grid.leakage import leaks
@@ -84,7 +84,8 @@ def run_grid(
         backend: where to work; None: processes on this machine.
         shard: (i, n), i from 1: only every n-th run, starting with the i-th; a run that starts
             from another run of the grid is in the shard of that one.
-        allow_drift: resume runs although code or libraries changed since they began.
+        allow_drift: resume runs, and leave those that are done, although code or libraries changed
+            since they began.
         retry_failed: try again what failed before.
         mirrors: copies of the metrics for other tools, below OUT/mirrors.
 
@@ -99,6 +100,8 @@ def run_grid(
     prepare_output(out)
     states = {folder: folder.state() for folder in folders}
     todo = _todo(states, configs, retry_failed)
+    if not allow_drift:
+        refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
     refuse(todo, configs, options, allow_drift)
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
     done = len(folders) - len(todo) - given_up
@@ -139,7 +142,10 @@ def describe_grid(
     """A text of what `run_grid` would start where; nothing is written."""
     check_record(out, grid.name, file=grid.file, source=grid.source, runs=grid.runs)
     folders, configs = _unique_runs(grid, out, shard)
-    todo = _todo({folder: folder.state() for folder in folders}, configs, retry_failed)
+    states = {folder: folder.state() for folder in folders}
+    if not allow_drift:
+        refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
+    todo = _todo(states, configs, retry_failed)
     context = JobContext(out, allow_drift, _memory(configs))
     if not todo:
         return "nothing to do"

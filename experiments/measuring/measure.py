@@ -3,13 +3,15 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from experiments.config.chosen_probes import parts_for
 from experiments.config.run import RunConfig
 from experiments.runs.folder import RunFolder
+from experiments.runs.provenance import code_in, files_of
+from experiments.runs.record_checks import Code
 from generators.mixture import Mixture
 from generators.task import Task
 from probes.probe import Measurement, Probe, Subject
@@ -82,10 +84,16 @@ def record_probe(folder: RunFolder, probe: Probe, subject: Subject, step: int) -
         "step": step,
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - cpu,
+        **({"own_code": own} if (own := code_in(files_of((probe,)))) else {}),
         "measurements": measurements,
     }
     folder.write_probe(record)
     return record
+
+
+def probe_code(records: Iterable[dict[str, Any]]) -> dict[str, Code]:
+    """Id of each probe that comes from a file of its own -> the code there."""
+    return {record["id"]: record["own_code"] for record in records if "own_code" in record}
 
 
 def rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:

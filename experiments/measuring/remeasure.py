@@ -8,7 +8,13 @@ from typing import Any
 from experiments.config.chosen_probes import chosen_probes, parts_for
 from experiments.errors import LoopscopeError, wrap_plugin_error
 from experiments.measuring.load import load_trained
-from experiments.measuring.measure import probe_id, record_probe, rows_of, subject_of
+from experiments.measuring.measure import (
+    probe_code,
+    probe_id,
+    record_probe,
+    rows_of,
+    subject_of,
+)
 from experiments.runs.folder import RunFolder
 from experiments.runs.output import check_output, find_run, run_folders
 from experiments.runs.repair import check_plain
@@ -43,6 +49,7 @@ def measure_again(
     probes: tuple[Probe, ...] | None = None,
     *,
     replace: bool = False,
+    allow_drift: bool = False,
     device: str = "cpu",
 ) -> list[str]:
     """Measures all runs that `measure_each` would yield, and returns their ids.
@@ -50,7 +57,8 @@ def measure_again(
     Raises:
         LoopscopeError: some runs could not be measured, and why; the others were.
     """
-    found = list(measure_each(out, run_ids, probes, replace=replace, device=device))
+    how: dict[str, Any] = {"replace": replace, "allow_drift": allow_drift, "device": device}
+    found = list(measure_each(out, run_ids, probes, **how))
     if wrong := [run.problem for run in found if run.problem]:
         raise LoopscopeError("\n".join(wrong))
     return [run.run_id for run in found]
@@ -62,6 +70,7 @@ def measure_each(
     probes: tuple[Probe, ...] | None = None,
     *,
     replace: bool = False,
+    allow_drift: bool = False,
     device: str = "cpu",
 ) -> Iterator[Remeasurement]:
     """Measures finished runs without training; probes of the runs themselves renew their rows.
@@ -75,6 +84,7 @@ def measure_each(
             run's task is left out there.
         replace: what other probes find stands in the result for all that it has of their kinds,
             until the run's own probes measure again.
+        allow_drift: measure also runs whose own task or model has another file now.
 
     Yields:
         One for each run that something could be measured of.
@@ -93,7 +103,7 @@ def measure_each(
         folders = [find_run(out, run_id) for run_id in run_ids]
     for folder in folders:
         try:
-            if found := _measure(folder, probes, replace, device):
+            if found := _measure(folder, probes, replace, device, allow_drift):
                 yield found
         except LoopscopeError as error:
             yield Remeasurement(folder.run_id, str(error))
@@ -104,7 +114,11 @@ def measure_each(
 
 
 def _measure(
-    folder: RunFolder, probes: tuple[Probe, ...] | None, replace: bool, device: str
+    folder: RunFolder,
+    probes: tuple[Probe, ...] | None,
+    replace: bool,
+    device: str,
+    allow_drift: bool,
 ) -> Remeasurement | None:
     """None where no probe applies.
 
@@ -118,7 +132,7 @@ def _measure(
         raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
     check_plain(folder.path)
     config = folder.config()
-    model, task, step = load_trained(folder, device)
+    model, task, step = load_trained(folder, device, allow_drift)
     subject = subject_of(config, model, task, torch.device(device))
     chosen = chosen_probes(config, task)
     asked = _fitting(chosen if probes is None else probes, task)
@@ -133,7 +147,11 @@ def _measure(
     dropped = _dropped({r["id"] for r in joining}, before, own)
     kept = [row for row in result["measurements"] if row.get("probe", "") not in dropped]
     rows = [row for record in joining for row in rows_of(record)]
-    folder.write_result({**result, "measurements": kept + rows})
+    known = {row.get("probe", ""): None for row in kept + rows}
+    code = {**result.get("probe_code", {}), **probe_code(joining)}
+    code = {identity: code[identity] for identity in known if identity in code}
+    changed = {"probe_code": code} if code or "probe_code" in result else {}
+    folder.write_result({**result, **changed, "measurements": kept + rows})
     return Remeasurement(folder.run_id, "", records, frozenset(apart), dropped - new, own)
 
 

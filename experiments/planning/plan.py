@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.config.costs import Cost, Work, cost_and_work
 from experiments.config.memory import possible_memory
+from experiments.config.run import RunConfig
 from experiments.grid.grid import Grid
 from experiments.grid.shards import share_of
 from experiments.machine import available_cores, gpus
@@ -16,6 +17,7 @@ from experiments.planning.estimate import Estimator, Finished, disk_bytes, measu
 from experiments.planning.makespan import makespan
 from experiments.planning.probe_costs import measuring_work
 from experiments.runs.folder import RunFolder
+from experiments.runs.provenance import changed_code, changed_message
 from experiments.text import aligned, bytes_text, duration, left_out, more_columns, number
 
 HEAD = (
@@ -29,9 +31,13 @@ ROUGH_RATE = 6e10
 SPARE = ("by part", "memory", "tokens", "measured", "FLOPs", "parameters", "steps", "part")
 
 
+#: a finished run whose own code has another text now
+CHANGED = "of other code"
+
+
 @dataclass(frozen=True)
 class Planned:
-    """A point of the grid; `status` is that of its run folder.
+    """A point of the grid; `status` is that of its run folder, or CHANGED.
 
     Attributes:
         seconds: estimated, on this device; of a run that is done from the calibration alone, to
@@ -75,6 +81,8 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
         works[run_id] = training + measuring_work(config, needed, training)
         folder = RunFolder(out / run_id)
         state = folder.state()
+        if state == "done" and changed_code(folder, config):
+            state = CHANGED
         took = measured_seconds(folder, device) if state == "done" else None
         if took is not None:
             finished.append(Finished(config.task.kind, works[run_id], took))
@@ -105,6 +113,14 @@ def caveats(grid: Grid) -> list[str]:
     """What the tasks of a grid warn of, each sentence once."""
     tasks = (part for config in grid.runs.values() for part in config.task.parts.values())
     return list(dict.fromkeys(sentence for task in tasks for sentence in task.caveats()))
+
+
+def warnings(configs: dict[str, RunConfig], planned: list[Planned], out: Path) -> list[str]:
+    """What `loopscope run` will refuse, for a person."""
+    changed = {point.run_id for point in planned if point.status == CHANGED}
+    files = {run_id: changed_code(RunFolder(out / run_id), configs[run_id]) for run_id in changed}
+    what = "`loopscope run` will refuse the grid."
+    return [changed_message(dict(sorted(files.items())), what)] if files else []
 
 
 def of_shard(planned: list[Planned], shard: tuple[int, int] | None) -> list[Planned]:

@@ -25,13 +25,18 @@ from experiments.results.parquet import (
     read_table,
     write_table,
 )
-from experiments.results.records import is_name
-from experiments.runs.json_files import replacing
+from experiments.results.records import is_name, whole_grid
+from experiments.runs.json_files import LARGEST, parse_json, replacing
 from experiments.runs.output import OUTPUT_FILE
 from experiments.runs.schema_version import current, stamped
 from experiments.text import bytes_text
 
 GRID = re.compile(r"grids/([^/\\]+)\.json")
+#: bytes that any archive may unpack to, and by how much a larger one may be packed: ours are by 4
+#: to 14, and what is packed much better holds no results
+MOST, RATIO = 64 * 2**20, 200
+#: bytes that any JSON file in it may unpack to; a larger one is bounded by `RATIO` too
+MOST_JSON = 2**20
 #: moment that every member is dated, so that equal results are equal files
 MOMENT = (1980, 1, 1, 0, 0, 0)
 
@@ -92,11 +97,11 @@ def read_archive(path: Path) -> tuple[RunTables, dict[str, dict[str, Any] | None
 
 def _read(path: Path) -> tuple[RunTables, dict[str, dict[str, Any] | None]]:
     with zipfile.ZipFile(path) as archive:
-        _check_members(archive)
-        known = json.loads(archive.read(OUTPUT_FILE))
-        current(_mapping(known), f"{path}/{OUTPUT_FILE}", OUTPUT_FILE)
+        most = min(MOST + RATIO * path.stat().st_size, machine_memory())
+        _check_members(archive, most)
+        current(parse_json(archive.read(OUTPUT_FILE)), f"{path}/{OUTPUT_FILE}", OUTPUT_FILE)
         runs, lines = (
-            read_table(io.BytesIO(archive.read(name)), f"{path}/{name}", columns)
+            read_table(io.BytesIO(archive.read(name)), f"{path}/{name}", columns, most)
             for name, columns in (
                 (INDEX, ("run_id", "status", *TEXTS, "stamp")),
                 (METRICS, ("run_id", "line")),
@@ -107,8 +112,8 @@ def _read(path: Path) -> tuple[RunTables, dict[str, dict[str, Any] | None]]:
         grids = {}
         for name in archive.namelist():
             if found := GRID.fullmatch(name):
-                record = _mapping(json.loads(archive.read(name)))
-                grids[found[1]] = current(record, f"{path}/{name}", "grid.json")
+                record = parse_json(archive.read(name))
+                grids[found[1]] = whole_grid(current(record, f"{path}/{name}", "grid.json"))
     tables = RunTables(runs, lines)
     for run_id in tables.run_ids:
         if run_id is None or not is_name(run_id):
@@ -116,8 +121,8 @@ def _read(path: Path) -> tuple[RunTables, dict[str, dict[str, Any] | None]]:
     return tables, dict(sorted(grids.items()))
 
 
-def _check_members(archive: zipfile.ZipFile) -> None:
-    """Raises ValueError for what no archive of ours holds, or what memory cannot."""
+def _check_members(archive: zipfile.ZipFile, most: int) -> None:
+    """Raises ValueError for what no archive of ours holds, or for more bytes than `most`."""
     names = archive.namelist()
     if missing := {OUTPUT_FILE, INDEX, METRICS} - set(names):
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
@@ -126,12 +131,10 @@ def _check_members(archive: zipfile.ZipFile) -> None:
             raise ValueError(f"it holds {name!r}")
     if len(set(names)) < len(names):
         raise ValueError("it holds a file twice")
-    size, there_is = sum(i.file_size for i in archive.infolist()), machine_memory()
-    if size > there_is:
-        raise ValueError(f"it unpacks to {bytes_text(size)}, more than {bytes_text(there_is)}")
-
-
-def _mapping(data: Any) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ValueError("a file that should hold a mapping does not")
-    return data
+    for member in archive.infolist():
+        fair = min(LARGEST, MOST_JSON + RATIO * member.compress_size)
+        if member.filename.endswith(".json") and member.file_size > fair:
+            size = bytes_text(member.file_size)
+            raise ValueError(f"{member.filename} unpacks to {size}, more than {bytes_text(fair)}")
+    if (size := sum(i.file_size for i in archive.infolist())) > most:
+        raise ValueError(f"it unpacks to {bytes_text(size)}, more than {bytes_text(most)}")

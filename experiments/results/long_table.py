@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.results.records import Point, Run
+from experiments.results.code_versions import BETWEEN, Codes, mixed_text
+from experiments.results.records import Point, Run, curves_left_out, left_out
 from experiments.results.row_filter import MEASURED
 from experiments.results.source import Source, open_source
 from probes.statistics import first_step, has_converged
@@ -42,6 +43,7 @@ COLUMNS = {
     "converged": "boolean",
     "cell": "str",
     "cpu_seconds": "float64",
+    "code": "str",
 }
 #: accuracy during training at which a skill counts as there
 EMERGED = 0.9
@@ -118,6 +120,30 @@ class Results:
         """A sentence for people: what was read."""
         return str(self.runs.attrs.get("read_from", ""))
 
+    @property
+    def problems(self) -> list[str]:
+        """Sentences for people: which runs are left out since their files are damaged, and why.
+
+        Those whose curves are left out are among them once `curves` was asked for.
+        """
+        found = [left_out(*item) for item in self.runs.attrs.get("left_out", {}).items()]
+        if "curves" in vars(self):
+            torn = self.curves.attrs.get("left_out", {})
+            found += [curves_left_out(*item) for item in torn.items()]
+        return found
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for people: runs of other code than others, and totals counted anew."""
+        found = mixed_text(self.runs)
+        if n := len(self.runs.attrs.get("recounted", [])):
+            found.append(
+                f"{n} run{'s' * (n != 1)} of bioD hold totals of version 1 of capacity_biod, which "
+                "charged for strings that cannot be otherwise; shown are name and value together, "
+                "as version 2 counts"
+            )
+        return found
+
 
 #: what can be drawn: a folder or an archive, what was read of it, or rows of a long table
 Data: TypeAlias = "Results | Source | Path | str | pd.DataFrame"
@@ -139,13 +165,19 @@ def read_results(data: Data, grid: str | None = None) -> Results:
     source = data if isinstance(data, Source) else open_source(data)
     points = source.points(grid)
     records = source.records(point.run_id for point in points)
-    runs = {name: Run(record) for name, record in records.items()}
-    read = source.read_from(runs)
-    table = _frame(_run_rows(points, runs), points, read)
+    codes = Codes(records.values())
+    runs = {name: Run(record, codes.of(record)) for name, record in records.items()}
+    table = _frame(_run_rows(points, runs, codes), points)
+    table.attrs["read_from"] = source.read_from(runs)
+    damaged = {n: r.status["reason"] for n, r in records.items() if r.state == "damaged"}
+    table.attrs["left_out"] = damaged
+    table.attrs["recounted"] = [name for name, run in runs.items() if run.was_recounted]
     table.attrs["rows_of"] = str(source.path.absolute())
 
     def make_curves() -> "pd.DataFrame":
-        return _frame(_curve_rows(points, runs, source.metrics(runs)), points, read)
+        curves = _frame(_curve_rows(points, runs, source.metrics(runs)), points)
+        curves.attrs |= {**table.attrs, "left_out": source.torn(runs)}
+        return curves
 
     def find_arms() -> tuple[str, ...]:
         every = points if grid is None else source.points()
@@ -220,13 +252,18 @@ def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFr
     return read_results(out, grid).curves
 
 
-def _run_rows(points: list[Point], runs: dict[str, Run]) -> list[dict[str, Any]]:
+def _run_rows(points: list[Point], runs: dict[str, Run], codes: Codes) -> list[dict[str, Any]]:
     known = converged(runs.values())
     rows = []
     for point in points:
         run = runs[point.run_id]
         shared = {**_columns(run, point), "converged": known.get(point.run_id)}
-        rows += [{**shared, **run.shown(m), **m} for m in run.measurements] or [shared]
+        for m in run.measurements:
+            of_probe = codes.of_probe(run.record, m.get("probe", ""))
+            code = BETWEEN.join(filter(None, (run.told, of_probe)))
+            rows.append({**shared, **run.shown(m), **m, "code": code})
+        if not run.measurements:
+            rows.append(shared)
     return rows
 
 
@@ -277,13 +314,11 @@ def _columns(run: Run, point: Point) -> dict[str, Any]:
     return {**run.columns, **place, **labels}
 
 
-def _frame(rows: list[dict[str, Any]], points: list[Point], read: str) -> "pd.DataFrame":
+def _frame(rows: list[dict[str, Any]], points: list[Point]) -> "pd.DataFrame":
     import pandas as pd
 
     axes = dict.fromkeys(name for point in points for name in point.labels)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *(a for a in axes if a not in COLUMNS)])
     kinds = {str(name): COLUMNS.get(str(name), "str") for name in frame}
     empty = {name: "" for name, kind in kinds.items() if kind == "str"}
-    frame = frame.astype(dict.fromkeys(empty, "object")).fillna(empty).astype(kinds)
-    frame.attrs["read_from"] = read
-    return frame
+    return frame.astype(dict.fromkeys(empty, "object")).fillna(empty).astype(kinds)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from experiments.config.run import SCHEMA_VERSION
-from experiments.results.records import Record, Run
-from experiments.runs.folder import RunFolder
-from experiments.runs.output import run_folders
-from experiments.runs.record_checks import is_line, is_whole
+from experiments.results.records import Record, Run, curves_left_out, left_out
+from experiments.runs.integrity import METRICS as METRICS_FILE
+from experiments.runs.integrity import lines_problem
+from experiments.runs.output import folders_with_results
+from experiments.runs.record_checks import is_code, is_line, is_whole
 from experiments.runs.repair import lost_text
 from experiments.runs.schema_version import check_version
+from experiments.text import bytes_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,24 +75,44 @@ class RunTables:
                 config, result, status = (_mapping(row[name]) for name in TEXTS)
                 if result and not is_whole(result):
                     raise ValueError(f"the result of {row['run_id']} is damaged")
-                found[row["run_id"]] = Record(row["run_id"], row["status"], config, result, status)
+                code = result.get("own_code") or status.get("code", {})
+                if not is_code(code):
+                    raise ValueError(f"the code of {row['run_id']} is damaged")
+                record = Record(row["run_id"], row["status"], config, result, status, code=code)
+                found[row["run_id"]] = record.checked()
         return found
 
-    def metrics(self, run_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """run id -> lines of metrics.jsonl, as `RunFolder.metrics`.
+    def metrics(self, run_ids: Iterable[str]) -> dict[str, list[tuple[dict[str, Any], str]]]:
+        """run id -> (line, its text) of metrics.jsonl, as of `RunFolder.read_metrics`.
 
         Raises:
             ValueError: a text is damaged.
         """
-        found: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in run_ids}
+        found: dict[str, list[tuple[dict[str, Any], str]]] = {run_id: [] for run_id in run_ids}
         names, texts = (self.lines[column].to_pylist() for column in ("run_id", "line"))
         for name, text in zip(names, texts, strict=True):
             if name in found:
                 line = _mapping(text, "step")
                 if not is_line(line):
                     raise ValueError(f"a line of {name} is damaged")
-                found[name].append(line)
+                found[name].append((line, text))
         return found
+
+
+def _of_text(table: "pa.Table", names: list[str], file: Path | str, most: int) -> "pa.Table":
+    """The table with columns of text in place of dictionaries; raises ValueError beyond `most`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = 0
+    for name in names:
+        for chunk in table[name].chunks:
+            lengths = pc.call_function("binary_length", [chunk.dictionary]).cast(pa.int64())
+            size += pc.call_function("sum", [lengths.take(chunk.indices)]).as_py() or 0
+    if size > most:
+        raise ValueError(f"{file} unpacks to {bytes_text(size)}, more than {bytes_text(most)}")
+    fields = [pa.field(f.name, pa.string()) if f.name in names else f for f in table.schema]
+    return table.cast(pa.schema(fields, metadata=table.schema.metadata))
 
 
 def _mapping(text: str | None, *needs: str) -> dict[str, Any]:
@@ -115,17 +137,18 @@ def build_tables(out: Path) -> Built:
     rows: list[dict[str, Any]] = []
     lines: dict[str, list[Any]] = {"run_id": [], "step": [], "loss": [], "line": []}
     problems: list[str] = []
-    for folder in run_folders(out):
+    for folder in folders_with_results(out):
         stamp = stamp_of(folder.path)  # before the files are read, so that it is never too new
         record = Record.read(folder)
-        rows.append(_row(record, stamp))
         read, whole = folder.read_metrics()
-        for line, text in read:
+        torn = lines_problem(record.result, [text for _, text in read], whole=whole)
+        rows.append(_row(record, stamp, torn))
+        for line, text in () if torn else read:
             lines["run_id"].append(folder.run_id)
             lines["step"].append(_number(line["step"], int))
             lines["loss"].append(_number(line.get("loss"), int | float))
             lines["line"].append(text)
-        problems += _problems(folder, record, len(read), whole)
+        problems += _problems(record, torn, None if whole else len(read))
     build = hashlib.sha256("\n".join(r["run_id"] + r["stamp"] for r in rows).encode()).hexdigest()
     metadata = {VERSION: str(SCHEMA_VERSION).encode(), BUILD: build.encode()}
     text_columns = ("run_id", *TEXTS, "stamp")
@@ -142,12 +165,14 @@ def _schema(kinds: dict[str, str], metadata: dict[bytes, bytes]) -> "pa.Schema":
     return pa.schema(fields, metadata=metadata)
 
 
-def _row(record: Record, stamp: str) -> dict[str, Any]:
+def _row(record: Record, stamp: str, torn: str) -> dict[str, Any]:
     columns = Run(record).columns
     numeric = {"int64": int, "float64": int | float}
     plain = {n: columns.get(n) for n in PLAIN}
     plain |= {n: _number(plain[n], numeric[kind]) for n, kind in PLAIN.items() if kind in numeric}
-    texts = (record.config, record.result, record.status)
+    beside = {"code": record.code, "curves": torn}
+    progress = record.status | {name: value for name, value in beside.items() if value}
+    texts = (record.config, record.result, progress)
     return {
         "run_id": record.run_id,
         **plain,
@@ -162,18 +187,16 @@ def _number(value: Any, kind: Any) -> Any:
     return value if fits and -(2**63) <= value < 2**63 or isinstance(value, float) else None
 
 
-def _problems(folder: RunFolder, record: Record, lines: int, whole: bool) -> Iterator[str]:
-    if not record.config:
-        yield f"{folder.run_id}/config.json could not be read"
-    if not record.result and (folder.path / "result.json").exists():
-        yield f"{folder.run_id}/result.json could not be read: the run counts as not done"
+def _problems(record: Record, torn: str, lines: int | None) -> Iterator[str]:
+    if record.state == "damaged":
+        yield left_out(record.run_id, record.status["reason"])
     lost = record.result.get("lost_metrics")
     if isinstance(lost, list) and lost:
-        yield lost_text(folder.run_id, lost)
-    if not whole:
-        yield (
-            f"{folder.run_id}/metrics.jsonl is torn after {lines} lines: what follows is left out"
-        )
+        yield lost_text(record.run_id, lost)
+    if torn:
+        yield curves_left_out(record.run_id, torn)
+    elif lines is not None:
+        yield f"{record.run_id}/{METRICS_FILE} is torn after {lines} lines: the rest is left out"
 
 
 def write_table(table: "pa.Table", file: IO[bytes]) -> None:
@@ -182,18 +205,31 @@ def write_table(table: "pa.Table", file: IO[bytes]) -> None:
     pq.write_table(table, file, compression="zstd")
 
 
-def read_table(source: Path | IO[bytes], name: Path | str, columns: Iterable[str]) -> "pa.Table":
+def read_table(
+    source: Path | IO[bytes], name: Path | str, columns: Iterable[str], most: int
+) -> "pa.Table":
     """A table with at least these columns, of text.
+
+    Args:
+        most: bytes that it may unpack to.
 
     Raises:
         LoopscopeError: a newer version.
-        ValueError: it is damaged, or holds something else.
+        ValueError: it is damaged, holds something else or unpacks to more than that.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(source).read()
+        file = pq.ParquetFile(source)
+        # equal texts stay one while their size is looked at
+        apart = [i for i, field in enumerate(file.schema_arrow) if field.type == pa.string()]
+        names = [file.schema_arrow.field(i).name for i in apart]
+        file = pq.ParquetFile(source, read_dictionary=names)
+        packed = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+        if packed + 8 * len(file.schema_arrow) * file.metadata.num_rows > most:
+            raise ValueError(f"{name} unpacks to more than {bytes_text(most)}")
+        table = _of_text(file.read(), names, name, most)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} cannot be read ({error})".replace("\n", " ")) from error
     known = table.schema.metadata or {}

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from experiments.errors import LoopscopeError
+from experiments.results.recounting import recounted
 from experiments.runs.folder import RunFolder, State
-from experiments.runs.record_checks import is_config
-from experiments.runs.schema_version import read_current
+from experiments.runs.integrity import AGAIN, config_problem, has_own_code
+from experiments.runs.provenance import known_code
+from experiments.runs.record_checks import Code, is_config, is_grid
+from experiments.runs.schema_version import read_or_why
 from models.config import LoopedConfig
 
 
@@ -24,24 +27,29 @@ class Point:
     labels: dict[str, str] = field(default_factory=dict)
 
 
+def whole_grid(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The record of a grid; None where it is damaged."""
+    return record if record is not None and is_grid(record) else None
+
+
 def points_of(grid: str, record: dict[str, Any] | None, path: Path | str) -> list[Point]:
     """The points in the record of a grid.
 
     Raises:
         LoopscopeError: the record is damaged.
     """
-    try:
-        points = [
-            Point(str(point["run_id"]), grid, point["part"], {**point["labels"]})
-            for point in (record or {})["points"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise LoopscopeError(
-            f"{path} is damaged; `loopscope run` with that grid writes it again"
-        ) from error
+    if record is None:
+        raise LoopscopeError(f"{path} is damaged; `loopscope run` with that grid writes it again")
+    points = [Point(p["run_id"], grid, p["part"], {**p["labels"]}) for p in record["points"]]
     if bad := [p.run_id for p in points if not is_name(p.run_id)]:
         raise LoopscopeError(f"{path} is damaged: {bad[0]!r} is no run id")
     return points
+
+
+def is_columns(config: dict[str, Any]) -> bool:
+    """Whether columns can be made of a config: no part lacks, and all values fit."""
+    parts = (config.get(part) for part in ("task", "model", "objective", "training"))
+    return all(isinstance(part, dict) for part in parts) and is_config(config)
 
 
 def is_name(text: str) -> bool:
@@ -49,57 +57,110 @@ def is_name(text: str) -> bool:
     return bool(text) and text not in (".", "..") and not set(text) & set("/\\\0")
 
 
+#: what helps where a result is damaged
+MEASURED_AGAIN = "`loopscope run` with its grid measures it again, where its checkpoint is there"
+
+
+def left_out(run_id: str, problem: str) -> str:
+    """The sentence for a person about a damaged run."""
+    return f"{run_id} is left out: {problem}"
+
+
+def curves_left_out(run_id: str, problem: str) -> str:
+    """The sentence for a person about a run of which only the final numbers are to be trusted."""
+    return f"what {run_id} measured while it was trained is left out: {problem}"
+
+
+RecordState: TypeAlias = State | Literal["damaged"]
+
+
 @dataclass(frozen=True)
 class Record:
-    """What the files of a run say. What is missing or damaged is empty.
+    """What the files of a run say. What is missing is empty, and all of it where one is damaged.
 
     Attributes:
+        state: damaged where the config or the result is not what was written.
         config: as frozen; not validated: results outlive the plugin files in it.
-        status: `step` and `reason`, as far as there is a status.
+        status: `step` and `reason`, as far as there is a status; why a run is damaged; in an
+            archive also `code`, and as `curves` why lines are left out.
+        versions: kind -> version of its parts, as far as it is known.
+        code: files from elsewhere that it was computed with.
     """
 
     run_id: str
-    state: State = "missing"
+    state: RecordState = "missing"
     config: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    code: Code = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: RunFolder) -> "Record":
         """Reads the record from the run's folder and writes nothing."""
+        status = folder.status()
+        known = {} if status is None else {"step": status.step, "reason": status.reason}
+        result, problem = folder.result_or_why()
         path = folder.path / "config.json"
-        result, status = folder.result(), folder.status()
-        state: State = "done" if result is not None and path.exists() else folder.state()
-        return cls(
-            folder.run_id,
-            state,
-            read_current(path) or {},
-            result or {},
-            {} if status is None else {"step": status.step, "reason": status.reason},
-        )
+        config, unread = read_or_why(path)
+        if config is None and (path.exists() or result is not None):
+            return cls(folder.run_id).damaged(f"{unread}: {AGAIN}", known)
+        if problem:
+            found = cls(folder.run_id, config=config or {}).checked()
+            return found.damaged(f"{problem}: {MEASURED_AGAIN}", known)
+        if config is None:
+            return cls(folder.run_id, status=known)
+        state: State = folder.state_of_unfinished() if result is None else "done"
+        code = known_code(folder.environment(), result or {}) if has_own_code(config) else {}
+        return cls(folder.run_id, state, config, result or {}, known, code=code).checked()
+
+    def damaged(self, problem: str, status: dict[str, Any]) -> "Record":
+        """The record of a run whose numbers are not to be trusted; an earlier problem stays."""
+        if self.state == "damaged":
+            return self
+        return replace(self, state="damaged", result={}, status={**status, "reason": problem})
+
+    def checked(self) -> "Record":
+        """The record with its versions, or that of a damaged run if the config is not its own."""
+        if not self.config or self.state == "damaged":
+            return self
+        problem, versions = config_problem(self.run_id, self.config, self.result)
+        if not problem and not is_columns(self.config):
+            problem = f"config.json lacks fields, or has values where there can be none: {AGAIN}"
+        if problem:
+            return replace(self, config={}).damaged(problem, self.status)
+        return replace(self, versions=versions)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the results say about a run."""
+    """What the results say about a run.
+
+    Attributes:
+        told: code that it was computed with, where other runs read with it have other code.
+    """
 
     record: Record
+    told: str = ""
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The frozen config; empty where it lacks a part or does not fit into columns."""
-        config = self.record.config
-        parts = (config.get(part) for part in ("task", "model", "objective", "training"))
-        whole = all(isinstance(part, dict) for part in parts)
-        return config if whole and is_config(config) else {}
+        """The frozen config; empty where there is none or the run is damaged."""
+        return self.record.config
 
     @property
     def result(self) -> dict[str, Any]:
         return self.record.result
 
-    @property
+    @cached_property
     def measurements(self) -> list[dict[str, Any]]:
-        return self.result.get("measurements", [])
+        """As probes count today, see `recounted`."""
+        return recounted(self.result.get("measurements", []))
+
+    @property
+    def was_recounted(self) -> bool:
+        """Whether `measurements` are not those of the result."""
+        return self.measurements is not self.result.get("measurements", self.measurements)
 
     @cached_property
     def columns(self) -> dict[str, Any]:
@@ -128,6 +189,7 @@ class Run:
             "status": self.record.state,
             "reason": status.get("reason", ""),
             "cell": self.key("seed") if config else "",
+            "code": self.told,
             "cpu_seconds": result.get("timings", {}).get("cpu_seconds"),
         }
 
@@ -137,6 +199,8 @@ class Run:
         A path's `*` stands for every element of a list.
         """
         config = json.loads(json.dumps({**self.config, "observe": None}))
+        if self.told:
+            config["code"] = self.told
         for path in without:
             _remove(config, path.split("."))
         text = json.dumps(config, sort_keys=True)

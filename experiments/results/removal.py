@@ -12,7 +12,7 @@ from experiments.results.long_table import load_runs
 from experiments.results.records import is_name
 from experiments.results.row_filter import Condition, chosen_runs
 from experiments.runs.folder import RunFolder
-from experiments.runs.json_files import write_json
+from experiments.runs.json_files import sealed, write_json
 from experiments.runs.lock import RunLock
 from experiments.runs.output import check_output, no_folder, run_folders
 from experiments.runs.schema_version import read_current, stamped
@@ -167,4 +167,4 @@ def forget(out: Path, run_ids: set[str]) -> None:
         if not kept and points:
             path.unlink()
         elif len(kept) < len(points):
-            write_json(path, stamped({**record, "points": kept}))
+            write_json(path, sealed(stamped({**record, "points": kept})))

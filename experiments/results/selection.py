@@ -17,7 +17,9 @@ UNBOUNDED: Bounds = (-inf, inf)
 #: what tells panels apart, before difficulties and arms
 PLACE = ("grid", "part", "task", "component")
 #: what may tell two cells of the same arm apart, first choice first
-DESCRIPTIONS = ("task", "width", "objective", "exposures", "step", "lr", "parameters", "cell")
+DESCRIPTIONS = (
+    *("task", "width", "objective", "exposures", "step", "lr", "parameters", "code", "cell"),
+)
 
 
 def last_loop(runs: "pd.DataFrame") -> "pd.DataFrame":
@@ -217,7 +219,7 @@ def series_over_loops(
 
 def describe(column: str, value: Any) -> str:
     """`100 exposures`, `lr 0.004`, `width 64`, or the value alone where it speaks for itself."""
-    if column in ("arm", "task", "objective", "part", "cell"):
+    if column in ("arm", "task", "objective", "part", "code", "cell"):
         return str(value)
     if column in ("exposures", "parameters"):
         return f"{number(value)} {column}"

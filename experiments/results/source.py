@@ -9,10 +9,11 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.archive import is_archive, read_archive
 from experiments.results.parquet import RunTables
-from experiments.results.records import Point, Record, points_of
+from experiments.results.records import Point, Record, points_of, whole_grid
 from experiments.runs.folder import RunFolder, as_config
+from experiments.runs.integrity import lines_problem
 from experiments.runs.moved_files import found_again
-from experiments.runs.output import OUTPUT_FILE, run_folders
+from experiments.runs.output import OUTPUT_FILE, folders_with_results
 from experiments.runs.reference import is_reference, place_of
 from experiments.runs.schema_version import read_current
 
@@ -33,6 +34,7 @@ class Source:
     made: Path | None = None
     _records: dict[str, Record] = field(default_factory=dict, repr=False)
     _metrics: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+    _torn: dict[str, str] = field(default_factory=dict, repr=False)
 
     def points(self, grid: str | None = None) -> list[Point]:
         """The points of one grid in its order, or of all grids and then the runs outside them.
@@ -54,7 +56,7 @@ class Source:
     def _run_ids(self) -> list[str]:
         if self.tables is not None:
             return sorted(self.tables.run_ids)
-        return [folder.run_id for folder in run_folders(self.path)]
+        return [folder.run_id for folder in folders_with_results(self.path)]
 
     def records(self, run_ids: Iterable[str]) -> dict[str, Record]:
         """run id -> what is known of the run, in the order given."""
@@ -73,19 +75,35 @@ class Source:
         return {name: found.get(name, Record(name)) for name in names}
 
     def metrics(self, run_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """run id -> lines of its metrics.jsonl."""
+        """run id -> lines of its metrics.jsonl; none where they are not to be trusted."""
         names = list(dict.fromkeys(run_ids))
         if unread := [name for name in names if name not in self._metrics]:
-            self._metrics.update(self._read_metrics(unread))
+            self._read_metrics(unread)
         return {name: self._metrics[name] for name in names}
 
-    def _read_metrics(self, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-        if self.tables is None:
-            return {name: RunFolder(self.path / name).metrics() for name in names}
-        try:
-            return self.tables.metrics(names)
-        except ValueError as error:
-            raise self._damaged(error) from error
+    def torn(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """run id -> why its lines are left out, of those that `metrics` was asked for."""
+        return {name: self._torn[name] for name in dict.fromkeys(run_ids) if name in self._torn}
+
+    def _read_metrics(self, names: list[str]) -> None:
+        found: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        if self.tables is not None:
+            try:
+                found = self.tables.metrics(names)
+            except ValueError as error:
+                raise self._damaged(error) from error
+        for name, record in self.records(names).items():
+            lines, whole = found.get(name, []), True
+            if self.tables is None:
+                lines, whole = RunFolder(self.path / name).read_metrics()
+            problem = str(record.status.get("curves", "")) or lines_problem(
+                record.result, [text for _, text in lines], whole=whole
+            )
+            if record.state == "damaged":
+                lines = []
+            elif problem:
+                self._torn[name], lines = problem, []
+            self._metrics[name] = [line for line, _ in lines]
 
     def _damaged(self, error: ValueError) -> LoopscopeError:
         again = "`loopscope archive OUT` makes it again"
@@ -133,5 +151,5 @@ def open_source(path: Path | str) -> Source:
         raise LoopscopeError(f"{path} is no folder; `loopscope run GRID --out {path}` makes one")
     read_current(path / OUTPUT_FILE)
     files = sorted(path.glob("grids/*.json"))
-    grids = {f.stem: found_again(read_current(f, "grid.json"), path) for f in files}
-    return Source(path, grids, made=made)
+    grids = {f.stem: whole_grid(read_current(f, "grid.json")) for f in files}
+    return Source(path, found_again(grids, path), made=made)

@@ -28,11 +28,19 @@ from pydantic import ValidationError
 
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.runs.json_files import append_line, corrupt, replacing, write_json
+from experiments.runs.json_files import (
+    LARGEST_LINES,
+    append_line,
+    corrupt,
+    read_bounded,
+    replacing,
+    sealed,
+    write_json,
+)
 from experiments.runs.lock import RunLock
 from experiments.runs.moved_files import SOURCES, found_again, lost_files
 from experiments.runs.record_checks import is_whole, metric_line
-from experiments.runs.schema_version import read_current, stamped
+from experiments.runs.schema_version import read_current, read_or_why, stamped
 from experiments.runs.status import Status
 from generators.plugins import STORED
 
@@ -121,13 +129,23 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The result; None where the run is not done or the file is damaged."""
-        result = read_current(self.path / "result.json")
-        if result is None or result.get("run_id") != self.run_id:
-            return None
-        return result if is_whole(result) else None
+        return self.result_or_why()[0]
+
+    def result_or_why(self) -> tuple[dict[str, Any] | None, str]:
+        """The result, and why a result.json that is there is none; empty where none is there."""
+        path = self.path / "result.json"
+        result, problem = read_or_why(path)
+        if result is None:
+            return None, problem if path.exists() else ""
+        if result.get("run_id") != self.run_id:
+            return None, f"{path.name} is that of {result.get('run_id')!r}"
+        if not is_whole(result):
+            return None, f"{path.name} lacks numbers, or has values where there can be none"
+        return result, ""
 
     def write_result(self, result: dict[str, Any]) -> None:
-        write_json(self.path / "result.json", stamped(result))
+        """Writes it with its checksum, so that what was edited since counts as damaged."""
+        write_json(self.path / "result.json", sealed(stamped(result)))
 
     def environment(self) -> dict[str, Any] | None:
         return read_current(self.path / "environment.json")
@@ -152,8 +170,10 @@ class RunFolder:
         """Where the run stands, from its files alone."""
         if not (self.path / "config.json").exists():
             return "missing"
-        if self.result() is not None:
-            return "done"
+        return "done" if self.result() is not None else self.state_of_unfinished()
+
+    def state_of_unfinished(self) -> State:
+        """Where a run stands that has a config and no result."""
         if RunLock.is_held(self.lock_path):
             return "running"
         status = self.status()
@@ -187,9 +207,11 @@ class RunFolder:
         """(line, its text) as in `metrics`, and whether the file is whole: no line is damaged."""
         lines = []
         try:
-            text = self.metrics_path.read_bytes()
+            text = read_bounded(self.metrics_path, LARGEST_LINES)
         except FileNotFoundError:
             return lines, True
+        except (ValueError, IsADirectoryError):
+            return lines, False
         for raw in text.splitlines(keepends=True):
             line = metric_line(raw, self.metrics_path)
             if line is None:

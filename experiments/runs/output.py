@@ -8,7 +8,7 @@ from typing import Any
 from experiments.config.run import SCHEMA_VERSION
 from experiments.errors import LoopscopeError
 from experiments.runs.folder import RunFolder
-from experiments.runs.json_files import read_json, write_json
+from experiments.runs.json_files import read_json, sealed, write_json
 from experiments.runs.reference import is_reference, place_of, read_only
 from experiments.runs.repair import sweep
 from experiments.runs.schema_version import KEY, check_version, read_current, stamped
@@ -81,6 +81,12 @@ def run_folders(out: Path) -> list[RunFolder]:
     return [RunFolder(p.parent) for p in sorted(out.glob("*/config.json"))]
 
 
+def folders_with_results(out: Path) -> list[RunFolder]:
+    """As `run_folders`, and those that have lost their config and still have a result."""
+    found = {p.parent for name in ("config.json", "result.json") for p in out.glob(f"*/{name}")}
+    return [RunFolder(path) for path in sorted(found)]
+
+
 def find_run(out: Path, prefix: str) -> RunFolder:
     """The run whose id starts with `prefix`.
 
@@ -133,7 +139,7 @@ def record_grid(
     ids = [point["run_id"] for point in points]
     check_record(out, name, file=asked.get("file", ""), source=asked.get("source", ""), runs=ids)
     record = {"name": name, "title": title, **asked, "figures": figures, "points": points}
-    write_json(path, stamped(record))
+    write_json(path, sealed(stamped(record)))
 
 
 def check_record(out: Path, name: str, *, file: str, source: str, runs: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ used can have changed without one of its own files changing.
 """
 
 import ast
+import hashlib
 import importlib.util
 import os
 import platform
@@ -24,6 +25,7 @@ from experiments.config.run import RunConfig
 from experiments.machine import device_name, processor_name
 from experiments.runs.folder import RunFolder
 from experiments.runs.moved_files import file_hash
+from experiments.runs.record_checks import Code, is_code
 
 #: folders and files of `experiments` that decide weights
 TRAINING = ("config", "training", "runs/checkpoint.py")
@@ -60,11 +62,15 @@ def source_hashes() -> dict[str, dict[str, str]]:
 
 
 def plugin_files(config: RunConfig) -> dict[str, Path]:
-    """Files from elsewhere that the run's task, model or objective comes from, and what they use.
+    """Files from elsewhere that its task, model or objective comes from, and what they use."""
+    return files_of((config.task, *config.task.parts.values(), config.model, config.objective))
+
+
+def files_of(parts: Iterable[object]) -> dict[str, Path]:
+    """Files from elsewhere that these objects' classes come from, and what they use.
 
     They are known by name, wherever they lie; a second one of a name by its folder too.
     """
-    parts = (config.task, *config.task.parts.values(), config.model, config.objective)
     waiting = [base.__module__ for part in parts for base in type(part).__mro__]
     seen: set[str] = set()
     files: dict[str, Path] = {}
@@ -78,6 +84,21 @@ def plugin_files(config: RunConfig) -> dict[str, Path]:
         files[known] = path
         waiting += _imports(path, sys.modules[name].__package__)
     return files
+
+
+def own_code(config: RunConfig) -> Code:
+    """What is in the `plugin_files` of a run."""
+    return code_in(plugin_files(config))
+
+
+def code_in(files: dict[str, Path]) -> Code:
+    """Hashes of each file's text and of its syntax, of which comments and layout are no part."""
+    return {name: [file_hash(path), _syntax_hash(path)] for name, path in files.items()}
+
+
+def _syntax_hash(path: Path) -> str:
+    syntax = ast.dump(ast.parse(path.read_bytes()))
+    return hashlib.sha256(syntax.encode()).hexdigest()[:16]
 
 
 def _own_file(module: str) -> Path | None:
@@ -134,10 +155,11 @@ def source_commit(root: Path | None = None) -> str | None:
 
 def environment(config: RunConfig, device: str = "cpu") -> dict[str, Any]:
     """The content of environment.json; needs no torch."""
-    plugins = {name: file_hash(path) for name, path in plugin_files(config).items()}
+    code = own_code(config)
     return {
         "versions": {"python": sys.version.split()[0]} | {p: _version(p) for p in VERSIONS},
-        "sources": source_hashes() | {"plugins": plugins},
+        "sources": source_hashes() | {"plugins": {name: text for name, (text, _) in code.items()}},
+        "syntax": {name: syntax for name, (_, syntax) in code.items()},
         "commit": source_commit(),
         "machine": {
             "platform": platform.platform(),
@@ -161,9 +183,62 @@ def drift(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
             current = now["sources"].get(group, {}).get(name)
             if current is None:
                 found.append(f"{group}: {name} is gone")
-            elif current != digest:
+            elif current != digest and not (group == "plugins" and _same_syntax(then, now, name)):
                 found.append(f"{group}: {name} changed")
     return found
+
+
+def _same_syntax(then: dict[str, Any], now: dict[str, Any], name: str) -> bool:
+    """Whether two texts of somebody's file differ in comments and layout alone."""
+    old, new = (environment.get("syntax", {}).get(name) for environment in (then, now))
+    return old is not None and old == new
+
+
+def known_code(environment: dict[str, Any] | None, result: dict[str, Any]) -> Code:
+    """The files from elsewhere that a run was computed with, as its result or environment says."""
+    if "own_code" in result:
+        return result["own_code"]
+    sources = (environment or {}).get("sources")
+    texts = sources.get("plugins") if isinstance(sources, dict) else None
+    syntax = (environment or {}).get("syntax")
+    if not isinstance(texts, dict):
+        return {}
+    syntax = syntax if isinstance(syntax, dict) else {}
+    code = {name: [text, syntax.get(name, "")] for name, text in texts.items()}
+    return code if is_code(code) else {}
+
+
+def differing(then: Code, now: Code) -> list[str]:
+    """The files of a run that are others now, in more than comments and layout; none if unknown."""
+    return sorted(
+        name
+        for name, codes in then.items()
+        if not set(filter(None, codes)) & set(now.get(name, ()))
+    )
+
+
+def changed_code(folder: RunFolder, config: RunConfig) -> list[str]:
+    """The files of its task, model or objective that are others now than when a run was trained."""
+    now = own_code(config)
+    return differing(known_code(folder.environment(), folder.result() or {}), now) if now else []
+
+
+def changed_message(changes: dict[str, list[str]], what: str) -> str:
+    """That finished runs are of other code than their files hold now, and what can be done.
+
+    Args:
+        changes: run id -> the files.
+        what: what would happen.
+    """
+    files = ", ".join(sorted({name for names in changes.values() for name in names}))
+    runs, more = list(changes)[:5], len(changes) - 5
+    told = ", ".join(runs) + (f" and {more} more" if more > 0 else "")
+    return (
+        f"{files} changed since {told} {'was' if len(changes) == 1 else 'were'} trained, and the "
+        f"`version` of the class stayed: {what}\nraise `version` there, so that the new code makes "
+        "other runs; or restore the file as it was; or remove these runs to train them anew; or "
+        "add --allow-drift to leave all as it is"
+    )
 
 
 def drift_of(folder: RunFolder, now: dict[str, Any]) -> list[str]:

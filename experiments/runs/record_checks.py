@@ -5,8 +5,9 @@ that are not listed here enter no table and are not checked.
 """
 
 from dataclasses import fields
+from math import isinf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -27,20 +28,39 @@ Whole = Int64 | None
 Number = float | None
 
 
+#: levels of a config, ten times those that one has
+DEEPEST = 60
+
+
 class Checked(BaseModel):
     """Strict: a text is no number, and true is no 1."""
 
     model_config = ConfigDict(strict=True)
 
 
+#: name of a file that is neither ours nor installed -> hashes of its text and of its syntax
+Code: TypeAlias = dict[str, list[str]]
+
+
 class Component(Checked):
     exposures: Number = None
 
 
+def _finite(number: float | None) -> float | None:
+    """Raises ValueError for what no definition of a floor or a ceiling gives."""
+    if number is not None and isinf(number):
+        raise ValueError("infinite")
+    return number
+
+
+Bound = Annotated[Number, AfterValidator(_finite)]
+
 _CELLS: dict[Any, Any] = {int: Whole, int | None: Whole, float: Number, float | None: Number}
 _COLUMNS: dict[str, Any] = {f.name: (_CELLS.get(f.type, Text), None) for f in fields(Measurement)}
-#: a measurement as a row, of which the metric alone has to be said
-Row = create_model("Row", __base__=Checked, **_COLUMNS | {"metric": (Text, ...)})
+_COLUMNS |= dict.fromkeys(("floor", "ceiling"), (Bound, None))
+_COLUMNS |= {"metric": (Text, ...), "probe": (Text, None)}
+#: a measurement as a row, of which the metric alone has to be said, and the id of its probe
+Row = create_model("Row", __base__=Checked, **_COLUMNS)
 
 
 class Result(Checked):
@@ -60,6 +80,11 @@ class Result(Checked):
     parameters: dict[str, Number] = {}
     timings: dict[str, Number] = {}
     components: dict[str, Component] = {}
+    versions: dict[str, Int64] = {}
+    metric_lines: Whole = None
+    checksums: dict[str, str] = {}
+    own_code: Code = {}
+    probe_code: dict[str, Code] = {}
     measurements: list[Row]  # pyrefly: ignore
 
 
@@ -90,6 +115,23 @@ class Config(Checked):
     seed: Whole = None
 
 
+class GridPoint(Checked):
+    run_id: str
+    part: str
+    labels: dict[str, Annotated[str, AfterValidator(_utf8)]]
+
+
+class GridRecord(Checked):
+    """What points, figures and reports are made of in a record of a grid."""
+
+    title: Text = None
+    source: str = ""
+    file: str = ""
+    overrides: list[str] = []
+    figures: list[dict[str, Any]] = []
+    points: list[GridPoint]
+
+
 class Line(Checked):
     """What rows are made of in a line of metrics.jsonl other than the first."""
 
@@ -105,7 +147,23 @@ def is_whole(result: dict[str, Any]) -> bool:
 
 def is_config(config: dict[str, Any]) -> bool:
     """Whether what columns are made of is in the content of a config.json."""
-    return _fits(Config, config)
+    return _is_flat(config) and _fits(Config, config)
+
+
+def _is_flat(data: Any, levels: int = DEEPEST) -> bool:
+    """Whether data is nested no more deeply than that, so that it can be walked through."""
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return levels > 0 and all(_is_flat(value, levels - 1) for value in inner)
+
+
+def is_code(code: Any) -> bool:
+    """Whether it can be what somebody's files were when a run was computed."""
+    return _fits(Result, {"own_code": code, "measurements": []})
+
+
+def is_grid(record: dict[str, Any]) -> bool:
+    """Whether the content of a record of a grid is of the types that results are made of."""
+    return _is_flat(record) and _fits(GridRecord, record)
 
 
 def is_line(line: dict[str, Any]) -> bool:

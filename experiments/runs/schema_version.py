@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from experiments.config.run import SCHEMA_VERSION
 from experiments.errors import LoopscopeError
-from experiments.runs.json_files import read_json
+from experiments.runs.json_files import LARGEST, parse_json, read_bounded
 
 Reader: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -69,11 +69,17 @@ def read_current(path: Path, kind: str | None = None) -> dict[str, Any] | None:
     Args:
         kind: of the file; None: its name.
     """
-    data = read_json(path)
+    return read_or_why(path, kind)[0]
+
+
+def read_or_why(path: Path, kind: str | None = None) -> tuple[dict[str, Any] | None, str]:
+    """As `read_current`, and why the file cannot be read; empty where it can."""
     try:
-        return None if data is None else current(data, path, kind or path.name)
-    except ValueError:
-        return None
+        return current(parse_json(read_bounded(path, LARGEST)), path, kind or path.name), ""
+    except (FileNotFoundError, NotADirectoryError):
+        return None, f"{path.name} is missing"
+    except (ValueError, IsADirectoryError) as error:
+        return None, f"{path.name} is damaged ({getattr(error, 'strerror', None) or error})"
 
 
 def release() -> str:

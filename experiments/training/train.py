@@ -9,10 +9,17 @@ import torch
 from experiments.config.chosen_probes import chosen_probes
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.measuring.measure import record_probe, rows_of
+from experiments.measuring.measure import probe_code, record_probe, rows_of
 from experiments.runs.checkpoint import load_checkpoint
 from experiments.runs.folder import RunFolder
-from experiments.runs.provenance import drift_message, drift_of, environment, plugin_files
+from experiments.runs.integrity import sealing
+from experiments.runs.provenance import (
+    drift_message,
+    drift_of,
+    environment,
+    own_code,
+    plugin_files,
+)
 from experiments.runs.repair import cut_metrics, lost_lines, lost_text
 from experiments.training.growth import grow_if_due
 from experiments.training.recorder import Clock, Recorder, process_clock
@@ -205,6 +212,9 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         **({"continued_from": trainer.before.steps} if config.continued else {}),
         **({"lost_metrics": lost} if lost else {}),
         "accepted_drift": (folder.environment() or {}).get("accepted_drift", []),
+        **sealing(folder, config),
+        **({"own_code": own} if (own := own_code(config)) else {}),
+        **({"probe_code": of_probes} if (of_probes := probe_code(records)) else {}),
         "timings": {
             "wall_seconds": counters.train_seconds + counters.evaluate_seconds + probe_seconds,
             "cpu_seconds": counters.cpu_seconds + sum(r["cpu_seconds"] for r in records),

@@ -15,7 +15,7 @@ from generators.multihop import MultiHop
 from models.config import LoopedConfig
 from probes.accuracy import Accuracy
 
-TIMES = ("seconds", "cpu_seconds", "timings")
+TIMES = ("seconds", "cpu_seconds", "timings", "checksums")
 
 
 def config(seed: int = 0, steps: int = 6, batch: int = 16, **changes: Any) -> RunConfig:

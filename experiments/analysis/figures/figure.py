@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SerializeAsAny
 from experiments.config.chosen_probes import measures
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
+from experiments.results.code_versions import refuse_mixed
 from experiments.results.row_filter import parse
 from experiments.results.row_filter import select as chosen
 from experiments.results.selection import where
@@ -167,6 +168,8 @@ class Figure(BaseModel, ABC):
                 f"figure {self.kind}: no results with {text}; measured are {known or 'none yet'}"
                 f"{hint}"
             )
+        for part, of_part in rows.groupby("part", sort=False):
+            refuse_mixed(of_part, f"figure {self.kind}{f' of {part}' if part else ''}")
         return rows
 
 

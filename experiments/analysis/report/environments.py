@@ -25,7 +25,8 @@ def environment_table(environments: Iterable[dict[str, Any]]) -> TextTable | Non
 
 
 def _row(environment: dict[str, Any]) -> tuple[str, ...]:
-    machine, versions = environment.get("machine", {}), environment.get("versions", {})
+    parts = (environment.get(part) for part in ("machine", "versions"))
+    machine, versions = (part if isinstance(part, dict) else {} for part in parts)  # or damaged
     known = {**machine, **versions}
     if machine.get("accelerator"):
         known["device"] = machine["accelerator"]

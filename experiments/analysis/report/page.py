@@ -40,6 +40,7 @@ def write_report(
     path: Path | str | None = None,
     hypotheses: tuple[str, ...] = QUESTION,
     shipped: Callable[[str], Shipped | None] = lambda name: None,
+    notify: Callable[[Results], None] = lambda results: None,
 ) -> Path:
     """Writes the page about a grid, or about all in `out`; the same results give the same bytes.
 
@@ -47,6 +48,7 @@ def write_report(
         path: of the file; None: report.html in `out`, beside it where it is an archive.
         hypotheses: names in `verdicts.HYPOTHESES`.
         shipped: the grid of a name that comes with loopscope.
+        notify: is given what the page is made of.
 
     Returns:
         The path.
@@ -64,7 +66,7 @@ def write_report(
         raise LoopscopeError(f"{target.parent} is no folder; make it, or choose another --file")
     if target.is_dir() or target.suffix not in (".html", ".htm"):
         raise LoopscopeError(f"--file {target}: needs the name of a file that ends in .html")
-    text = page(source, grid, hypotheses, shipped)
+    text = page(source, grid, hypotheses, shipped, notify)
     with replacing(target, durable=False) as file:
         file.write(text.encode())
     return target
@@ -75,6 +77,7 @@ def page(
     grid: str | None,
     hypotheses: tuple[str, ...],
     shipped: Callable[[str], Shipped | None],
+    notify: Callable[[Results], None] = lambda results: None,
 ) -> str:
     """The HTML of the report.
 
@@ -102,12 +105,13 @@ def page(
     if (runs["grid"] == "").any():
         title = "Runs outside every grid"
         sections.append(_section(results, "", anchor="no-grid", title=title, asked=None))
+    notify(results)
     return render(
         title=grids[0].title or grids[0].name if len(grids) == 1 else f"Results in {shown}",
         out=shown,
         n_runs=runs["run_id"].nunique(),
         sections=sections,
-        unfinished=unfinished_table(runs),
+        unfinished=unfinished_table(runs, results.curves),
         environments=environment_table(source.environments(runs["run_id"])),
     )
 

@@ -16,6 +16,7 @@ from experiments.analysis.tables.cell_text import (
     plain,
     plain_mean,
 )
+from experiments.results.code_versions import refuse_mixed
 from experiments.results.long_table import EMERGED, emergence_step
 from experiments.results.selection import (
     DESCRIPTIONS,
@@ -183,15 +184,23 @@ def emergence_table(
     )
 
 
-def unfinished_table(runs: "pd.DataFrame") -> TextTable | None:
-    """The runs that failed, stopped or never began, and why."""
-    rows = runs[runs["status"] != "done"].drop_duplicates("run_id")
+def unfinished_table(
+    runs: "pd.DataFrame", curves: "pd.DataFrame | None" = None
+) -> TextTable | None:
+    """The runs that failed, stopped, never began or are damaged, and why."""
+    torn = {} if curves is None else curves.attrs.get("left_out", {})
+    rows = runs[(runs["status"] != "done") | runs["run_id"].isin(torn)].drop_duplicates("run_id")
     if rows.empty:
         return None
     columns = ["run_id", "part", "arm", "seed", "status", "step", "reason"]
-    cells = rows[columns].astype("object").fillna("")
+    reasons = {name: f"curves are left out: {why}" for name, why in torn.items()}
+    told = [reasons.get(i, why) for i, why in zip(rows["run_id"], rows["reason"], strict=True)]
+    damaged = (rows["status"].isin(["damaged"]) | rows["run_id"].isin(torn)).sum()
+    cells = rows.assign(reason=told)[columns].astype("object").fillna("")
     lines = tuple(tuple(map(plain, line)) for line in cells.itertuples(index=False, name=None))
-    title = f"Not done: {len(lines)} of {runs['run_id'].nunique()} runs"
+    title = f"{'Not done or damaged' if damaged else 'Not done'}: "
+    title += f"{len(lines)} of {runs['run_id'].nunique()} runs"
+    title += f" ({damaged} damaged)" if damaged else ""
     return TextTable(title, tuple(columns), lines)
 
 
@@ -232,6 +241,8 @@ def _table_by(
     columns: dict[str, CellText],
     notes: tuple[str, ...],
 ) -> TextTable:
+    for _, cell in rows.groupby(list(by), dropna=False):
+        refuse_mixed(cell, f"--by {','.join(by)}")
     cells = [
         (
             (

@@ -50,7 +50,7 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ())
             found.append(exits_table(whole, of_one, by))
             learned = trained[trained["component"] == name]
             found.append(emergence_table(whole, last_loop(learned), by))
-    return [table for table in [*found, unfinished_table(runs)] if table is not None]
+    return [table for table in [*found, unfinished_table(runs, curves)] if table is not None]
 
 
 def print_table(

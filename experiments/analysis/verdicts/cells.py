@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from experiments.errors import LoopscopeError
+from experiments.results.code_versions import refuse_mixed
 from experiments.results.long_table import Results, emergence_step
 from experiments.results.row_filter import MEASURED, Condition, select
 from experiments.results.selection import difficulty_text, last_loop, series, where
@@ -218,6 +219,7 @@ def _cells(
         part, task, component, difficulty, text = key
         hard = "" if cell["difficulty"].isna().all() else difficulty_text(task, difficulty)
         name = ", ".join(filter(None, [part or task, component, hard, text]))
+        refuse_mixed(cell, name)
         arms = [_by_seed(cell[cell[by].astype("str") == label], name, label) for label in pair]
         lost = failed[failed["part"] == part]
         lost_a, lost_b = (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 from rich.console import Console
 from synthetic_results import LOOPS, accuracies, bits, config, write_run, write_toy
 
@@ -315,8 +316,11 @@ def test_a_damaged_config_costs_no_other_run_its_rows(out: Path, text: str) -> N
     damaged = before.run_id[0]
     (out / damaged / "config.json").write_text(text)
     after = load_runs(out)
-    assert len(after) == len(before)
-    assert set(after.task[after.run_id == damaged]) == {""}
+    (row,) = after[after.run_id == damaged].to_dict("records")
+    assert (row["status"], row["task"]) == ("damaged", "") and "config.json" in row["reason"]
+    others = before[before.run_id != damaged]
+    found = after[after.run_id != damaged]
+    assert_frame_equal(found.reset_index(drop=True), others.reset_index(drop=True))
     assert "" not in set(after.task[after.run_id != damaged])
 
 

@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def change(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     data = json.loads(path.read_text())
     edit(data)
+    data.pop("checksum", None)  # of a file of before there were any
     path.write_text(json.dumps(data))
 
 
@@ -80,7 +81,7 @@ def test_lines_of_metrics(folder: RunFolder, line: dict[str, Any], good: bool) -
     folder.append_metrics(line)
     assert [found["step"] for found in folder.metrics()] == ([1, 2] if good else [1])
     curves = load_curves(folder.path.parent)
-    assert set(curves.loc[curves["run_id"] == RUN, "step"]) == ({1, 2} if good else {1})
+    assert set(curves.loc[curves["run_id"] == RUN, "step"]) == ({1, 2} if good else set())
     problems = build_tables(folder.path.parent).problems
     assert any("metrics.jsonl" in problem for problem in problems) != good
 

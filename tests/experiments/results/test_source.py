@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toys
 from synthetic_results import (
     accuracies,
-    config,
     frames,
     same,
     write_mixed,
@@ -22,12 +22,14 @@ from typer.testing import CliRunner
 
 from experiments.analysis.figures import draw
 from experiments.cli.main import app
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.archive import write_archive
 from experiments.results.long_table import load_curves, load_runs, read_results
 from experiments.results.parquet import build_tables, stamp_of
 from experiments.results.source import open_source
 from experiments.runs.folder import RunFolder
+from experiments.runs.integrity import sealing
 from experiments.runs.output import record_grid
 
 FIGURES = [{"kind": "plane"}, {"kind": "learning_curves"}]
@@ -134,12 +136,18 @@ def test_a_stamp_changes_with_size_and_time(out: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b'{"step": 30, "lo', b'{"step": 30}', b"\x00\xff\n", b"[1]\n"])
 def test_torn_lines_are_left_out_and_reported(out: Path, torn: bytes) -> None:
-    before = frames(out)
-    with RunFolder(out / "loose").metrics_path.open("ab") as file:
-        file.write(torn)
-    (message,) = build_tables(out).problems
-    assert message == "loose/metrics.jsonl is torn after 2 lines: what follows is left out"
-    same(before, frames(out))
+    """All of a finished run, which may have lost any; those of another are good until there."""
+    runs, curves = frames(out)
+    for name in ("loose", "failed"):
+        with RunFolder(out / name).metrics_path.open("ab") as file:
+            file.write(torn)
+    assert sorted(build_tables(out).problems) == [
+        "failed/metrics.jsonl is torn after 1 lines: the rest is left out",
+        "what loose measured while it was trained is left out: metrics.jsonl is damaged after 2 "
+        "lines",
+    ]
+    same((runs, curves[curves["run_id"] != "loose"].reset_index(drop=True)), frames(out))
+    assert {"loose", "failed"} <= set(curves["run_id"])
 
 
 def test_damaged_files_are_reported_and_cost_no_other_run_its_rows(
@@ -149,8 +157,12 @@ def test_damaged_files_are_reported_and_cost_no_other_run_its_rows(
     (out / "failed" / "config.json").write_text("{")
     built = write_archive(out, tmp_path / "results.zip")
     assert sorted(built.problems) == [
-        "failed/config.json could not be read",
-        "loose/result.json could not be read: the run counts as not done",
+        "failed is left out: config.json is damaged (Expecting property name enclosed in double "
+        "quotes: line 1 column 2 (char 1)): remove it, and `loopscope run` with its grid makes it "
+        "again",
+        "loose is left out: result.json is damaged (Unterminated string starting at: line 1 column "
+        "21 (char 20)): `loopscope run` with its grid measures it again, where its checkpoint is "
+        "there",
     ]
     same(frames(out), frames(tmp_path / "results.zip"))
 
@@ -166,16 +178,16 @@ def test_an_old_index_is_not_read(out: Path) -> None:
 
 def test_many_runs_are_read_in_little_time(tmp_path: Path) -> None:
     """A tenth of the 2,000 runs with 100 lines that are to take less than 5 s."""
-    run = json.dumps(config("multihop", 4, 0))
+    fields = toys.config().model_dump(mode="json")
+    runs = [RunConfig.model_validate(fields | {"seed": seed}) for seed in range(200)]
     lines = [{"step": s, "loss": 3 / s, "lr": 1e-3, "tokens": s} for s in range(1, 101)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    for i in range(200):
-        folder = tmp_path / f"multihop-1x4-{i:012x}"
-        folder.mkdir()
-        result = {"run_id": folder.name, "measurements": accuracies(4, {2: 0.5}, 0.1)}
-        (folder / "config.json").write_text(run)
-        (folder / "metrics.jsonl").write_text(text)
-        (folder / "result.json").write_text(json.dumps(result))
+    for run in runs:
+        folder = RunFolder(tmp_path / run.run_id)
+        folder.freeze(run)
+        folder.metrics_path.write_text(text)
+        result = {"run_id": run.run_id, "measurements": accuracies(4, {2: 0.5}, 0.1)}
+        folder.write_result(result | sealing(folder, run))
     load_runs(tmp_path)
     start = time.process_time()
     assert load_runs(tmp_path)["run_id"].nunique() == 200

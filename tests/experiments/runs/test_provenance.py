@@ -26,8 +26,8 @@ BESIDE = {
     for name in (
         *("errors", "machine", "shadowing"),
         *("execution.job", "execution.worker", "measuring.measure"),
-        *("runs.folder", "runs.json_files", "runs.lock", "runs.provenance", "runs.record_checks"),
-        *("runs.repair", "runs.schema_version", "runs.status"),
+        *("runs.folder", "runs.integrity", "runs.json_files", "runs.lock", "runs.provenance"),
+        *("runs.record_checks", "runs.repair", "runs.schema_version", "runs.status"),
         "runs.moved_files",  # finds the file again that has the hash of the one trained with
     )
 } | {"experiments"}
