@@ -8,7 +8,7 @@ A run that is not done has one row with its status, its reason and no value, so 
 missing in silence.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.code_versions import BETWEEN, Codes, mixed_text
+from experiments.results.convergence import converged, logged
 from experiments.results.records import Point, Run, curves_left_out, left_out
 from experiments.results.row_filter import MEASURED
 from experiments.results.source import Source, open_source
-from probes.statistics import first_step, has_converged
+from probes.statistics import first_step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,26 +48,6 @@ COLUMNS = {
 }
 #: accuracy during training at which a skill counts as there
 EMERGED = 0.9
-
-
-def converged(runs: Iterable[Run]) -> dict[str, bool]:
-    """run id -> whether twice the exposures, all else equal, change R by less than 2 %.
-
-    Runs without such a partner are left out: nothing is known about them.
-    """
-    families: dict[str, dict[float, Run]] = {}
-    for run in runs:
-        exposures = run.columns["exposures"]
-        if run.config and exposures and run.bits_per_parameter is not None:
-            key = run.key("training.phases.*.until_step", "training.phases.*.until_exposure")
-            families.setdefault(key, {})[exposures] = run
-    found = {}
-    for family in families.values():
-        for exposures, run in family.items():
-            R, longer = run.bits_per_parameter, family.get(2 * exposures)
-            if R is not None and longer is not None and longer.bits_per_parameter is not None:
-                found[run.record.run_id] = has_converged(R, longer.bits_per_parameter)
-    return found
 
 
 @dataclass(frozen=True)
@@ -276,26 +257,8 @@ def _curve_rows(
         for line in lines[point.run_id]:
             at = {**shared, "step": line["step"]}
             rows += [{**at, **m} for m in line.get("measurements", [])]
-            rows += [{**at, "split": "train", **logged} for logged in _logged(line)]
+            rows += [{**at, "split": "train", **row} for row in logged(line)]
     return rows
-
-
-def _logged(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the objective said of its batch, what growth did to it, and goals, as rows."""
-    if goal := line.get("goal"):
-        yield {"metric": "goal_accuracy", "split": goal["split"], "value": goal["accuracy"]}
-    for key, value in (line.get("growth") or {}).items():
-        name, _, when = key.rpartition("_")
-        if when in ("before", "after"):
-            yield {"metric": f"growth_{name}", "item": when, "value": value}
-    for name in ("loss", "mean_exit", "exit_entropy"):
-        if name in line:
-            yield {"metric": name, "value": line[name]}
-    for name, metric in (("exit", "exit_probability"), ("loss", "loop_loss")):
-        for key, value in line.items():
-            head, _, loop = key.partition(".")
-            if head == name and loop.isdigit():
-                yield {"metric": metric, "loop": int(loop), "value": value}
 
 
 def emergence_step(curve: "pd.DataFrame", level: float = EMERGED) -> int | None:
