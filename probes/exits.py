@@ -5,7 +5,7 @@ Legend: B documents, A tokens of the longest answer, n loops.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -59,6 +59,10 @@ class Confidences:
         return None if p is None else np.arange(1, len(p) + 1) @ p
 
 
+#: of a rule, which refuses negative ones
+Threshold = Annotated[float, Field(ge=0)]
+
+
 class Exits(QuestionProbe):
     """Accuracy against mean loops of every exit rule, and what the gate itself says.
 
@@ -88,15 +92,15 @@ class Exits(QuestionProbe):
 
     kind: Literal["exits"] = "exits"
     static: tuple[int, ...] | None = Field(None, description="loops; None: each of them")
-    q: tuple[float, ...] = Field(
+    q: tuple[Threshold, ...] = Field(
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),
         description="thresholds of the cumulative exit probability",
     )
-    epsilon: tuple[float, ...] = Field((0.25, 0.5, 1, 2, 4), description="of state differences")
-    nats: tuple[float, ...] = Field((0.01, 0.1, 0.3, 1), description="of prediction entropies")
-    share: tuple[float, ...] = Field((), description="of the state that a loop moves it by")
-    acceleration: tuple[float, ...] = Field((), description="differences of two loops' steps")
-    kl: tuple[float, ...] = Field((), description="nats between two loops' predictions")
+    epsilon: tuple[Threshold, ...] = Field((0.25, 0.5, 1, 2, 4), description="of state differences")
+    nats: tuple[Threshold, ...] = Field((0.01, 0.1, 0.3, 1), description="of prediction entropies")
+    share: tuple[Threshold, ...] = Field((), description="of the state that a loop moves it by")
+    acceleration: tuple[Threshold, ...] = Field((), description="differences of two loops' steps")
+    kl: tuple[Threshold, ...] = Field((), description="nats between two loops' predictions")
     bins: int = Field(10, ge=1, description="of the calibration errors")
     loops: int | None = Field(None, ge=1, description="None: those of the model")
 

@@ -8,6 +8,7 @@ from experiments.grid.located_yaml import Location
 from experiments.machine import MEMORY_VARIABLE, largest_memory, machine_memory
 from experiments.text import bytes_text
 from generators.task import Task
+from models.config import LoopedConfig
 
 if TYPE_CHECKING:
     from experiments.config.run import RunConfig
@@ -25,7 +26,7 @@ def impossible_sizes(config: "RunConfig") -> Iterator[tuple[Location, str]]:
     device = largest_memory()
     if message := impossible_world(config.task):
         yield ("task",), message
-    layer = 12 * model.width**2 if model.kind == "looped" else 0
+    layer = 12 * model.width**2 if isinstance(model, LoopedConfig) else 0
     weights = TRAINED_PARAMETER * model.layers * layer
     if weights > device:
         yield ("model",), _message("training the layers of the model", weights, device)

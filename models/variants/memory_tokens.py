@@ -33,7 +33,7 @@ class MemoryTokens(LoopedConfig):
     refuses: ClassVar = {"loop_map": "the memory would have to run another loop too"}
 
     kind: Literal["memory-tokens"] = "memory-tokens"  # pyrefly: ignore
-    memory: int = Field(8, ge=1, description="learned tokens before every document: M")
+    memory: int = Field(8, ge=1, le=4096, description="learned tokens before every document: M")
 
     @staticmethod
     def model_type() -> type[LoopedTransformer]:

@@ -110,6 +110,12 @@ def test_rules_that_compare_loops_are_measured_where_they_are_asked_for():
         assert found["exit_share", item, 2, 1].value == 0, "nothing to compare after one loop"
 
 
+@pytest.mark.parametrize("name", ["q", "epsilon", "nats", "share", "acceleration", "kl"])
+def test_a_negative_threshold_is_refused_before_anything_is_trained(name):
+    with pytest.raises(ValueError, match=rf"{name}\.1\n  Input should be greater than or equal"):
+        Exits.model_validate({name: [0, -0.5]})
+
+
 def test_calibration_error_against_a_loop_and_known_cases():
     rng = np.random.default_rng([0, 7, 0])
     confidence = rng.random(20_000)

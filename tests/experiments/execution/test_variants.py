@@ -90,3 +90,13 @@ def test_what_a_variant_cannot_do_is_told_before_it_begins(grid: Path) -> None:
 
 def test_the_page_names_every_variant() -> None:
     assert all(f"`kind: {kind}`" in PAGE.read_text() for kind in FIELDS)
+
+
+def test_a_variant_that_no_machine_can_hold_is_refused_as_the_plain_model_is(
+    grid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOPSCOPE_MEMORY", "8G")
+    for config in load_grid(grid).runs.values():
+        huge = config.model.model_copy(update={"width": 100_000})
+        found = dict(problems(config.model_copy(update={"model": huge})))
+        assert found[("model",)].startswith("training the layers of the model needs"), huge.kind

@@ -225,6 +225,7 @@ def test_formats_that_cannot_say_it_refuse(kind: str) -> None:
         ("disco-loop", {"temperature": 0}, "temperature\n  Input should be greater than 0"),
         ("memory-tokens", {"coda": 1}, "kind memory-tokens with coda"),
         ("memory-tokens", {"memory": 0}, "memory\n  Input should be greater than or equal to 1"),
+        ("memory-tokens", {"memory": 4097}, "memory\n  Input should be less than or equal to 4096"),
     ],
 )
 def test_what_a_variant_does_not_go_with_is_refused(
