@@ -146,11 +146,12 @@ class BioD(Exposures):
         """Where definition 4.1 is left: it asks for N ≥ D·log N and for D far below T^L.
 
         That is what its proof needs (theorem 3.2) for the bits about an attribute's strings to be
-        few beside those about people. Taken as N ≥ D·log2 N and T^L ≥ 8·D.
+        few beside those about people. Taken as N ≥ D·log2 N and T^L ≥ 8·D. Where D is T^L there is
+        nothing to tell about the strings, and the bits about people are exact for any N.
         """
         N, D, strings = self.people, self.diversity, self.alphabet**self.length
         most = max(1, int(N / max(log2(N), 1)))
-        if most >= D and strings >= RARE * D:
+        if strings == D or (most >= D and strings >= RARE * D):
             return ()
         fits = min(D, most)
         length = self.length

@@ -96,8 +96,12 @@ def test_impossible_requests_say_what_to_do():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"people": 250}, ["people 250 are fewer than D·log2 N = 510", "of 64 strings of 1 "]),
-        ({"people": 800}, ["of 64 strings of 1 letters 64 are used"]),
+        ({"people": 250}, []),  # all 64 strings of a letter: nothing to tell about them
+        (
+            {"people": 250, "alphabet": 65},
+            ["people 250 are fewer than D·log2 N = 510", "of 65 strings of 1 "],
+        ),
+        ({"people": 800, "alphabet": 65}, ["of 65 strings of 1 letters 64 are used"]),
         ({"people": 100, "diversity": 16, "length": 2}, ["people 100 are fewer than"]),
         ({"people": 594, "diversity": 64, "length": 2}, []),  # 64·log2 594 = 589.8
         ({"people": 580, "diversity": 64, "length": 2}, ["people 580 are fewer"]),  # 587.6

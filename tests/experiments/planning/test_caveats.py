@@ -14,19 +14,19 @@ from generators.biod import BioD
 def test_plan_and_sample_warn_once_of_shapes_outside_the_definition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (warning,) = caveats(load_grid("saturation"))  # 27 runs of one task
+    (warning,) = caveats(load_grid("saturation", ["task.alphabet=65"]))  # 27 runs of one task
     assert "people 250 are fewer" in warning
     assert caveats(load_grid("quick")) == caveats(load_grid("headline")) == []
     inside = {"people": 600, "diversity": 16, "length": 2, "alphabet": 16}
-    for fields in ({}, inside):
+    for fields in ({"alphabet": 65}, inside):
         changes = [part for name, n in fields.items() for part in ("--set", f"task.{name}={n}")]
         argv = ["loopscope", "plan", "saturation", "--out", str(tmp_path / "runs"), *changes]
         monkeypatch.setattr("sys.argv", argv)
         with pytest.raises(SystemExit) as end:
             main()
         assert not end.value.code
-        assert ("outside the range" in capsys.readouterr().err) == (not fields)
-    told = describe_task("biod", BioD().bind(0), n=1, split="train", difficulty=None)
+        assert ("outside the range" in capsys.readouterr().err) == (fields is not inside)
+    told = describe_task("biod", BioD(alphabet=65).bind(0), n=1, split="train", difficulty=None)
     assert "outside the range" in told and "occur in this world" not in told
     told = describe_task("biod", BioD(**inside).bind(0), n=1, split="train", difficulty=None)
     assert "outside the range" not in told
