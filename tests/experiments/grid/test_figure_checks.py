@@ -63,7 +63,10 @@ def warned(folder: Path, text: str, figure: str) -> list[str]:
 @pytest.mark.filterwarnings("ignore:Data has no positive values")  # bits after two steps
 @pytest.mark.parametrize(
     ("text", "can"),
-    [(BARE, {"accuracy_versus_loops", "sample_efficiency"}), (RICH, KINDS)],
+    [
+        (BARE, {"accuracy_versus_loops", "sample_efficiency", "seeds_solved"}),
+        (RICH, KINDS),
+    ],
     ids=["bare", "rich"],
 )
 def test_what_is_warned_of_is_what_cannot_be_drawn(
