@@ -30,15 +30,16 @@ class Brevo(OnlineTask):
     """A directed acyclic graph and the nodes that a query node depends on, leaves first.
 
     The text is all edges (parent, child) in random order, `<query>`, a node, `<ans>`, the nodes
-    that can be reached by going to parents again and again, in a random topological order that
-    ends with the query, `<eos>`. Any topological order of exactly these nodes is right, nothing
-    else. In training n follows the size law on 3 … N; a difficulty is a number of nodes. Of the
-    graphs of these sizes a share is held out, as a set of named edges.
+    that can be reached by going to parents again and again, in a random topological order that ends
+    with the query, `<eos>`. It is drawn from its end, each node uniformly among those on which no
+    node still to be drawn depends. Any topological order of exactly these nodes is right. In
+    training n follows the size law on 3 … N; a difficulty is a number of nodes. Of the graphs of
+    these sizes a share is held out, as a set of named edges.
 
     >>> task = Brevo(nodes=8).bind(0)
     >>> batch = task.sample(np.random.default_rng([0, 3, 2]), 1)
     >>> print(task.vocabulary.decode(batch.tokens[0])); print(batch.loss_mask[0].sum())
-    <bos> 7 5 6 2 1 8 1 3 7 3 4 3 3 6 1 7 7 8 4 6 1 4 8 3 7 6 <query> 2 <ans> 1 4 7 8 3 6 2 <eos>
+    <bos> 7 5 6 2 1 8 1 3 7 3 4 3 3 6 1 7 7 8 4 6 1 4 8 3 7 6 <query> 2 <ans> 1 7 4 8 3 6 2 <eos>
     8
 
     Scored is what follows `<ans>`.
@@ -49,6 +50,7 @@ class Brevo(OnlineTask):
     """
 
     version: ClassVar[int] = 1
+    former: ClassVar[dict[str, str]] = {"order": "leaves"}
     difficulty_name: ClassVar[str] = "nodes"
 
     kind: Literal["brevo"] = "brevo"
@@ -62,6 +64,11 @@ class Brevo(OnlineTask):
     query: Literal["last_quarter", "last"] = Field(
         "last_quarter",
         description="drawn from the last quarter of the nodes in topological order, or the last",
+    )
+    order: Literal["query", "leaves"] = Field(
+        "query",
+        description="the answer's law: drawn from the query, at its end, as the published code "
+        "does, or from the leaves on",
     )
     end: Literal["eos", "ans"] = Field("eos", description="token after the answer")
     score_marker: bool = Field(False, description="score <ans> too, as the published code does")
@@ -148,7 +155,7 @@ class Brevo(OnlineTask):
         query = self._query(rng, nodes)
         distance = distances(dags, query)
         reached = distance < dags.width
-        order = random_orders(rng, dags, reached)
+        order = random_orders(rng, dags, reached, backwards=self.order == "query")
         edges = _named_edges(dags.parents, names)
         keys = rng.random(edges.shape[:2])
         keys[edges[..., 0] < 0] = 2.0

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Literal
 
 from models import counts
-from models.model import ModelConfig
+from models.model import BACKWARD, ModelConfig
 from models.shape import LoopedShape
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ class LoopedConfig(LoopedShape, ModelConfig):
 
     def forward_flops(self, vocabulary_size: int, **batch: Any) -> int:
         return counts.forward_flops(self, vocabulary_size, **batch)
+
+    def executed_flops(
+        self, vocabulary_size: int, *, queries: int, recompute: bool = False, **sizes: Any
+    ) -> int:
+        nominal = self.training_flops(vocabulary_size, **sizes)
+        documents, context, loops = (sizes[name] for name in ("documents", "context", "n_loops"))
+        frozen = sizes.get("frozen", False)
+        skipped = counts.skipped_flops(self, context, queries, sizes["losses"])
+        skipped *= 1 if frozen else 1 + BACKWARD
+        again = 0
+        if recompute and not frozen and self.states(loops) > 1:  # all that are differentiated
+            loops = min(sizes.get("backprop_loops") or loops, loops)
+            again = self._loop_flops(context, loops - 1)
+        return nominal + documents * (again - skipped)
 
     def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
         return 2 * self.width * n_loops

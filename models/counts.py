@@ -10,6 +10,8 @@ from models.shape import LoopedShape
 #: tokens up to which attention that keeps its probabilities is no slower than torch's on a CPU, in
 #: full and in half precision (experiments/LOG.md)
 LONGEST, LONGEST_HALF = 64, 512
+#: largest share of the tokens at which the queries of a few positions are worth gathering
+SPARSE = 0.5
 
 #: injections that have matrices of width² and vectors of width, and how many
 JOINING_MATRICES = {"concat": 2, "gated": 2, "diagonal": 1}
@@ -19,6 +21,11 @@ JOINING_VECTORS = {"gated": 1, "diagonal": 2}
 def keeps_probabilities(tokens: int, *, half: bool) -> bool:
     """Whether attention in documents of so many tokens keeps them while it trains on a CPU."""
     return tokens <= (LONGEST_HALF if half else LONGEST)
+
+
+def reads_few(queries: int, tokens: int) -> bool:
+    """Whether the last block is computed at the positions read alone, so many of each document."""
+    return 0 < queries <= SPARSE * tokens
 
 
 def _mlp_parameters(shape: LoopedShape, experts: int) -> int:
@@ -99,3 +106,19 @@ def forward_flops(
     layers = documents * context * (outside + loop_flops(shape, context, loops))
     layers += documents * shape.extra_flops(vocabulary_size, context, loops)
     return layers + predicted * (head + gates)
+
+
+def skipped_flops(shape: LoopedShape, context: int, queries: int, losses: int = 1) -> int:
+    """Forward FLOPs of a document that a training pass leaves out, since nobody reads its output.
+
+    The last block, of the last loop or of the coda, has keys and values of every token and all
+    else at the positions read alone (`models.fast.sparse_queries`).
+
+    Args:
+        queries: positions read of the document that has the most.
+        losses: loops whose logits are computed, with a coda for each.
+    """
+    if shape.mlp == "moe" or not reads_few(queries, context):
+        return 0
+    of_queries = block_flops(shape, context) - 4 * shape.width**2
+    return (context - queries) * of_queries * (losses if shape.coda else 1)

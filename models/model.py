@@ -5,7 +5,7 @@ Nothing here needs torch before something is built or measured.
 
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from models.shape import ModelShape
 
@@ -91,10 +91,10 @@ class ModelConfig(ModelShape, ABC):
         frozen: bool = False,
         more_loops: int = 0,
     ) -> int:
-        """FLOPs of a training step, forward and backward, by the architecture.
+        """Nominal FLOPs of a training step, forward and backward, by the architecture.
 
         What is computed twice counts once, and what a pass leaves out because nobody reads it
-        (`models.fast.sparse_queries`) counts all the same: models are compared by what they are.
+        counts all the same: models are compared by what they are. See `executed_flops`.
 
         Args:
             backprop_loops: only the last so many loops have a backward pass; None: all.
@@ -119,6 +119,20 @@ class ModelConfig(ModelShape, ABC):
         forward += documents * more_loops * loop
         fixed = documents * self._loop_flops(vocabulary_size, context, skipped)
         return forward + BACKWARD * (forward - fixed)
+
+    def executed_flops(
+        self, vocabulary_size: int, *, queries: int, recompute: bool = False, **sizes: Any
+    ) -> int:
+        """FLOPs of the matrix products that a training step computes; nominal where unknown.
+
+        What an attention kernel computes once more in its backward pass is left out.
+
+        Args:
+            queries: positions read of the document that has the most.
+            recompute: loops are computed again for the backward pass.
+            sizes: arguments of `training_flops`.
+        """
+        return self.training_flops(vocabulary_size, **sizes)
 
     def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
         """Forward FLOPs of the gate at one position, after every loop."""

@@ -5,7 +5,7 @@ The time of a run is modelled as linear in five counts, each summed over its opt
     seconds = a·steps + b·calls + c·FLOPs + d·values + e·updates
 
 `calls` are applications of a block in forward passes (what launching its operations costs),
-FLOPs those of `models.counts` (matrix products), `values` the numbers that element-wise
+FLOPs the nominal ones of `models.counts` (matrix products), `values` the numbers that element-wise
 operations read and write (norms, non-linearities, softmaxes of the head; taken as in proportion
 to those kept for the backward pass, see `memory`), which small widths spend most of
 their time on, `updates` parameters times steps (the optimiser). So time is linear
@@ -54,7 +54,9 @@ class Cost:
     Attributes:
         parameters: by part, with their `total`.
         tokens: without padding.
-        train_flops: forward and backward, heads included.
+        train_flops: nominal: forward and backward of the whole architecture, heads included. What
+            is compute-matched, and the time of a run, are told by these.
+        executed_flops: of them those that training computes, and what it computes again.
     """
 
     parameters: dict[str, int]
@@ -62,6 +64,7 @@ class Cost:
     documents: int
     tokens: int
     train_flops: int
+    executed_flops: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,14 @@ class Shape:
 
     Attributes:
         context: mean over batches of the columns of the longest document, without its last token.
+        queries: mean over batches of the most predicted tokens of a document.
     """
 
     vocabulary: int
     tokens: float
     predicted: float
     context: float
+    queries: float
 
 
 def cost(config: RunConfig) -> Cost:
@@ -104,7 +109,7 @@ def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
     task, model, objective = config.task, config.model, config.objective
     found = spans(config.training, task)
     text, batch = task.model_dump_json(), config.training.part
-    vocabulary, tokens, work = 0, 0.0, Work()
+    vocabulary, tokens, work, executed = 0, 0.0, Work(), 0.0
     for span in found:
         weights = span.phase.weights
         asked = None if weights is None else tuple(sorted(weights.items()))
@@ -114,21 +119,26 @@ def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
         shaped = config.model_of(span.phase)
         loops = span.phase.loops or shaped.loops
         for n_loops, share in expected_loops(span.phase.draw, loops):
-            work += _work(config, shaped, span, shape, n_loops, share)
+            part, computed = _work(config, shaped, span, shape, n_loops, share)
+            work, executed = work + part, executed + computed
     known = Cost(
         parameters=model.count_parameters(vocabulary, gate=objective.uses_gate),
         steps=found[-1].last_step,
         documents=found[-1].last_document,
         tokens=round(tokens),
         train_flops=round(work.flops),
+        executed_flops=round(executed),
     )
     return known, work
 
 
 def _work(
     config: RunConfig, model: ModelConfig, span: Span, shape: Shape, n_loops: int, share: float
-) -> Work:
-    """The work of the documents in this span that run `n_loops` loops, a share of all."""
+) -> tuple[Work, float]:
+    """The work of the documents in this span that run `n_loops` loops, a share of all.
+
+    With it come the FLOPs that their steps execute.
+    """
     objective = config.objective
     documents = span.last_document - span.first_document
     steps = span.last_step - span.first_step
@@ -147,13 +157,12 @@ def _work(
         "gate": objective.uses_gate,
     }
     forward = model.forward_flops(shape.vocabulary, **sizes)
-    train = model.training_flops(
-        shape.vocabulary,
-        **sizes,
-        backprop_loops=span.phase.backprop_loops,
-        frozen=objective.trains_gate_alone,
-        more_loops=objective.loops_run(n_loops),
-    )
+    sizes |= {"backprop_loops": span.phase.backprop_loops, "frozen": objective.trains_gate_alone}
+    sizes["more_loops"] = objective.loops_run(n_loops)
+    train = model.training_flops(shape.vocabulary, **sizes)
+    again = config.training.recompute
+    queries = round(shape.queries)
+    executed = model.executed_flops(shape.vocabulary, queries=queries, recompute=again, **sizes)
     calls, kept = block_applications(model, n_loops, losses)
     values = documents * shape.context * calls * kept
     values += PER_LOGIT * predicted * shape.vocabulary * losses
@@ -162,13 +171,14 @@ def _work(
         again = forward / train * (1 - 1 / n_loops)
     passes = train / forward * (1 + again)  # a backward pass takes as long as it has FLOPs
     parameters = model.count_parameters(shape.vocabulary, gate=objective.uses_gate)["total"]
-    return Work(
+    work = Work(
         steps=share * steps,
         calls=with_pass * steps * config.training.parts * calls * passes / 3,
         flops=share * train,
         values=share * values * passes / 3,
         updates=share * steps * (0 if objective.trains_gate_alone else parameters),
     )
+    return work, share * executed
 
 
 @cache
@@ -203,17 +213,19 @@ def _documents(
     task_json: str,
     batch: int,
     weights: tuple[tuple[str, float], ...] | None,
-) -> tuple[float, float, float]:
-    """Tokens and predicted tokens of a document, and columns, averaged over some batches."""
+) -> tuple[float, float, float, float]:
+    """Tokens and predicted tokens of a document, columns and the most predicted, averaged."""
     task = task_class.model_validate_json(task_json).bind(0)
     task = task.weighted(0, None if weights is None else dict(weights))
     n = max(1, min(batch, CELLS // task.context_length))
-    tokens, predicted, columns = 0, 0, list[int]()
+    tokens, predicted, columns, most = 0, 0, list[int](), 0
     for i in range(max(1, min(BATCHES, CELLS // (n * task.context_length)))):
         sample = task.training_batch(generator(0, Stream.TRAIN, i), n, i * n)
         used = sample.tokens != 0
         tokens += int(used.sum())
-        predicted += int(sample.loss_mask[:, 1:].sum())
+        each = sample.loss_mask[:, 1:].sum(axis=1)
+        predicted, most = predicted + int(each.sum()), most + int(each.max())
         columns.append(int(used.any(axis=0).nonzero()[0].max()))
     documents = n * len(columns)
-    return tokens / documents, predicted / documents, sum(columns) / len(columns)
+    averages = (most / len(columns), sum(columns) / len(columns))
+    return tokens / documents, predicted / documents, *averages[::-1]

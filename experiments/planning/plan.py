@@ -22,13 +22,16 @@ from experiments.text import aligned, bytes_text, duration, left_out, more_colum
 
 HEAD = (
     *("run", "part", "point", "status", "parameters", "by part", "steps", "exposures"),
-    *("tokens", "FLOPs", "time", "measured", "memory"),
+    *("tokens", "FLOPs", "executed", "time", "measured", "memory"),
 )
 #: FLOPs a second of small models on one core of a processor of today: `quick` and `headline` had
 #: 50 to 70 G, counted over everything that a run does
 ROUGH_RATE = 6e10
 #: columns that are left out where there is no room, the first first
-SPARE = ("by part", "memory", "tokens", "measured", "FLOPs", "parameters", "steps", "part")
+SPARE = (
+    *("by part", "memory", "tokens", "executed", "measured", "FLOPs", "parameters", "steps"),
+    "part",
+)
 
 
 #: a finished run whose own code has another text now
@@ -189,6 +192,7 @@ def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]
         "status": dict(sorted(Counter(run.status for run in runs).items())),
         "tokens": sum(run.cost.tokens for run in runs),
         "train_flops": sum(run.cost.train_flops for run in runs),
+        "executed_flops": sum(run.cost.executed_flops for run in runs),
         "train_flops_left": sum(r.cost.train_flops for r in todo),
         "seconds_left": sum(seconds.values()) if complete else None,
         "seconds_with_workers": spans,
@@ -228,6 +232,7 @@ def as_text(
         f"{total['points']} points, {total['runs']} runs ({status}), "
         f"{number(total['tokens'])} tokens, {number(total['train_flops'])} FLOPs, "
         f"of which {number(total['train_flops_left'])} are still to do\n"
+        f"{number(total['executed_flops'])} FLOPs are executed\n"
         f"memory up to {bytes_text(total['largest_memory'])} a run, "
         f"disk about {bytes_text(total['disk'])}\n{_times(total)}{_shares(shares)}"
     )
@@ -285,6 +290,7 @@ def _line(point: Planned) -> tuple[str, ...]:
         "" if point.exposures is None else number(point.exposures),
         number(point.cost.tokens),
         number(point.cost.train_flops),
+        number(point.cost.executed_flops),
         "" if point.seconds is None else duration(point.seconds),
         "" if point.measured is None else duration(point.measured),
         bytes_text(point.memory) if point.memory else "",

@@ -35,6 +35,7 @@ COLUMNS = {
     "parameters": "Int64",
     "embedding_share": "float64",
     "train_flops": "float64",
+    "executed_flops": "float64",
     "seed": "Int64",
     "lr": "float64",
     "exposures": "float64",

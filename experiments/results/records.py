@@ -182,6 +182,7 @@ class Run:
             "parameters": total,
             "embedding_share": embedding / total if total else None,
             "train_flops": result.get("train_flops"),
+            "executed_flops": result.get("executed_flops"),
             "seed": config.get("seed"),
             "lr": config.get("training", {}).get("lr"),
             "exposures": result.get("exposures"),

@@ -76,6 +76,7 @@ class Result(Checked):
     width: Whole = None
     steps: Whole = None
     train_flops: Number = None
+    executed_flops: Number = None
     exposures: Number = None
     parameters: dict[str, Number] = {}
     timings: dict[str, Number] = {}

@@ -236,7 +236,7 @@ class JointRuns:
         logged = {k: _means(v, weight).unbind() for k, v in each.logged.items()}
         for r, trainer in enumerate(self.trainers):
             if given.predicted[r]:
-                sizes = (len(batches[r]), given.contexts[r], given.predicted[r], loops)
+                sizes = (batches[r], given.contexts[r], given.predicted[r], loops)
                 trainer.count_pass(*sizes, trainer.spans[index].phase.backprop_loops)
         return [
             Loss(total, {k: values[r] for k, values in logged.items()})

@@ -199,6 +199,7 @@ def result_of(trainer: Trainer, folder: RunFolder, records: list[dict[str, Any]]
         "active_parameters": active["total"],
         "vocabulary": trainer.vocabulary_size,
         "train_flops": counters.train_flops,
+        "executed_flops": counters.executed_flops,
         "tokens": counters.tokens,
         "documents": counters.documents,
         "exposures": None if counted is None else shown[counted]["exposures"],

@@ -42,7 +42,8 @@ class Counters:
     Attributes:
         step: optimiser steps done.
         tokens: without padding.
-        train_flops: forward and backward, heads included.
+        train_flops: nominal: forward and backward of the whole architecture, heads included.
+        executed_flops: of the matrix products that were computed.
         train_seconds, evaluate_seconds: wall time.
         cpu_seconds: process time of both; with one thread what an idle machine would take.
     """
@@ -51,6 +52,7 @@ class Counters:
     documents: int = 0
     tokens: int = 0
     train_flops: int = 0
+    executed_flops: int = 0
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -236,7 +238,7 @@ class Trainer:
         mark("forward")
         (loss.total * share).backward()
         mark("backward")
-        self.count_pass(len(part), inputs.shape[1], len(targets), loops, phase.backprop_loops)
+        self.count_pass(part, inputs.shape[1], len(targets), loops, phase.backprop_loops)
         return loss
 
     def stepped(self, batch: Batch) -> None:
@@ -273,20 +275,26 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half)
 
     def count_pass(
-        self, documents: int, context: int, predicted: int, loops: int, differentiated: int | None
+        self, part: Batch, context: int, predicted: int, loops: int, differentiated: int | None
     ) -> None:
-        """Books a pass over so many documents and columns."""
+        """Books a pass over so many columns of these documents, as if the run were alone."""
         config = self.model.config
         assert isinstance(config, ModelConfig)
-        self.counters.train_flops += config.training_flops(
+        sizes = {
+            "documents": len(part),
+            "context": context,
+            "predicted": predicted,
+            "n_loops": loops,
+            "losses": self.objective.losses_computed(loops),
+            "gate": self.objective.uses_gate,
+            "backprop_loops": differentiated,
+            "frozen": self.objective.trains_gate_alone,
+            "more_loops": self.objective.loops_run(loops),
+        }
+        self.counters.train_flops += config.training_flops(self.vocabulary_size, **sizes)
+        self.counters.executed_flops += config.executed_flops(
             self.vocabulary_size,
-            documents=documents,
-            context=context,
-            predicted=predicted,
-            n_loops=loops,
-            losses=self.objective.losses_computed(loops),
-            gate=self.objective.uses_gate,
-            backprop_loops=differentiated,
-            frozen=self.objective.trains_gate_alone,
-            more_loops=self.objective.loops_run(loops),
+            queries=int(part.loss_mask[:, 1:].astype(bool).sum(axis=1).max()),
+            recompute=self.config.training.recompute,
+            **sizes,
         )

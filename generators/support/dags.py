@@ -83,20 +83,27 @@ def heights(dags: Dags) -> np.ndarray:
     return found[:, :width]
 
 
-def random_orders(rng: np.random.Generator, dags: Dags, reached: np.ndarray) -> np.ndarray:
+def random_orders(
+    rng: np.random.Generator, dags: Dags, reached: np.ndarray, *, backwards: bool = False
+) -> np.ndarray:
     """int64[B, most reached], the nodes of bool[B, W] after all their parents, -1 beyond.
 
-    The next node is uniform among those whose parents are all there (Kahn's algorithm). Parents
-    of a reached node have to be reached.
+    The next node is uniform among those whose parents are all there (Kahn's algorithm). With
+    `backwards` the order is drawn from its end: the node before is uniform among those whose
+    children are all there. The two laws differ. Parents of a reached node have to be reached.
     """
     n, width = reached.shape
     counts = reached.sum(1)
     order = np.argsort(-counts, kind="stable")
     active = (counts[:, None] > np.arange(counts.max())).sum(0)
     waiting = np.full((n, width + 1), NEVER)
-    missing = (dags.parents < width).sum(2)
+    before, after = dags.parents, dags.children
+    if backwards:
+        before, after = after, before
+    there = np.pad(reached, ((0, 0), (0, 1)))  # a node that is missing is not reached
+    missing = there[np.arange(n)[:, None, None], before].sum(2)
     waiting[:, :width] = np.where(reached, missing, NEVER)[order]
-    children = dags.children[order]
+    after = after[order]
     found = np.full((n, len(active)), -1)
     rows = np.arange(n)
     for place, m in enumerate(active):
@@ -104,7 +111,10 @@ def random_orders(rng: np.random.Generator, dags: Dags, reached: np.ndarray) -> 
         node = keys.argmax(1)
         found[:m, place] = node
         waiting[rows[:m], node] = NEVER
-        waiting[rows[:m, None], children[rows[:m], node]] -= 1
+        waiting[rows[:m, None], after[rows[:m], node]] -= 1
     back = np.empty_like(found)
     back[order] = found
-    return back
+    if not backwards:
+        return back
+    place = counts[:, None] - 1 - np.arange(back.shape[1])
+    return np.where(place < 0, -1, np.take_along_axis(back, np.maximum(place, 0), axis=1))

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.counts import reads_few
 from models.fast.replica_axis import linear
 from models.layers.block import Block
 from models.outputs import Positions
 from models.positions import RotaryAngles
-
-#: largest share of the tokens at which queries are worth gathering
-SPARSE = 0.5
 
 
 def to_device_async(x: Tensor, device: torch.device) -> Tensor:
@@ -64,7 +62,7 @@ class SparseQueries:
         row, column = at
         count = torch.bincount(row, minlength=B)
         Q = int(count.max())
-        if not 0 < Q <= SPARSE * T:
+        if not reads_few(Q, T):
             return None
         order = row.argsort(stable=True)
         rank = torch.empty_like(row)

@@ -69,6 +69,7 @@ tasks = st.builds(
     longest=st.integers(2, 3),
     query=st.sampled_from(["last", "last_quarter"]),
     end=st.sampled_from(["eos", "ans"]),
+    order=st.sampled_from(["query", "leaves"]),
     score_marker=st.booleans(),
     cot=st.booleans(),
 )

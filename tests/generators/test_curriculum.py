@@ -20,6 +20,7 @@ from generators.copying import Copying
 from generators.depo import Depo
 from generators.layered import Layered
 from generators.mano import Mano
+from generators.mqar import MQAR
 from generators.multihop import MultiHop
 from generators.phop import PHop
 from generators.streams import Stream, generator
@@ -37,6 +38,7 @@ TASKS: dict[str, Task] = {
     "layered": Layered(people=40, relations=3, fewer_hops=True, held_out=5),
     "mano": Mano(length=4, modulus=5),
     "multihop": MultiHop(entities=8, relations=6, hops=3),
+    "mqar": MQAR(pairs=4, fewest=1, length=24, keys=120, values=120),
     "phop": PHop(hops=4, length=24),
 }
 
@@ -101,7 +103,13 @@ def test_weights_show_nothing_of_what_is_held_out(name: str) -> None:
         )
     )
     assert held_out.isdisjoint(shown) and shown
-    assert held_out & again or name in ("brevo", "depo", "phop", "copy")  # they have very many
+    assert held_out & again or name in (
+        "brevo",
+        "depo",
+        "phop",
+        "copy",
+        "mqar",
+    )  # they have very many
 
 
 def test_a_document_of_a_difficulty_is_as_likely_as_in_training() -> None:

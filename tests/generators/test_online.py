@@ -12,6 +12,7 @@ from generators.brevo import Brevo
 from generators.copying import Copying
 from generators.depo import Depo
 from generators.mano import Mano
+from generators.mqar import MQAR
 from generators.online import OnlineTask
 from generators.phop import PHop
 from models.config import LoopedConfig
@@ -26,6 +27,7 @@ TASKS: list[OnlineTask] = [
     Brevo(nodes=8, symbols=4, shortest=2, longest=3, cot=True),
     PHop(length=16, hops=2),
     Copying(length=6, symbols=12),
+    MQAR(pairs=8, length=40),
 ]
 
 

@@ -21,6 +21,7 @@ from generators.extraction import Extraction
 from generators.layered import Layered
 from generators.mano import Mano
 from generators.mixture import Component, Mixture
+from generators.mqar import MQAR
 from generators.multihop import MultiHop
 from generators.operations import Operations
 from generators.phop import PHop
@@ -49,6 +50,7 @@ SMALL: dict[str, Task] = {
     "brevo": Brevo(nodes=9, symbols=3, shortest=2, longest=3),
     "phop": PHop(length=17, hops=4),
     "copy": Copying(length=5, shortest=4, symbols=10),
+    "mqar": MQAR(pairs=3, fewest=2, length=16, keys=16, values=16, power=0.5),
     "mixture": Mixture(
         components={
             "a": Component(task=BioD(people=4, attributes=2), weight=2.0),

@@ -56,6 +56,7 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
             }
         },
     ],
+    "mqar": [{}, {"pairs": 8, "keys": 4096, "values": 4000, "length": 64, "filler": False}],
     "multihop": [
         {},
         {"entities": 50_000, "relations": 40, "hops": 4, "hop_weights": [5, 1, 0, 1], "cot": True},

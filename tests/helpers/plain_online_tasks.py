@@ -122,11 +122,14 @@ def brevo(task: Any) -> Writer:
             waiting += new
         found: list[int] = []
         while needed:
-            ready = [i for i in sorted(needed) if all(p not in needed for p in parents[i])]
+            if task.order == "leaves":
+                ready = [i for i in sorted(needed) if all(p not in needed for p in parents[i])]
+            else:
+                ready = [i for i in sorted(needed) if all(i not in parents[c] for c in needed)]
             node = rng.choice(ready)
             needed.remove(node)
             found.append(node)
-        return found
+        return found if task.order == "leaves" else found[::-1]
 
     def write(rng: random.Random) -> Document:
         n = size(rng)
@@ -202,4 +205,37 @@ def copy(task: Any) -> Writer:
     return write
 
 
-ONLINE = {f.__name__: f for f in (mano, depo, brevo, phop, copy)}
+def mqar(task: Any) -> Writer:
+    """Tells the pairs, draws one place after another and fills in what is left."""
+    index = task.vocabulary.index
+
+    def write(rng: random.Random) -> Document:
+        n = rng.randint(task.least, task.pairs)
+        while True:
+            keys = rng.sample(range(task.keys), n)
+            values = rng.sample(range(task.values), n)
+            if not held_out(task, sorted(zip(keys, values, strict=True))):
+                break
+        text = [t for k, v in zip(keys, values, strict=True) for t in (f"k{k}", f"v{v}")]
+        fillers = [f"k{k}" for k in range(task.keys) if k not in keys]
+        fillers += [f"v{v}" for v in range(task.values)]
+        rest = [rng.choice(fillers) if task.filler else "_" for _ in range(task.length - 2 * n)]
+        places, free = [], list(range(len(rest) // 2))
+        for _ in range(n):
+            (place,) = rng.choices(free, [(s + 1) ** (task.power - 1) for s in free])
+            free.remove(place)
+            places.append(place)
+        rng.shuffle(places)
+        for i, place in enumerate(places):
+            rest[2 * place : 2 * place + 2] = text[2 * i : 2 * i + 2]
+        tokens = [index[word] for word in ["<bos>", *text, *rest]]
+        mask = [0] * len(tokens)
+        for place in places:
+            mask[2 + 2 * n + 2 * place] = 1
+        start = 2 + 2 * n + 2 * rng.choice(places)
+        return tokens, mask, (start, start + 1)
+
+    return write
+
+
+ONLINE = {f.__name__: f for f in (mano, depo, brevo, phop, copy, mqar)}

@@ -16,6 +16,7 @@ from generators.biographies import Biographies
 from generators.extraction import Extraction
 from generators.multihop import MultiHop
 from generators.operations import Operations
+from generators.templates import DATE
 from models.config import LoopedConfig
 from probes.capacity import Capacity, stored_bits
 from probes.stored_bits import bootstrap_means
@@ -299,3 +300,33 @@ def test_biographies_among_questions_are_measured_alike(mixed: Any) -> None:
     assert total.value == pytest.approx(mixed.information_bits(), rel=1e-6)
     assert total.ceiling == pytest.approx(mixed.information_bits())
     assert total.n_items == 300
+
+
+def test_knowing_which_dates_there_are_counts_as_bits_about_people() -> None:
+    """A model that knows how often each birth date occurs, and of nobody whose it is."""
+    task = Biographies(people=300).bind(0)
+    dates = task._tokens["date"]  # [N, 3], ids of month, day, year
+    role = [token.split(":")[0] for token in task.vocabulary.tokens]
+    guess = uniform_over_pools(task)
+
+    def knows_dates(tokens: Tensor) -> Tensor:
+        logits = guess(tokens)
+        for b, row in enumerate(tokens.tolist()):
+            like = np.ones(len(dates), bool)
+            for t, token in enumerate(row[1:]):
+                if role[token] in DATE:
+                    part = dates[:, DATE.index(role[token])]
+                    share = np.bincount(part[like], minlength=logits.shape[-1]) / like.sum()
+                    logits[b, t] = torch.from_numpy(share).float().log()
+                    like &= part == token
+        return logits
+
+    bits = by_item(Capacity().measure(subject(Given(knows_dates), task)), "bits")
+    _, which, times = np.unique(dates, axis=0, return_inverse=True, return_counts=True)
+    pool = 12 * 28 * len(task.values.year)
+    wanted = np.log2(pool * times[which.ravel()] / 300).sum()
+    assert bits["birth_date"].value == pytest.approx(wanted, rel=1e-5)
+    assert 300 * log2(pool / 300) < wanted < 300 * (log2(pool / 300) + 0.2)
+    assert wanted / 300 == pytest.approx(4.2, abs=0.1)
+    others = [bits[item].value for item in bits if item not in ("birth_date", "value", "total")]
+    assert others == pytest.approx([0.0] * len(others), abs=1e-2)

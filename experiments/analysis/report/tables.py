@@ -26,6 +26,7 @@ FACTS = {
     "params": "parameters",
     "steps": "step",
     "FLOPs": "train_flops",
+    "executed": "executed_flops",
     "CPU s": "cpu_seconds",
 }
 #: tables of so many rows can be filtered

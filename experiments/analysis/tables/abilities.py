@@ -46,6 +46,8 @@ EVERY_ROW = (
     "`loopscope probe` measures again."
 )
 BELOW_NOTHING = "Below 0: worse than an even guess among all that is possible."
+#: relative difference from which executed FLOPs are shown beside nominal ones
+ABOUT = 0.05
 #: questions below which their number is told
 FEW = 100
 
@@ -67,7 +69,7 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
         "params": parameters,
         **({"P": partial(parameters, column="counted")} if fewer else {}),
         "embed": lambda cell: percent(cell["embedding_share"].iloc[0]),
-        "FLOPs": lambda cell: number(cell["train_flops"].mean()),
+        **_flops(rows),
         "exposures": lambda cell: number(cell["exposures"].mean()),
         "bits/param": _if_shown(lambda cell: mean_text(where(cell, item="total")), "not shown"),
         "names": _if_shown(of("name")),
@@ -81,7 +83,9 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     told = ((WITHOUT_ROWS, fewer), (EVERY_ROW, counted.isna().any()))
     which = tuple(note for note, holds in told if holds)
     table = arm_table(title, rows, "exposures", columns, (INTERVAL,), by, which)
-    table = replace(table, spare=("embed", "FLOPs", "names", "values", "params", "R_max"))
+    table = replace(
+        table, spare=("embed", "executed", "FLOPs", "names", "values", "params", "R_max")
+    )
     below = any(row[table.columns.index("bits/param")].startswith("-") for row in table.rows)
     return replace(table, notes=(*table.notes, BELOW_NOTHING)) if below else table
 
@@ -118,7 +122,7 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
 
     columns: dict[str, CellText] = {
         "params": parameters,
-        "FLOPs": lambda cell: number(cell["train_flops"].mean()),
+        **_flops(rows),
         "steps": lambda cell: number(cell["step"].mean()),
     }
     floors = {}
@@ -132,7 +136,14 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     beside = ("train: mean on the training questions.",) if len(columns) > 3 + len(floors) else ()
     table = arm_table(title, rows, "step", columns, (SHARES, SOLVED), by, always=beside)
     table = replace(
-        table, spare=("FLOPs", "params", "steps", *(c for c in columns if c.startswith("train, ")))
+        table,
+        spare=(
+            "executed",
+            "FLOPs",
+            "params",
+            "steps",
+            *(c for c in columns if c.startswith("train, ")),
+        ),
     )
     blank = ("",) * (len(table.columns) - 1 - len(columns) + 3)
     last = (_floor(floors.get(name, inf)) for name in list(columns)[3:])
@@ -267,6 +278,17 @@ def _few(rows: "pd.DataFrame") -> Iterator[str]:
     few = [f"{n} of {question}" for question, n in counts.dropna().items() if n < FEW]
     if few:
         yield f"Few questions, so that an accuracy is rough: {', '.join(few)}."
+
+
+def _flops(rows: "pd.DataFrame") -> dict[str, CellText]:
+    """Nominal FLOPs of training, and those executed where they are not about the same."""
+
+    def of(column: str) -> CellText:
+        return lambda cell: plain(cell[column].mean())
+
+    differ = (rows["executed_flops"] / rows["train_flops"] - 1).abs() > ABOUT
+    executed = {"executed": of("executed_flops")} if differ.any() else {}
+    return {"FLOPs": of("train_flops"), **executed}
 
 
 def _if_shown(text: CellText, otherwise: str = "–") -> CellText:

@@ -144,7 +144,8 @@ def _failed(
 
 #: columns that a failed run lacks, so that no condition on them can choose it
 _KNOWN_WHEN_DONE = (
-    *("parameters", "embedding_share", "train_flops", "exposures", "step"),
+    *("parameters", "embedding_share", "train_flops", "executed_flops"),
+    *("exposures", "step"),
     *("layers", "converged", "cpu_seconds"),
 )
 

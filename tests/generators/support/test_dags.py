@@ -40,6 +40,50 @@ def test_random_orders_follow_kahn():
     assert chi < 27.9  # 9 degrees, p = 0.001
 
 
+def test_orders_from_the_query_are_drawn_from_their_end():
+    """0 and 1 below 2, 3 beside it, all below 4; 5 hangs off 0 and is not asked about.
+
+    The node before is uniform among those whose children have all been placed, as the published
+    code draws it. From the leaves on the law is another.
+    """
+    parents, children = np.full((1, 6, 4), 6), np.full((1, 6, 4), 6)
+    edges = [(0, 2), (1, 2), (2, 4), (3, 4), (0, 5)]
+    for parent, child in edges:
+        parents[0, child, (parents[0, child] < 6).sum()] = parent
+        children[0, parent, (children[0, parent] < 6).sum()] = child
+    n = 30_000
+    dags = Dags(np.repeat(parents, n, 0), np.repeat(children, n, 0))
+    reached = np.repeat(np.array([[1, 1, 1, 1, 1, 0]], bool), n, 0)
+    law = Counter()
+
+    def walk(order, probability):
+        left = [v for v in range(5) if v not in order]
+        ready = [v for v in left if not any((v, c) in edges for c in left)]
+        if not ready:
+            law[tuple(order)] += probability
+        for v in ready:
+            walk([v, *order], probability / len(ready))
+
+    walk([], 1.0)
+
+    def chi(backwards):
+        found = random_orders(generator(0, Stream.TRAIN), dags, reached, backwards=backwards)
+        seen = Counter(map(tuple, found.tolist()))
+        assert seen.keys() == law.keys() and len(set(law.values())) > 1
+        return sum((seen[o] - n * p) ** 2 / (n * p) for o, p in law.items())
+
+    assert chi(True) < 24.3  # 7 degrees, p = 0.001
+    assert chi(False) > 1000
+
+
+def test_orders_of_different_lengths_end_with_their_last_node():
+    dags = draw_dags(generator(0, Stream.TRAIN), np.array([9, 7, 4]))
+    reached = np.array([[1] * 9, [1] * 7 + [0] * 2, [1] * 4 + [0] * 5], bool)
+    found = random_orders(generator(1, Stream.TRAIN), dags, reached, backwards=True)
+    for order, m in zip(found.tolist(), (9, 7, 4), strict=True):
+        assert sorted(order[:m]) == list(range(m)) and order[m:] == [-1] * (9 - m)
+
+
 def test_graphs_of_four_nodes_by_enumeration():
     """n = 4: one leaf; node 1 has parent 0, node 2 one or two of {0, 1}, node 3 up to three."""
     n = 30_000

@@ -298,3 +298,23 @@ def test_spare_columns_go_one_by_one() -> None:
     assert table.within(24).rows == (("1⊗1", "x" * 10, "z"),)
     assert table.within(9).columns == ("arm", "c")
     assert table.within(9).notes == ("More columns with --wide: b, a.",)
+
+
+def test_executed_flops_are_shown_where_they_are_not_the_nominal_ones(tmp_path: Path) -> None:
+    """Not of runs that came before they were counted, nor where hardly any are left out."""
+    prepare_output(tmp_path)
+    for loops in (1, 2):
+        rows = accuracies(loops, {2: 1.0}, 0.1)
+        write_run(tmp_path, f"r{loops}", config("multihop", loops, 0), rows)
+    runs = last_loop(load_runs(tmp_path))
+    for executed, shown in (
+        ([None, None], None),
+        ([0.98e12, 1.99e12], None),
+        ([0.34e12, 1.4e12], {"1⊗1": "340G", "1⊗2": "1.4T"}),
+        ([None, 1.4e12], {"1⊗1": "–", "1⊗2": "1.4T"}),
+    ):
+        told = runs["n_loops"].map(dict(zip((1, 2), executed, strict=True)))
+        table = accuracy_table("", runs.assign(executed_flops=told.astype("float64")))
+        assert table is not None and "FLOPs" in table.columns
+        at = table.columns.index("executed") if "executed" in table.columns else None
+        assert (at and {row[0]: row[at] for row in table.rows[:2]}) == shown
