@@ -46,13 +46,17 @@ class LoopedConfig(LoopedShape, ModelConfig):
         nominal = self.training_flops(vocabulary_size, **sizes)
         documents, context, loops = (sizes[name] for name in ("documents", "context", "n_loops"))
         frozen = sizes.get("frozen", False)
-        skipped = counts.skipped_flops(self, context, queries, sizes["losses"])
+        skipped = self.skipped_flops(vocabulary_size, context, queries, sizes["losses"])
         skipped *= 1 if frozen else 1 + BACKWARD
         again = 0
         if recompute and not frozen and self.states(loops) > 1:  # all that are differentiated
             loops = min(sizes.get("backprop_loops") or loops, loops)
-            again = self._loop_flops(context, loops - 1)
+            again = self._loop_flops(vocabulary_size, context, loops - 1)
         return nominal + documents * (again - skipped)
+
+    def skipped_flops(self, vocabulary_size: int, context: int, queries: int, losses: int) -> int:
+        """Forward FLOPs of a document that training leaves out, see `counts.skipped_flops`."""
+        return counts.skipped_flops(self, context, queries, losses)
 
     def _gate_flops(self, vocabulary_size: int, context: int, n_loops: int) -> int:
         return 2 * self.width * n_loops

@@ -14,6 +14,7 @@ in loops, tokens and steps. `loopscope calibrate` measures a … e on a device.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from experiments.config.loop_sampling import expected_loops
 from experiments.config.memory import PER_LOGIT, block_applications
@@ -148,7 +149,7 @@ def _work(
     losses = objective.losses_computed(n_loops)
     predicted = round(documents * shape.predicted)
     columns = max(round(shape.context), 1)
-    sizes = {
+    sizes: dict[str, Any] = {
         "documents": round(documents * shape.context / columns),
         "context": columns,
         "predicted": predicted,

@@ -280,7 +280,7 @@ class Trainer:
         """Books a pass over so many columns of these documents, as if the run were alone."""
         config = self.model.config
         assert isinstance(config, ModelConfig)
-        sizes = {
+        sizes: dict[str, Any] = {
             "documents": len(part),
             "context": context,
             "predicted": predicted,

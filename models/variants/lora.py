@@ -43,9 +43,13 @@ class LoRA(LoopedConfig):
     @property
     def _adapted(self) -> int:
         """Parameters of one loop's matrices in one layer."""
+        return self.rank * 4 * self.width + self._of_queries
+
+    @property
+    def _of_queries(self) -> int:
+        """Those of them that keys and values do not need."""
         columns = self.hidden if self.mlp == "gelu" else 2 * self.hidden
-        sizes = (4 * self.width, 2 * self.width, self.width + columns, self.hidden + self.width)
-        return self.rank * sum(sizes)
+        return self.rank * (2 * self.width + self.width + columns + self.hidden + self.width)
 
     def misfits(self) -> Iterator[str]:
         if self.reuse == "sequence":
@@ -59,6 +63,10 @@ class LoRA(LoopedConfig):
     def extra_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
         calls = len(self.schedule(loops)) - self.prelude if loops else 0
         return 2 * context * calls * self._adapted
+
+    def skipped_flops(self, vocabulary_size: int, context: int, queries: int, losses: int) -> int:
+        found = super().skipped_flops(vocabulary_size, context, queries, losses)
+        return found + (found > 0) * 2 * (context - queries) * self._of_queries
 
 
 class LowRank(nn.Module):

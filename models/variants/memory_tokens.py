@@ -52,6 +52,10 @@ class MemoryTokens(LoopedConfig):
         own = M * (calls * block_flops(self, M) + loops * entered)
         return own + calls * context * 4 * M * self.width
 
+    def skipped_flops(self, vocabulary_size: int, context: int, queries: int, losses: int) -> int:
+        """The memory tokens, which all documents of a batch share; every block is at all tokens."""
+        return self.extra_flops(vocabulary_size, 0, self.loops)
+
 
 class Recorder:
     """Keys and values of the memory tokens, by block call."""

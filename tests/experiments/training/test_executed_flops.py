@@ -66,6 +66,25 @@ def test_what_is_executed_is_what_torch_counts(config: RunConfig, share: float) 
     assert planned.train_flops == pytest.approx(nominal, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [
+        ("disco-loop", 0.798),
+        ("film", 0.78),
+        ("hyper-connections", 0.785),
+        ("lora", 0.76),
+        ("memory-tokens", 0.385),
+    ],
+)
+def test_what_variants_execute_is_what_torch_counts(kind: str, share: float) -> None:
+    """Up to the memory's own pass, once for a batch, and the inner products of queries alone."""
+    by_torch, executed, nominal = counted(run({"kind": kind, "loops": 3}))
+    assert executed == pytest.approx(
+        by_torch, rel=0.03 if kind in ("lora", "memory-tokens") else 0.015
+    )
+    assert by_torch / nominal == pytest.approx(share, abs=0.01)
+
+
 def test_loops_cost_more_than_is_printed_where_few_positions_are_read() -> None:
     """Multi-hop questions of the headline: the last block reads one position in five."""
     one, four = (counted(run({"loops": n}, training={"batch": 512})) for n in (1, 4))
