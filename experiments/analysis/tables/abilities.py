@@ -125,6 +125,7 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
         **_flops(rows),
         "steps": lambda cell: number(cell["step"].mean()),
     }
+    of_runs = len(columns)
     floors = {}
     for question in dict.fromkeys(rows["question"]):
         columns[question] = of(question)
@@ -133,7 +134,9 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
             columns[f"train, {question}"] = on_training(question)
     kind = {"test": "held-out", "validation": "validation"}.get(split, split)
     title = f"{title}: accuracy on {kind} questions"
-    beside = ("train: mean on the training questions.",) if len(columns) > 3 + len(floors) else ()
+    beside = (
+        ("train: mean on the training questions.",) if len(columns) > of_runs + len(floors) else ()
+    )
     table = arm_table(title, rows, "step", columns, (SHARES, SOLVED), by, always=beside)
     table = replace(
         table,
@@ -145,8 +148,8 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
             *(c for c in columns if c.startswith("train, ")),
         ),
     )
-    blank = ("",) * (len(table.columns) - 1 - len(columns) + 3)
-    last = (_floor(floors.get(name, inf)) for name in list(columns)[3:])
+    blank = ("",) * (len(table.columns) - 1 - len(columns) + of_runs)
+    last = (_floor(floors.get(name, inf)) for name in list(columns)[of_runs:])
     return replace(table, rows=(*table.rows, ("floor", *blank, *last)))
 
 
