@@ -18,7 +18,7 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.code_versions import BETWEEN, Codes, mixed_text
 from experiments.results.convergence import converged, logged
-from experiments.results.records import Point, Run, curves_left_out, left_out
+from experiments.results.records import Point, Run, curves_left_out, left_out, runs_of
 from experiments.results.row_filter import MEASURED
 from experiments.results.source import Source, open_source
 from probes.statistics import first_step
@@ -148,7 +148,7 @@ def read_results(data: Data, grid: str | None = None) -> Results:
     points = source.points(grid)
     records = source.records(point.run_id for point in points)
     codes = Codes(records.values())
-    runs = {name: Run(record, codes.of(record)) for name, record in records.items()}
+    runs = runs_of(records, codes.of)
     table = _frame(_run_rows(points, runs, codes), points)
     table.attrs["read_from"] = source.read_from(runs)
     damaged = {n: r.status["reason"] for n, r in records.items() if r.state == "damaged"}

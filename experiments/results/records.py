@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,10 +139,12 @@ class Run:
 
     Attributes:
         told: code that it was computed with, where other runs read with it have other code.
+        start: the run whose weights it started from, where that is among the results.
     """
 
     record: Record
     told: str = ""
+    start: "Run | None" = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -197,11 +200,14 @@ class Run:
     def key(self, *without: str) -> str:
         """Hash of the config without `observe` and the given dotted paths.
 
-        A path's `*` stands for every element of a list.
+        A path's `*` stands for every element of a list. The run that it started from counts by
+        its own key, so that seeds which started from their own seed's run belong together.
         """
         config = json.loads(json.dumps({**self.config, "observe": None}))
         if self.told:
             config["code"] = self.told
+        if self.start is not None:
+            config["start"] = self.start.key(*without)
         for path in without:
             _remove(config, path.split("."))
         text = json.dumps(config, sort_keys=True)
@@ -233,3 +239,18 @@ def _remove(data: Any, path: list[str]) -> None:
         _remove(data.get(head, {}), rest)
     else:
         data.pop(head, None)
+
+
+def runs_of(records: dict[str, Record], told: Callable[[Record], str]) -> dict[str, Run]:
+    """Run id -> run, each with the one it started from and what is told of its code."""
+    found: dict[str, Run] = {}
+
+    def run_of(name: str, after: tuple[str, ...] = ()) -> Run:
+        if name not in found:
+            start = records[name].config.get("start")
+            known = isinstance(start, str) and start in records and start not in (name, *after)
+            before = run_of(start, (name, *after)) if known else None
+            found[name] = Run(records[name], told(records[name]), before)
+        return found[name]
+
+    return {name: run_of(name) for name in records}

@@ -15,6 +15,7 @@ from experiments.execution.stack_planner import reason_not_stackable
 from experiments.grid.grid import load_grid
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
+from experiments.results.long_table import load_runs
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from models.config import LoopedConfig
@@ -227,3 +228,18 @@ def test_a_grid_names_what_goes_on_by_its_labels(tmp_path: Path) -> None:
     trained(tmp_path, first)
     result = science(trained(tmp_path, more))
     assert result["steps"] == 14 and result["continued_from"] == 7
+
+
+def test_seeds_that_went_on_with_their_own_run_are_one_cell(tmp_path: Path) -> None:
+    """And those that went on with another kind of run are another one."""
+    cells = []
+    for rate in (1e-2, 2e-2):
+        for seed in (0, 1):
+            first = run_of(STEPS[0], seed=seed, training={"lr": rate})
+            more = run_of(STEPS[1], start=first.run_id, seed=seed)
+            for run in (first, more):
+                folder = trained(tmp_path, run)
+            cells.append((rate, folder.run_id))
+    table = load_runs(tmp_path).set_index("run_id")["cell"]
+    found = [table.loc[name] for _, name in cells]
+    assert found[0] == found[1] != found[2] == found[3]
