@@ -286,7 +286,7 @@ def test_tables_fit_80_columns_and_say_how_to_see_the_rest(name: str) -> None:
     assert tables_shown and max(len(line.rstrip()) for line in tables_shown) <= 80
     assert "More columns with --wide: " in " ".join(shown.split())
     assert "--wide" not in whole.getvalue()
-    assert "FLOPs  " in whole.getvalue() and "FLOPs  " not in shown
+    assert max(map(len, whole.getvalue().splitlines())) > 80, "or nothing would be left out"
 
 
 def test_spare_columns_go_one_by_one() -> None:
