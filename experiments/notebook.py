@@ -3,7 +3,7 @@ verdicts as text, and probes of a trained run on the spot.
 
     from experiments.notebook import compare, probe_run, reference, show, table
 
-    show("plane", reference("quick"))
+    show("plane", reference("headline"))
     table(load_runs(reference("quick")))
 
 Nothing here writes into the results.

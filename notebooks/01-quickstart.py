@@ -19,7 +19,7 @@
 # You will learn to
 #
 # 1. load a folder of results and read its table: every number with its floor and its seeds,
-# 2. draw the three figures of the question: stored knowledge, its use, and both at once,
+# 2. draw the two figures of the question: stored knowledge, and its use,
 # 3. ask a question of your own of the long table,
 # 4. open a trained model and watch its answer form, loop by loop.
 #
@@ -54,14 +54,13 @@ OUT = Path(os.environ.get("LOOPSCOPE_RUNS", reference("quick")))
 _ = print_table(OUT)
 
 # %% [markdown]
-# ## Three figures
+# ## Two figures
 #
 # Loops add computation and no parameters. If they do not move the first figure and do move the
-# second, they buy the use of knowledge rather than its storage. The third shows both at once:
-# up is better use, right is more knowledge.
+# second, they buy the use of knowledge rather than its storage.
 
 # %%
-for kind in ("capacity_versus_loops", "accuracy_versus_loops", "plane"):
+for kind in ("capacity_versus_loops", "accuracy_versus_loops"):
     display(show(kind, OUT))
 
 # %% [markdown]

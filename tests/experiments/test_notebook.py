@@ -48,7 +48,7 @@ def test_results_that_are_not_there_are_named() -> None:
 
 def test_a_figure_is_shown_and_leaves_nothing_behind() -> None:
     before = listing(QUICK)
-    image = show("plane", QUICK)
+    image = show("accuracy_versus_loops", QUICK)
     assert image.data.startswith(b"\x89PNG") and 100 < image.width <= WIDTH
     assert listing(QUICK) == before
     with pytest.raises(LoopscopeError, match="qiuck"):

@@ -38,7 +38,7 @@ def test_lists_name_everything_in_80_columns(what: str) -> None:
     names = [line.partition(":")[0] for line in text.splitlines() if line[0] != " "]
     if what == "grids":
         assert names == sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-        assert "axes: model.loops; parts: capacity, functions, permutations" in text
+        assert "axes: model.loops; parts: capacity, hops" in text
         return
     known = choices(*KINDS[what])
     assert names == list(known)
@@ -180,7 +180,7 @@ def test_results_by_short_name_are_those_of_the_place(
     first, second = sorted(p.parent.name for p in folder.glob("*/result.json"))[:2]
     assert command(monkeypatch, "diff", first, second, "--out", "reference:quick") == 0
     # what is made of them goes into the current folder
-    assert command(monkeypatch, "figure", "plane", "reference:quick") == 0
+    assert command(monkeypatch, "figure", "capacity_versus_loops", "reference:quick") == 0
     assert command(monkeypatch, "report", "reference:quick") == 0
     assert {p.name for p in tmp_path.iterdir()} == {"figures", "report.html"}
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before

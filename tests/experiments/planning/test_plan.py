@@ -136,7 +136,7 @@ def test_starting_and_drawing_count_once_however_many_runs(cache: Path, tmp_path
     planned = [replace(p, seconds=2.0) for p in plan(load_grid("quick"), tmp_path)]
     without = totals(planned, 3)["seconds_with_workers"][3]
     slow = [replace(p, overhead=5.0) for p in planned]
-    assert without == 6 and totals(slow, 3)["seconds_with_workers"][3] == 11
+    assert without == 4 and totals(slow, 3)["seconds_with_workers"][3] == 9
     assert totals([replace(p, status="done") for p in slow], 3)["seconds_with_workers"] == {}
     model = TimeModel((0.1, 0, 0, 0, 0), overhead=4.0)
     assert Estimator("cpu", {"fp32": model}).overhead(config()) == 4.0
@@ -237,7 +237,7 @@ def test_a_plan_fits_80_columns_with_its_exposures(name: str, cache: Path, tmp_p
     assert "by part" in as_text(grid, planned).splitlines()[2], "all where there is room"
     if name == "quick":
         at = lines[0].index("exposures")
-        assert [line[at : at + 9].strip() for line in lines[1:]] == ["100"] * 3 + [""] * 6
+        assert [line[at : at + 9].strip() for line in lines[1:]] == ["2k"] * 3 + [""] * 3
 
 
 def test_before_any_calibration_an_estimate_is_called_rough(cache: Path, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_run_refuses_what_plan_refuses(
 def test_estimates_stand_beside_what_was_measured(cache: Path) -> None:
     found = plan(load_grid("quick"), REFERENCE)
     total = totals(found)
-    assert total["status"] == {"done": 9} and total["seconds_left"] == 0
+    assert total["status"] == {"done": 6} and total["seconds_left"] == 0
     assert total["estimated_over_measured"] is None  # no calibration, so nothing independent
     for point in found:  # of another processor there is no measured time to show
         assert point.measured is None or point.measured > 10

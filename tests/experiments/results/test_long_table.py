@@ -212,10 +212,10 @@ def test_a_narrow_terminal_loses_no_column(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     print_table(out, "toy")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.rstrip() for line in lines] == [
-        line.rstrip() for line in printed(out, "toy").splitlines()
-    ]
+    told = capsys.readouterr().out
+    assert told.split() == printed(out, "toy").split(), "notes may be broken elsewhere"
+    heads = [line.rstrip() for line in printed(out, "toy").splitlines() if " arm " in line]
+    assert heads and all(head in told for head in heads)
 
 
 def test_emergence_has_a_row_per_arm_and_objective() -> None:

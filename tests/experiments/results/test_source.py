@@ -177,7 +177,7 @@ def test_an_old_index_is_not_read(out: Path) -> None:
 
 
 def test_many_runs_are_read_in_little_time(tmp_path: Path) -> None:
-    """A tenth of the 2,000 runs with 100 lines that are to take less than 5 s."""
+    """200 runs with 100 lines: within a multiple of parsing them, on any machine."""
     fields = toys.config().model_dump(mode="json")
     runs = [RunConfig.model_validate(fields | {"seed": seed}) for seed in range(200)]
     lines = [{"step": s, "loss": 3 / s, "lr": 1e-3, "tokens": s} for s in range(1, 101)]
@@ -190,8 +190,15 @@ def test_many_runs_are_read_in_little_time(tmp_path: Path) -> None:
         folder.write_result(result | sealing(folder, run))
     load_runs(tmp_path)
     start = time.process_time()
+    for run in runs:
+        folder = RunFolder(tmp_path / run.run_id)
+        json.loads((folder.path / "result.json").read_text())
+        for line in folder.metrics_path.read_text().splitlines():
+            json.loads(line)
+    plain = time.process_time() - start
+    start = time.process_time()
     assert load_runs(tmp_path)["run_id"].nunique() == 200
     read = time.process_time()
     built = build_tables(tmp_path)
-    assert read - start < 0.5 and time.process_time() - read < 0.5
+    assert max(read - start, time.process_time() - read) < 25 * plain
     assert (built.tables.runs.num_rows, built.tables.lines.num_rows) == (200, 20_000)
