@@ -105,7 +105,7 @@ class MQAR(OnlineTask):
 
     @property
     def world_bytes(self) -> int:
-        return 200 * (self.keys + self.values)
+        return 360 * (self.keys + self.values)
 
     @property
     def context_length(self) -> int:

@@ -213,7 +213,11 @@ class Trainer:
                 torch.manual_seed(int(noise.integers(2**63)))
             self.optimiser.zero_grad(set_to_none=True)
             parts = [p for p in parts_by_loops(batch, loops, training.parts) if p[1]]
-            losses = [self._differentiate(*part, phase, mark) for part in parts]
+            losses = []
+            for part, share, n_loops in parts:
+                losses.append(self._loss(part, n_loops, phase, mark))
+                (losses[-1].total * share).backward()
+                mark("backward")
             if training.clip is not None:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
             self.optimiser.step()
@@ -224,10 +228,8 @@ class Trainer:
         mark("data")
         return loss
 
-    def _differentiate(
-        self, part: Batch, share: float, loops: int, phase: Phase, mark: Callable[[str], None]
-    ) -> Loss:
-        """The loss of a part of a batch; adds the gradients of that share of it."""
+    def _loss(self, part: Batch, loops: int, phase: Phase, mark: Callable[[str], None]) -> Loss:
+        """The loss of a part of a batch, which is counted as passed through the model."""
         inputs, at, targets = model_inputs(part, self.device)
         mark("data")
         with self.precision():
@@ -236,8 +238,6 @@ class Trainer:
             loss = self.objective.loss(outputs, at, targets, beta=phase.beta)
             self._balance(outputs, loss)
         mark("forward")
-        (loss.total * share).backward()
-        mark("backward")
         self.count_pass(part, inputs.shape[1], len(targets), loops, phase.backprop_loops)
         return loss
 

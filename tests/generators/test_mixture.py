@@ -294,8 +294,20 @@ def test_components_are_measured_as_if_alone_by_the_same_model() -> None:
         model.load_state_dict(state)
         subject = subject_of(run, model, task.parts[name], torch.device("cpu"))
         own[name] = [replace(row, component=name) for row in measure(subject, (probe,))]
+    # what is counted as parameters are the words of the whole mixture, not of the component
+    words = {r.value for r in rows if r.metric == "counted_parameters"}
+    assert len(words) == 1 and max(words) < run.build_model(task).count_parameters()["total"]
+    (few,) = (r.value for r in own["people"] if r.metric == "counted_parameters")
+    assert few < max(words)
     for name, alone in own.items():
-        assert [row for row in rows if row.component == name] == alone
+        mixed = [row for row in rows if row.component == name]
+        assert [row.metric for row in mixed] == [row.metric for row in alone]
+        for row, like in zip(mixed, alone, strict=True):
+            if row.metric in ("bits_per_parameter", "capacity_ratio"):
+                scale = few / max(words) if row.metric == "bits_per_parameter" else 1
+                assert row.value == pytest.approx(like.value * scale)
+            elif row.metric != "counted_parameters":
+                assert row == like
     train = [row.value for row in rows if row.split == "train" and row.metric == "accuracy"]
     assert min(train) > 0.3  # the control: the ids are those that were trained
 

@@ -91,6 +91,7 @@ WORLDS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         [{"entities": 2000}, {"entities": 3500}, {"phi": 60.0}],
     ),
     "copy": ({}, [{"symbols": 300_000, "distinct": False}]),
+    "mqar": ({}, [{"keys": 150_000, "values": 150_000}]),
 }
 SLOW = (pytest.mark.slow,)
 #: kinds of which the first is in the quick tests

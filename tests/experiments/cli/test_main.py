@@ -96,7 +96,8 @@ def test_the_exit_status_says_how_it_ended(
     outcome = SimpleNamespace(failed=failed, interrupted=interrupted, resumable=("a", "b"))
     monkeypatch.setattr("experiments.execution.runner.run_grid", lambda *a, **k: outcome)
     monkeypatch.setattr("experiments.analysis.tables.tables.print_table", lambda *a, **k: None)
-    monkeypatch.setattr("experiments.results.long_table.read_results", lambda *a, **k: None)
+    nothing = SimpleNamespace(problems=(), notes=())
+    monkeypatch.setattr("experiments.results.long_table.read_results", lambda *a, **k: nothing)
     assert command(monkeypatch, "run", toy, "--out", toy.parent / "runs") == status
 
 

@@ -105,7 +105,7 @@ def test_the_command_plans_runs_and_probes_them(
 ) -> None:
     out = tmp_path / "runs"
     loaded = load_grid(grid)
-    assert command(monkeypatch, "plan", grid, "--out", out) == 0
+    assert command(monkeypatch, "plan", grid, "--out", out, "--wide") == 0
     assert "gate 9" in capsys.readouterr().out
     outcome = run_grid(loaded, out, workers=1)
     assert sorted(outcome.done) == sorted(loaded.runs)

@@ -52,7 +52,7 @@ def test_the_command_plans_runs_probes_and_reports_them(
     grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, loaded = tmp_path / "runs", load_grid(grid)
-    assert command(monkeypatch, "plan", grid, "--out", out) == 0
+    assert command(monkeypatch, "plan", grid, "--out", out, "--wide") == 0
     told = capsys.readouterr().out
     assert all(part in told for part in ("film 128", "channel 17", "memory 24", "streams 15"))
     outcome = run_grid(loaded, out, workers=1)

@@ -144,7 +144,11 @@ def test_a_good_run_is_read() -> None:
         ("width: 64", "width: wide", "f.yaml:3:10: model.width: should be a valid integer"),
         ("width: 64", "width: 65", "f.yaml:3:3: model: heads must divide width: width 65"),
         ("width: 64", "width: no", "f.yaml:3:10: model.width: should be a valid integer"),
-        ("width: 64", "norm: post", "f.yaml:3:9: model.norm: should be 'pre' or 'sandwich', got"),
+        (
+            "width: 64",
+            "norm: last",
+            "f.yaml:3:9: model.norm: should be 'pre', 'sandwich', 'post' or 'deepnorm'",
+        ),
         (
             "{until_step: 10}",
             "{until_step: 0}",
