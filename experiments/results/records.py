@@ -248,8 +248,9 @@ def runs_of(records: dict[str, Record], told: Callable[[Record], str]) -> dict[s
     def run_of(name: str, after: tuple[str, ...] = ()) -> Run:
         if name not in found:
             start = records[name].config.get("start")
-            known = isinstance(start, str) and start in records and start not in (name, *after)
-            before = run_of(start, (name, *after)) if known else None
+            before = None
+            if isinstance(start, str) and start in records and start not in (name, *after):
+                before = run_of(start, (name, *after))
             found[name] = Run(records[name], told(records[name]), before)
         return found[name]
 
