@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from experiments.config.run import SCHEMA_VERSION
-from experiments.results.records import Record, Run, curves_left_out, left_out
+from experiments.results.records import Record, Run, curves_left_out, left_out, runs_of
 from experiments.runs.integrity import METRICS as METRICS_FILE
 from experiments.runs.integrity import lines_problem
 from experiments.runs.output import folders_with_results
@@ -134,7 +134,8 @@ def build_tables(out: Path) -> Built:
     """Reads every run folder; changes nothing."""
     import pyarrow as pa
 
-    rows: list[dict[str, Any]] = []
+    records: dict[str, Record] = {}
+    marks: dict[str, tuple[str, str]] = {}
     lines: dict[str, list[Any]] = {"run_id": [], "step": [], "loss": [], "line": []}
     problems: list[str] = []
     for folder in folders_with_results(out):
@@ -142,13 +143,15 @@ def build_tables(out: Path) -> Built:
         record = Record.read(folder)
         read, whole = folder.read_metrics()
         torn = lines_problem(record.result, [text for _, text in read], whole=whole)
-        rows.append(_row(record, stamp, torn))
+        records[folder.run_id], marks[folder.run_id] = record, (stamp, torn)
         for line, text in () if torn else read:
             lines["run_id"].append(folder.run_id)
             lines["step"].append(_number(line["step"], int))
             lines["loss"].append(_number(line.get("loss"), int | float))
             lines["line"].append(text)
         problems += _problems(record, torn, None if whole else len(read))
+    found = runs_of(records, lambda record: "")  # together: a cell knows what came before
+    rows = [_row(run, *marks[name]) for name, run in found.items()]
     build = hashlib.sha256("\n".join(r["run_id"] + r["stamp"] for r in rows).encode()).hexdigest()
     metadata = {VERSION: str(SCHEMA_VERSION).encode(), BUILD: build.encode()}
     text_columns = ("run_id", *TEXTS, "stamp")
@@ -165,8 +168,8 @@ def _schema(kinds: dict[str, str], metadata: dict[bytes, bytes]) -> "pa.Schema":
     return pa.schema(fields, metadata=metadata)
 
 
-def _row(record: Record, stamp: str, torn: str) -> dict[str, Any]:
-    columns = Run(record).columns
+def _row(run: Run, stamp: str, torn: str) -> dict[str, Any]:
+    record, columns = run.record, run.columns
     numeric = {"int64": int, "float64": int | float}
     plain = {n: columns.get(n) for n in PLAIN}
     plain |= {n: _number(plain[n], numeric[kind]) for n, kind in PLAIN.items() if kind in numeric}

@@ -16,6 +16,7 @@ from experiments.grid.grid import load_grid
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
 from experiments.results.long_table import load_runs
+from experiments.results.parquet import build_tables
 from experiments.runs.folder import RunFolder
 from experiments.training.train import train
 from models.config import LoopedConfig
@@ -243,3 +244,5 @@ def test_seeds_that_went_on_with_their_own_run_are_one_cell(tmp_path: Path) -> N
     table = load_runs(tmp_path).set_index("run_id")["cell"]
     found = [table.loc[name] for _, name in cells]
     assert found[0] == found[1] != found[2] == found[3]
+    index = build_tables(tmp_path).tables.runs.to_pylist()
+    assert {row["run_id"]: row["cell"] for row in index} == table.to_dict()
