@@ -1,7 +1,7 @@
-"""Models that our training step is timed against: a plain loop, and a Llama of as many blocks.
+"""Models that our training is timed against: a plain loop, and a Llama of as many blocks.
 
 Both are written the straightforward way, with the head and the loss at every token, and are
-trained by torch's own AdamW and clipping. The plain loop is kept for this comparison alone.
+trained by torch's own AdamW and clipping. The plain loop is kept for these comparisons alone.
 
 Legend: B documents, T tokens, D width, V vocabulary.
 """
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from experiments.config.phases import Training
+    from models.interface import LoopedModel
+
+
+#: norms of one of our blocks in the order in which a plain one has them
+NORMS = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
 
 
 class PlainNorm(nn.RMSNorm):
@@ -58,7 +63,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainLoop(nn.Module):
-    """k⊗n: logits [B, T, V] of the last loop."""
+    """k⊗n: logits [B, T, V] of the last loop. `injection: add` joins the normed input to each."""
 
     def __init__(self, config: LoopedConfig, vocabulary: int) -> None:
         super().__init__()
@@ -66,6 +71,9 @@ class PlainLoop(nn.Module):
         self.embedding = nn.Embedding(vocabulary, config.width)
         self.core = nn.ModuleList(PlainBlock(config) for _ in range(config.core))
         self.norm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.entrance: nn.Module | None = None
+        if config.injection == "add":
+            self.entrance = nn.RMSNorm(config.width, eps=config.norm_eps)
         self.head = nn.Linear(config.width, vocabulary, bias=False)
         if config.tied:
             self.head.weight = self.embedding.weight
@@ -77,17 +85,46 @@ class PlainLoop(nn.Module):
         angle = (angle * self.config.rope_base**-exponent).repeat(1, 2)
         cos, sin = angle.cos(), angle.sin()
         x = self.embedding(tokens)
+        joining = None if self.entrance is None else self.entrance(x)
+        x = x if joining is None else torch.zeros_like(x)
         for _ in range(self.config.loops):
+            x = x if joining is None else x + joining
             for block in self.core:
                 x = block(x, cos, sin)
             x = self.norm(x)
         return self.head(x)
 
+    @torch.no_grad()
+    def copy_weights(self, model: "LoopedModel") -> None:
+        """Begins with the weights of our model of the same shape."""
+        own = model.state_dict()
+        head = own["embedding.weight" if self.config.tied else "head.weight"]
+        weights = {"embedding.weight": own["embedding.weight"], "head.weight": head}
+        weights["norm.weight"] = own["final_norm.weight"]
+        if self.entrance is not None:
+            weights["entrance.weight"] = own["entrance.norm.weight"]
+        for layer in (f"core.{i}." for i in range(len(self.core))):
+            query, key, value = own[f"{layer}attention.qkv.weight"].chunk(3)
+            gate, up = own[f"{layer}mlp.up.weight"].chunk(2)
+            out, down = (own[f"{layer}{n}.weight"] for n in ("attention.out", "mlp.down"))
+            parts = {"query": query, "key": key, "value": value, "out": out}
+            parts |= {"gate": gate, "up": up, "down": down}
+            for i, name in enumerate(NORMS):
+                parts[f"norms.{i}"] = own[f"{layer}{name}.weight"]
+            weights |= {f"{layer}{name}.weight": weight for name, weight in parts.items()}
+        self.load_state_dict(weights)
+
+
+def plain(config: LoopedConfig) -> bool:
+    """Whether the plain loop is the whole of a shape."""
+    shape = {"kind", "width", "heads", "core", "loops", "tied", "mlp_hidden", "injection"}
+    asked = config.model_dump(exclude_defaults=True).keys()
+    return config.kind == "looped" and config.injection in ("none", "add") and not asked - shape
+
 
 def comparable(config: LoopedConfig) -> bool:
     """Whether a shape has nothing that the other models lack."""
-    shape = {"width", "heads", "core", "loops", "tied", "mlp_hidden"}
-    return config.kind == "looped" and not config.model_fields_set - shape - {"kind"}
+    return plain(config) and config.injection == "none"
 
 
 def llama(config: LoopedConfig, vocabulary: int) -> "Callable[[Tensor], Tensor] | None":
@@ -124,8 +161,14 @@ class PlainTraining:
 
     def __init__(self, module: nn.Module, training: "Training", device: torch.device) -> None:
         self.module, self.training, self.device = module.to(device), training, device
+        matrices = [p for p in module.parameters() if p.dim() >= 2]
+        vectors = [p for p in module.parameters() if p.dim() < 2]
         self.optimiser = torch.optim.AdamW(
-            module.parameters(), training.lr, training.betas, training.eps, training.weight_decay
+            [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
+            training.lr,
+            training.betas,
+            training.eps,
+            training.weight_decay,
         )
         self.half = training.precision == "bf16"
 

@@ -6,12 +6,10 @@ difference below it means nothing for a single run.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
+from experiments.bench.together import train_together
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.execution.stack_planner import reason_not_stackable, stack_key
@@ -19,10 +17,6 @@ from experiments.results.long_table import load_runs
 from experiments.results.selection import difficulty_text, last_loop
 from experiments.runs.folder import RunFolder
 from experiments.runs.output import prepare_output
-from experiments.training.ensemble import Ensemble
-from experiments.training.recorder import Clock, process_clock
-from experiments.training.steps import Steps, run_to_end
-from experiments.training.train import proceed, started
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +60,7 @@ def train_all_ways(configs: list[RunConfig], out: Path, device: str = "cpu") -> 
             if not left:
                 continue
             by_path = {f.path: c for f, c in zip(folders, group, strict=True)}
-            _train([f.path for f in left], by_path, device, threads)
+            train_together({f.path: by_path[f.path] for f in left}, device, threads)
             yield f"{way}: {', '.join(f.run_id for f in left)}"
 
 
@@ -106,21 +100,6 @@ def _groups(configs: list[RunConfig]) -> list[list[RunConfig]]:
         if not reason_not_stackable(config):
             groups.setdefault(stack_key(config), []).append(config)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _train(paths: list[Path], configs: dict[Path, RunConfig], device: str, threads: int) -> None:
-    def work(path: Path, clock: Clock) -> Steps[bool]:
-        with ExitStack() as stack:
-            how = device, False, lambda message: None, clock
-            recorder = stack.enter_context(started(configs[path], RunFolder(path), *how))
-            torch.set_num_threads(threads)  # which `started` has set to one
-            stack.callback(torch.set_num_threads, 1)
-            return (yield from proceed(recorder, lambda: False))
-
-    if len(paths) > 1:
-        list(Ensemble(paths, work).outcomes())
-    else:
-        run_to_end(work(paths[0], process_clock))
 
 
 def _measured(place: Path) -> "pd.DataFrame":

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from experiments.cli.options import Device, JsonFile
+from experiments.cli.options import Changes, Device, JsonFile, Where, telling_problems
 from experiments.errors import LoopscopeError
 
 bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
@@ -203,3 +203,90 @@ def repeats(
     typer.echo(aligned([HEAD, *(spread.row() for spread in found)]))
     if file is not None:
         write_json(file, {"spreads": [spread._asdict() for spread in found]})
+
+
+@bench.command()
+def recipe(
+    grid: Annotated[
+        str, typer.Argument(metavar="[GRID]", help="trains what it lacks, its arms in turns")
+    ] = "",
+    out: Annotated[
+        Path, typer.Option(help="folder of the runs; without a grid also an archive")
+    ] = Path("runs/recipe"),
+    stack: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="seeds of an arm in one pass, and a turn")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="accuracy, or such as bits_per_parameter")] = "",
+    difficulty: Annotated[int | None, typer.Option(help="default: the hardest")] = None,
+    level: Annotated[float | None, typer.Option(help="value to reach")] = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, max=1, help="or the share that may lack of the best arm")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="of the seeds; default: .9, bits: their mean")
+    ] = None,
+    where: Where = [],  # noqa: B006
+    changes: Changes = [],  # noqa: B006
+    file: JsonFile = None,
+) -> None:
+    """Processor time of every arm of a grid until a stated result: what each lever is worth."""
+    from dataclasses import asdict
+
+    from experiments.bench.recipe import HEAD, costs, train_in_turns
+    from experiments.bench.result_goal import chosen, goal_of
+    from experiments.grid import load_grid
+    from experiments.results.long_table import read_results
+    from experiments.runs.json_files import write_json
+    from experiments.text import aligned
+
+    loaded = load_grid(grid, changes) if grid else None
+    if loaded is not None:
+        for outcome in train_in_turns(loaded, out, stack):
+            if outcome.interrupted:
+                raise typer.Exit(130)
+    read = read_results(out, None if loaded is None else loaded.name)
+    results = chosen(read, where)
+    asked = {"difficulty": difficulty, "level": level, "within": within, "share": share}
+    goal = goal_of(results, metric, **asked)
+    found, reached = costs(results, goal)
+    with telling_problems(read):
+        typer.echo(f"{goal.text(reached)}; processor time of one core, evaluations included")
+        typer.echo(aligned([HEAD, *(cost.row() for cost in found)]))
+    if file is not None:
+        write_json(file, {"goal": goal.text(reached), "arms": [asdict(cost) for cost in found]})
+
+
+@bench.command()
+def conclusion(
+    grid: Annotated[
+        str, typer.Argument(metavar="[GRID]", help="its arms, each with every seed")
+    ] = "quick",
+    part: Annotated[str, typer.Option(help="of the grid; empty: all of it")] = "hops",
+    seeds: Annotated[int, typer.Option(min=1, help="of every arm; ours are trained together")] = 4,
+    every: Annotated[int, typer.Option(min=1, help="steps between evaluations")] = 100,
+    ways: Annotated[
+        list[str] | None,
+        typer.Option("--way", metavar="plain|trainer", help="beside loopscope; default: both"),
+    ] = None,
+    changes: Changes = [],  # noqa: B006
+    file: JsonFile = None,
+) -> None:
+    """Processor time and result of a whole grid beside a plain loop and transformers' Trainer."""
+    from dataclasses import asdict
+
+    from experiments.bench.conclusion import arms_of, compare, head_of, usable_ways
+    from experiments.grid import load_grid
+    from experiments.machine import device_name
+    from experiments.runs.json_files import write_json
+    from experiments.text import aligned
+
+    chosen = usable_ways(ways)
+    arms = arms_of(load_grid(grid, changes), part, seeds, every)
+    typer.echo(f"{device_name('cpu')}; x: processor time through that of loopscope")
+    done = []
+    for cost in compare(arms, chosen):
+        done.append(cost)
+        typer.echo(f"{cost.arm} done", err=True)
+        if file is not None:
+            write_json(file, {"device": device_name("cpu"), "arms": [asdict(c) for c in done]})
+    typer.echo(aligned([head_of(chosen), *(row for cost in done for row in cost.rows())]))

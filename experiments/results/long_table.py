@@ -221,6 +221,7 @@ def load_runs(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFram
 def load_curves(out: Path | str = "runs", grid: str | None = None) -> "pd.DataFrame":
     """What was evaluated during training: `load_runs`'s columns, `step` being the step.
 
+    `cpu_seconds` is the processor time until that evaluation, which lines of former versions lack.
     The training loss is among it as metric `loss` (nats per predicted token, split `train`), and
     where the objective has a gate, of the same batch, `exit_probability` and `loop_loss` of every
     loop, `mean_exit` (loops) and `exit_entropy` (nats). Where a run grew, `growth_loss` and
@@ -256,7 +257,7 @@ def _curve_rows(
     for point in points:
         shared = _columns(runs[point.run_id], point)
         for line in lines[point.run_id]:
-            at = {**shared, "step": line["step"]}
+            at = {**shared, "step": line["step"], "cpu_seconds": line.get("cpu_seconds")}
             rows += [{**at, **m} for m in line.get("measurements", [])]
             rows += [{**at, "split": "train", **row} for row in logged(line)]
     return rows

@@ -137,6 +137,7 @@ class Line(Checked):
     """What rows are made of in a line of metrics.jsonl other than the first."""
 
     step: Int64
+    cpu_seconds: Number = None
     measurements: list[Row] = []  # pyrefly: ignore
     numbers: dict[str, Number]
 

@@ -115,13 +115,16 @@ class Recorder:
         self.tick(train=False)
 
     def evaluate(self) -> None:
-        """One line of metrics.jsonl with the measurements of the evaluation's probes."""
+        """One line of metrics.jsonl: what the evaluation's probes measure, and the time until then.
+
+        The processor time is that of the run so far, this evaluation not yet among it.
+        """
         self.tick()
-        subject = self.trainer.subject
+        subject, counters = self.trainer.subject, self.trainer.counters
         rows = measure(subject, evaluation_probes(self.trainer.config, subject.task))
-        self.folder.append_metrics(
-            {"step": self.trainer.counters.step, "measurements": [asdict(row) for row in rows]}
-        )
+        measured = {"measurements": [asdict(row) for row in rows]}
+        line = {"step": counters.step, "cpu_seconds": counters.cpu_seconds, **measured}
+        self.folder.append_metrics(line)
         self.tick(train=False)
 
     def observe(self, loss: Loss, span: Span) -> None:

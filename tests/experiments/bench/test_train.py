@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from experiments.bench.models import PlainLoop, comparable, llama
+from experiments.bench.models import PlainLoop, comparable, llama, plain
 from experiments.bench.scaling import recomputing
 from experiments.bench.train import plain_batch, standard_shape
 from experiments.cli.main import app
@@ -22,24 +23,17 @@ def small() -> RunConfig:
     return run.model_copy(update={"training": training})
 
 
-def test_the_plain_loop_is_the_same_model() -> None:
-    trainer = Trainer(small(), "cpu")
-    model, plain = trainer.model, PlainLoop(trainer.config.model, trainer.vocabulary_size)
-    own = model.state_dict()
-    weights = {"embedding.weight": own["embedding.weight"], "head.weight": own["head.weight"]}
-    weights["norm.weight"] = own["final_norm.weight"]
-    norms = ("attention_norm", "attention_out_norm", "mlp_norm", "mlp_out_norm")
-    for layer in range(2):
-        there, here = f"core.{layer}.", f"core.{layer}."
-        q, k, v = own[here + "attention.qkv.weight"].chunk(3)
-        gate, up = own[here + "mlp.up.weight"].chunk(2)
-        weights |= {f"{there}{n}.weight": w for n, w in zip(("query", "key", "value"), (q, k, v))}  # noqa: B905
-        weights |= {f"{there}gate.weight": gate, f"{there}up.weight": up}
-        weights[there + "out.weight"] = own[here + "attention.out.weight"]
-        weights[there + "down.weight"] = own[here + "mlp.down.weight"]
-        for i, name in enumerate(norms):
-            weights[f"{there}norms.{i}.weight"] = own[f"{here}{name}.weight"]
-    plain.load_state_dict(weights)
+@pytest.mark.parametrize("shape", [{}, {"injection": "add", "tied": True}])
+def test_the_plain_loop_is_the_same_model(shape: dict[str, Any]) -> None:
+    run = small()
+    config = run.model.model_copy(update=shape)
+    trainer = Trainer(run.model_copy(update={"model": config}), "cpu")
+    model, plain = trainer.model, PlainLoop(config, trainer.vocabulary_size)
+    with torch.no_grad():  # norms that begin at 1 would hide which is which
+        for n, parameter in enumerate(model.parameters()):
+            if parameter.dim() == 1:
+                parameter.copy_(torch.linspace(0.5, 1 + n / 10, len(parameter)))
+    plain.copy_weights(model)
     tokens, targets = plain_batch(trainer.documents(0), trainer.device)
     assert tokens.shape == targets.shape == (3, 64) and bool((targets > 0).all())
     torch.testing.assert_close(plain(tokens), model(tokens).logits(), rtol=1e-3, atol=1e-3)
@@ -48,6 +42,9 @@ def test_the_plain_loop_is_the_same_model() -> None:
 def test_what_cannot_be_compared_is_not() -> None:
     assert comparable(LoopedConfig(width=32, tied=True))
     assert not comparable(LoopedConfig(width=32, injection="add"))
+    assert plain(LoopedConfig(width=32, injection="add", norm="sandwich"))
+    for other in ({"injection": "concat"}, {"prelude": 1}, {"residual_scale": 1.0}):
+        assert not plain(LoopedConfig(width=32, **other))
 
 
 def test_llama_has_as_many_layers_as_there_are_block_calls() -> None:

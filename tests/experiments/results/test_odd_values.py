@@ -65,6 +65,8 @@ def test_parts_of_a_result_that_are_none(folder: RunFolder, part: str) -> None:
         ({"step": 2, "loss": 0.5, "loss.1": 0.4, "measurements": [{"metric": "m"}]}, True),
         ({"step": 2, "growth": {"loss_before": 1.0}}, True),
         ({"step": 2, "growth": {"from": "1⊗4", "mapping": [0, 0], "loss_after": 1.0}}, True),
+        ({"step": 2, "cpu_seconds": 1.5, "measurements": [{"metric": "m"}]}, True),
+        ({"step": 2, "cpu_seconds": "x", "measurements": []}, False),
         ({"step": "2"}, False),
         ({"step": None}, False),
         ({"step": 2, "loss": [1]}, False),

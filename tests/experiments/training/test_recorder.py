@@ -90,5 +90,8 @@ def test_training_and_evaluation_are_booked_apart(
     assert timings["cpu_seconds"] == pytest.approx(3010 / 2)
     assert timings["wall_seconds"] == pytest.approx(3010)
     assert timings["tokens_per_second"] == pytest.approx(result["tokens"] / 10)
+    looks = [m for m in folder.metrics() if "measurements" in m]
+    seconds = [4, 8 + 1000, 10 + 2000]  # of the steps and of the evaluations before each
+    assert [m["cpu_seconds"] for m in looks] == pytest.approx([s / 2 for s in seconds])
     lines = [line for line in folder.metrics() if "loss" in line]
     assert lines and all(line["seconds"] == pytest.approx(line["step"]) for line in lines)
