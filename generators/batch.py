@@ -28,6 +28,10 @@ class Batch:
     latents: dict[str, np.ndarray] = field(default_factory=dict)
     difficulty: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
+    def __post_init__(self) -> None:
+        if len(self.difficulty) == 0:  # left out
+            object.__setattr__(self, "difficulty", np.zeros(len(self.tokens), np.int32))
+
     def __len__(self) -> int:
         return len(self.tokens)
 

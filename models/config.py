@@ -37,6 +37,22 @@ class LoopedConfig(LoopedShape, ModelConfig):
     ) -> dict[str, int]:
         return counts.count_parameters(self, vocabulary_size, gate=gate, active=active)
 
+    def hidden_matrices(self, vocabulary_size: int, *, gate: bool) -> dict[tuple[int, int], int]:
+        return counts.hidden_matrices(self)
+
+    @property
+    def carried(self) -> int:
+        """Values of a token's state between loops."""
+        return self.width
+
+    def kept_values(self, vocabulary_size: int, context: int, loops: int) -> int:
+        """Values of a document that loops keep for the backward pass, beside those of blocks.
+
+        They are the states between loops, what joins these, and those of a variant's own parts.
+        """
+        joining = counts.JOINING_VALUES.get(self.injection, 0) * self.width
+        return context * loops * (self.carried + joining)
+
     def forward_flops(self, vocabulary_size: int, **batch: Any) -> int:
         return counts.forward_flops(self, vocabulary_size, **batch)
 

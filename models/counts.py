@@ -16,6 +16,8 @@ SPARSE = 0.5
 #: injections that have matrices of width² and vectors of width, and how many
 JOINING_MATRICES = {"concat": 2, "gated": 2, "diagonal": 1}
 JOINING_VECTORS = {"gated": 1, "diagonal": 2}
+#: values that joining keeps of a token for the backward pass, in widths
+JOINING_VALUES = {"concat": 2, "gated": 5, "diagonal": 3}
 
 
 def keeps_probabilities(tokens: int, *, half: bool) -> bool:
@@ -73,6 +75,17 @@ def count_parameters(
         parts["entrance"] += width if shape.initial_state == "learned" else 0
     parts |= shape.extra_parameters()
     return {**parts, "total": sum(parts.values())}
+
+
+def hidden_matrices(shape: LoopedShape) -> dict[tuple[int, int], int]:
+    """(rows, columns) -> how many matrices inside the layers have them; a router is none."""
+    width, hidden = shape.width, shape.hidden
+    layers = shape.prelude + shape.core + shape.coda
+    mlps = layers * (shape.experts if shape.mlp == "moe" else 1)
+    found = {(width, width): 4 * layers}  # q, k, v and the output
+    for size, number in (((hidden, width), 1 if shape.mlp == "gelu" else 2), ((width, hidden), 1)):
+        found[size] = found.get(size, 0) + number * mlps
+    return found
 
 
 def block_flops(shape: LoopedShape, context: int) -> int:

@@ -46,6 +46,10 @@ class ModelConfig(ModelShape, ABC):
         """
         return dict(_counted(self, vocabulary_size, gate))
 
+    def hidden_matrices(self, vocabulary_size: int, *, gate: bool) -> dict[tuple[int, int], int]:
+        """(rows, columns) -> how many matrices inside the layers have them, as Muon moves them."""
+        return dict(_hidden(self, vocabulary_size, gate))
+
     def kept_bytes(
         self, vocabulary_size: int, *, context: int, n_loops: int, gate: bool = False
     ) -> int:
@@ -178,6 +182,16 @@ def built(config: ModelConfig, vocabulary_size: int, *, gate: bool, seed: int) -
 @cache
 def _counted(config: ModelConfig, vocabulary_size: int, gate: bool) -> dict[str, int]:
     return built(config, vocabulary_size, gate=gate, seed=0).count_parameters()
+
+
+@cache
+def _hidden(config: ModelConfig, vocabulary_size: int, gate: bool) -> dict[tuple[int, int], int]:
+    found: dict[tuple[int, int], int] = {}
+    model = built(config, vocabulary_size, gate=gate, seed=0)
+    for matrix, parts in model.hidden_matrices().items():
+        size = (matrix.shape[-2] // parts, matrix.shape[-1])
+        found[size] = found.get(size, 0) + parts
+    return found
 
 
 @cache

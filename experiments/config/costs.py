@@ -5,13 +5,14 @@ The time of a run is modelled as linear in five counts, each summed over its opt
     seconds = a·steps + b·calls + c·FLOPs + d·values + e·updates
 
 `calls` are applications of a block in forward passes (what launching its operations costs),
-FLOPs the nominal ones of `models.counts` (matrix products), `values` the numbers that element-wise
-operations read and write (norms, non-linearities, softmaxes of the head; taken as in proportion
-to those kept for the backward pass, see `memory`), which small widths spend most of
-their time on, `updates` parameters times steps (the optimiser). So time is linear
-in loops, tokens and steps. `loopscope calibrate` measures a … e on a device.
+FLOPs the nominal ones of `models.counts` (matrix products) and those of Muon, `values` the
+numbers that element-wise operations read and write (norms, non-linearities, softmaxes of the
+head; taken as in proportion to those kept for the backward pass, see `memory`), which small
+widths spend most of their time on, `updates` parameters times steps (the optimiser). So time is
+linear in loops, tokens and steps. `loopscope calibrate` measures a … e on a device.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,6 +27,8 @@ from generators.task import Task
 from models.config import LoopedConfig
 from models.model import ModelConfig
 
+#: iterations of Muon's orthogonalisation
+NEWTON_SCHULZ_STEPS = 5
 #: batches that are looked at, and tokens with padding in all of them, at most
 BATCHES, CELLS = 32, 2**20
 
@@ -57,7 +60,8 @@ class Cost:
         tokens: without padding.
         train_flops: nominal: forward and backward of the whole architecture, heads included. What
             is compute-matched, and the time of a run, are told by these.
-        executed_flops: of them those that training computes, and what it computes again.
+        executed_flops: of them those that training computes, what it computes again, and the
+            products by which Muon orthogonalises.
     """
 
     parameters: dict[str, int]
@@ -110,7 +114,7 @@ def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
     task, model, objective = config.task, config.model, config.objective
     found = spans(config.training, task)
     text, batch = task.model_dump_json(), config.training.part
-    vocabulary, tokens, work, executed = 0, 0.0, Work(), 0.0
+    vocabulary, tokens, work, executed, moved = 0, 0.0, Work(), 0.0, 0
     for span in found:
         weights = span.phase.weights
         asked = None if weights is None else tuple(sorted(weights.items()))
@@ -122,15 +126,33 @@ def _cost_and_work(config: RunConfig) -> tuple[Cost, Work]:
         for n_loops, share in expected_loops(span.phase.draw, loops):
             part, computed = _work(config, shaped, span, shape, n_loops, share)
             work, executed = work + part, executed + computed
+        if config.training.optimiser == "muon" and not objective.trains_gate_alone:
+            matrices = shaped.hidden_matrices(vocabulary, gate=objective.uses_gate)
+            moved += (span.last_step - span.first_step) * orthogonalising_flops(matrices)
     known = Cost(
         parameters=model.count_parameters(vocabulary, gate=objective.uses_gate),
         steps=found[-1].last_step,
         documents=found[-1].last_document,
         tokens=round(tokens),
         train_flops=round(work.flops),
-        executed_flops=round(executed),
+        executed_flops=round(executed + moved),
     )
-    return known, work
+    return known, work + Work(flops=moved)
+
+
+def orthogonalising_flops(matrices: Mapping[tuple[int, int], int]) -> int:
+    """FLOPs of the matrix products by which Muon orthogonalises matrices, in one step.
+
+    An iteration has X·Xᵀ, its square, and their product with X, for X [a, b] with a ≤ b.
+
+    Args:
+        matrices: (rows, columns) -> how many have them.
+    """
+    total = 0
+    for size, number in matrices.items():
+        a, b = sorted(size)
+        total += number * NEWTON_SCHULZ_STEPS * 2 * (2 * a * a * b + a**3)
+    return total
 
 
 def _work(

@@ -58,16 +58,31 @@ def run_memory(config: RunConfig) -> int:
         return round(PROCESS + world + config.training.part * kept + 4 * (copies * total + read))
     parameters = count_parameters(model, vocabulary, gate=gate)["total"]
     calls, kept = block_applications(model, loops, losses)
-    calls += config.objective.loops_run(loops) * model.core
-    if config.training.recompute:  # one loop at a time, and the states between loops
+    more, again = config.objective.loops_run(loops), config.training.recompute
+    calls += more * model.core
+    if again:  # one loop at a time, and the states between loops
         calls = -(-calls // loops)
     if keeps_probabilities(longest, half=config.training.precision == "bf16"):
         kept += model.heads * longest
     activations = tokens * calls * kept
-    states = tokens * loops * model.width
+    states = config.training.part * kept_by_loops(model, vocabulary, longest, loops + more, again)
     logits = tokens * vocabulary * losses * PER_LOGIT
     values = copies * parameters + activations + states + logits
     return round(PROCESS + world + 4 * values)
+
+
+def kept_by_loops(
+    model: LoopedConfig, vocabulary: int, context: int, loops: int, recompute: bool
+) -> int:
+    """Values of a document that are kept beside those of blocks, see `LoopedConfig.kept_values`.
+
+    Args:
+        recompute: loops are computed again, so that between them only states are kept.
+    """
+    if not recompute:
+        return model.kept_values(vocabulary, context, loops)
+    last = model.kept_values(vocabulary, context, 2) - model.kept_values(vocabulary, context, 1)
+    return last + (loops - 1) * context * model.carried
 
 
 def block_applications(model: ModelConfig, n_loops: int, losses: int) -> tuple[int, int]:

@@ -1,14 +1,13 @@
 """Running a grid: what is missing is done, what is done is left alone, nothing is lost."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.config.costs import cost
 from experiments.config.memory import run_memory
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
@@ -22,13 +21,14 @@ from experiments.execution.backends.options import (
 from experiments.execution.executor import Executor
 from experiments.execution.job import JobOutcome
 from experiments.execution.mirrors import Mirrors
+from experiments.execution.order import unfinished, unique_runs, waves_of
 from experiments.execution.preflight import refuse, refuse_changed_code
 from experiments.execution.progress import Progress
 from experiments.grid.figure_checks import undrawable
 from experiments.grid.leakage import leaks
-from experiments.grid.shards import share_of
 from experiments.planning.precision import slow_precision
 from experiments.runs.folder import RunFolder, State
+from experiments.runs.integrity import restore_config
 from experiments.runs.json_files import read_json
 from experiments.runs.output import check_record, prepare_output, record_grid
 
@@ -94,12 +94,12 @@ def run_grid(
             than there is, or one to resume began with other code.
     """
     out = Path(out)
-    folders, configs = _unique_runs(grid, out, shard)
+    folders, configs = unique_runs(grid, out, shard)
     options = backend or _local(workers)
     copies = Mirrors(mirrors, out, grid.name)
     prepare_output(out)
     states = {folder: folder.state() for folder in folders}
-    todo = _todo(states, configs, retry_failed)
+    todo = unfinished(states, configs, retry_failed)
     if not allow_drift:
         refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
     refuse(todo, configs, options, allow_drift)
@@ -110,24 +110,51 @@ def run_grid(
     context = JobContext(out, allow_drift, _memory(configs), notify)
     executor = Executor(make_backend(options, context), notify=notify) if todo else None
     _record(grid, out)
-    for folder in folders:  # one that is done may have lost its config
-        for damaged in folder.freeze(configs[folder]):
-            notify(damaged)
+    _freeze(states, configs, notify)
     if display:
-        missing = [configs[folder] for folder in todo]
-        here = missing if isinstance(options, LocalOptions) else []
-        empty = undrawable(grid) if todo else ()
-        for warning in (*empty, *leaks(missing), *slow_precision(here)):
+        missing = {folder: configs[folder] for folder in todo}
+        for warning in _warnings(grid, missing, here=isinstance(options, LocalOptions)):
             notify(warning)
         _print_what_stays({folder: configs[folder] for folder in folders}, given_up)
-    interrupted = False
-    if executor is not None:
-        _show(executor, display, copies)
-        with closing(executor.backend), closing(copies), display or nullcontext():
-            for wave in _waves(todo, configs):
-                interrupted = interrupted or executor.run(wave)
-        _raise_if_blocked(executor)
+    interrupted = executor is not None and _work(executor, waves_of(todo, configs), display, copies)
     return _outcome(folders, interrupted)
+
+
+def _freeze(
+    states: dict[RunFolder, State],
+    configs: dict[RunFolder, RunConfig],
+    notify: Callable[[str], None],
+) -> None:
+    """Writes the config of every run that has none; one that is done may have lost its own."""
+    for folder, state in states.items():
+        freeze = partial(restore_config, folder) if state == "done" else folder.freeze
+        for damaged in freeze(configs[folder]):
+            notify(damaged)
+
+
+def _warnings(grid: "Grid", missing: dict[RunFolder, RunConfig], *, here: bool) -> Iterator[str]:
+    """What is worth knowing before the missing runs are worked on.
+
+    Args:
+        here: whether on this machine.
+    """
+    configs = list(missing.values())
+    yield from undrawable(grid) if missing else ()
+    yield from leaks(configs)
+    yield from slow_precision(configs if here else [])
+
+
+def _work(
+    executor: Executor, waves: list[list[RunFolder]], display: Progress | None, copies: Mirrors
+) -> bool:
+    """Works through the waves, one after the other; whether it was interrupted."""
+    interrupted = False
+    _show(executor, display, copies)
+    with closing(executor.backend), closing(copies), display or nullcontext():
+        for wave in waves:
+            interrupted = interrupted or executor.run(wave)
+    _raise_if_blocked(executor)
+    return interrupted
 
 
 def describe_grid(
@@ -141,11 +168,11 @@ def describe_grid(
 ) -> str:
     """A text of what `run_grid` would start where; nothing is written."""
     check_record(out, grid.name, file=grid.file, source=grid.source, runs=grid.runs)
-    folders, configs = _unique_runs(grid, out, shard)
+    folders, configs = unique_runs(grid, out, shard)
     states = {folder: folder.state() for folder in folders}
     if not allow_drift:
         refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
-    todo = _todo(states, configs, retry_failed)
+    todo = unfinished(states, configs, retry_failed)
     context = JobContext(out, allow_drift, _memory(configs))
     if not todo:
         return "nothing to do"
@@ -176,15 +203,6 @@ def _observed_otherwise(folder: RunFolder, config: RunConfig) -> bool:
     frozen = (read_json(folder.path / "config.json") or {}).get("observe", {})
     wanted = config.observe.model_dump(mode="json")
     return any(wanted.get(name) != value for name, value in frozen.items())
-
-
-def _todo(
-    states: dict[RunFolder, State], configs: dict[RunFolder, RunConfig], retry_failed: bool
-) -> list[RunFolder]:
-    """The runs that lack a result, the longest first."""
-    skipped = {"done"} if retry_failed else {"done", "failed"}
-    todo = [folder for folder, state in states.items() if state not in skipped]
-    return sorted(todo, key=lambda folder: -_estimated_flops(configs[folder]))
 
 
 def _memory(configs: dict[RunFolder, RunConfig]) -> Callable[[RunFolder], int]:
@@ -224,34 +242,6 @@ def _raise_if_blocked(executor: Executor) -> None:
         )
 
 
-def _waves(todo: list[RunFolder], configs: dict[RunFolder, RunConfig]) -> list[list[RunFolder]]:
-    """Runs that can be worked on at once: a run comes after the one that it starts from."""
-    waves, left = [], todo
-    while left:
-        waiting = {folder.run_id for folder in left}
-        wave = [folder for folder in left if configs[folder].start not in waiting]
-        waves.append(wave)
-        left = [folder for folder in left if configs[folder].start in waiting]
-    return waves
-
-
-def _unique_runs(
-    grid: "Grid", out: Path, shard: tuple[int, int] | None
-) -> tuple[list[RunFolder], dict[RunFolder, RunConfig]]:
-    """Folders in the grid's order, each id once, with their configs."""
-    configs: dict[RunFolder, RunConfig] = {}
-    for point in grid.points:
-        configs.setdefault(RunFolder(out / point.run_id), point.config)
-    folders = list(configs)
-    if shard is None:
-        return folders, configs
-    i, n = shard
-    if not 1 <= i <= n:
-        raise LoopscopeError(f"--shard {i}/{n}: the first number must be between 1 and {n}")
-    mine = set(share_of({folder.run_id: configs[folder].start for folder in folders}, i, n))
-    return [folder for folder in folders if folder.run_id in mine], configs
-
-
 def _record(grid: "Grid", out: Path) -> None:
     points = [{"run_id": p.run_id, "part": p.part, "labels": dict(p.labels)} for p in grid.points]
     record_grid(
@@ -264,14 +254,6 @@ def _record(grid: "Grid", out: Path) -> None:
         file=grid.file,
         overrides=list(grid.changes),
     )
-
-
-def _estimated_flops(config: RunConfig) -> float:
-    """FLOPs to start the longest run first; 0 where its own code fails, as its worker will say."""
-    try:
-        return cost(config).train_flops
-    except Exception:
-        return 0
 
 
 def _outcome(folders: list[RunFolder], interrupted: bool) -> GridOutcome:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import LoopscopeError
-from experiments.runs.folder import RunFolder, State
-from experiments.runs.output import no_folder, run_folders
+from experiments.results.records import Record, RecordState
+from experiments.runs.folder import RunFolder
+from experiments.runs.output import folders_with_results, no_folder
 from experiments.runs.reference import place_of
 from experiments.text import aligned, duration
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: seconds between two readings of a log that is followed
 POLL = 0.5
+#: states that are shown while one watches
+ACTIVE = ("running", "measuring", "failed", "damaged")
 HEAD = ("run", "status", "step", "loss", "tokens/s", "left", "reason")
 
 
@@ -28,7 +31,7 @@ class Watched:
     out: Path
     done: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def snapshot(self) -> tuple[list[tuple[str, ...]], Counter[State]]:
+    def snapshot(self) -> tuple[list[tuple[str, ...]], Counter[RecordState]]:
         """A row of text per run, and their number by state.
 
         Raises:
@@ -37,8 +40,8 @@ class Watched:
         out = place_of(self.out)
         if not out.is_dir():
             raise LoopscopeError(no_folder(self.out))
-        rows, states = [], Counter[State]()
-        for folder in run_folders(out):
+        rows, states = [], Counter[RecordState]()
+        for folder in folders_with_results(out):
             row = self.done.get(folder.run_id) or _row(folder)
             if row[1] == "done":
                 self.done[folder.run_id] = row
@@ -48,9 +51,10 @@ class Watched:
 
 
 def _row(folder: RunFolder) -> tuple[str, ...]:
-    state, known = folder.state(), folder.status()
+    record, known = Record.read(folder), folder.status()
+    state, reason = record.state, record.status.get("reason", "")
     if known is None:
-        return folder.run_id, state, "", "", "", "", ""
+        return folder.run_id, state, "", "", "", "", reason
     running = state == "running" and known.state == "running"
     rate, left = known.tokens_per_second, known.seconds_left
     measuring = running and known.doing == "measuring"
@@ -61,11 +65,11 @@ def _row(folder: RunFolder) -> tuple[str, ...]:
         "" if known.loss is None else f"{known.loss:.4f}",
         f"{rate:,.0f}" if running and not measuring and rate is not None else "",
         duration(left) if running and not measuring and left is not None else "",
-        known.reason if state == "failed" else "",
+        reason if state in ("failed", "damaged") else "",
     )
 
 
-def _counts(states: Counter[State]) -> str:
+def _counts(states: Counter[RecordState]) -> str:
     return ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
 
 
@@ -80,7 +84,7 @@ def status_text(out: Path) -> str:
 
 
 def watch_status(out: Path, every: float, console: "Console | None" = None) -> None:
-    """Shows the runs that are worked on or failed, and the counts, until nothing runs.
+    """Shows the runs that are worked on, failed or damaged, and the counts, until nothing runs.
 
     On a terminal one table that is drawn again; elsewhere a line whenever the counts change.
     Reads only. A folder without runs is waited for: this may be typed before the first run.
@@ -102,7 +106,9 @@ def watch_status(out: Path, every: float, console: "Console | None" = None) -> N
             rows, states = watched.snapshot()
             counts = _counts(states) or f"{out} has no runs yet"
             if console.is_terminal:
-                active = [row for row in rows if row[1] in ("running", "measuring", "failed")]
+                active = [
+                    row for row in rows if row[1] in ("running", "measuring", "failed", "damaged")
+                ]
                 shown = active[-max(console.height - 4, 1) :]
                 live.update(Text("\n".join(filter(None, (counts, aligned([HEAD, *shown]))))))
                 live.refresh()

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from experiments.results.parquet import (
     read_table,
     write_table,
 )
-from experiments.results.records import is_name, whole_grid
+from experiments.results.records import is_name, points_of, whole_grid
 from experiments.runs.json_files import LARGEST, parse_json, replacing
 from experiments.runs.output import OUTPUT_FILE
-from experiments.runs.schema_version import current, stamped
+from experiments.runs.schema_version import current, read_current, stamped
 from experiments.text import bytes_text
 
 GRID = re.compile(r"grids/([^/\\]+)\.json")
@@ -46,7 +47,7 @@ def is_archive(path: Path) -> bool:
 
 
 def write_archive(out: Path, file: Path) -> Built:
-    """Writes the results in `out` to one file, as a whole.
+    """Writes the results in `out` to one file, as a whole, without records that are damaged.
 
     Raises:
         LoopscopeError: `file` exists and is no archive, which is left alone, or is where another
@@ -64,7 +65,7 @@ def write_archive(out: Path, file: Path) -> Built:
             raise LoopscopeError(
                 f"{file} exists and is not replaced, since it is no archive of results: {error}"
             ) from error
-    built = build_tables(out)
+    built, problems = build_tables(out), list[str]()
     with replacing(file) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, OUTPUT_FILE, json.dumps(stamped({})).encode())
         for name, table in ((INDEX, built.tables.runs), (METRICS, built.tables.lines)):
@@ -72,8 +73,14 @@ def write_archive(out: Path, file: Path) -> Built:
             write_table(table, content)
             _add(archive, name, content.getvalue())
         for path in sorted(out.glob("grids/*.json")):
-            _add(archive, f"grids/{path.name}", path.read_bytes())
-    return built
+            record = whole_grid(read_current(path, "grid.json"))
+            try:
+                points_of(path.stem, record, path)
+            except LoopscopeError as error:
+                problems.append(f"the archive lacks a record of a grid: {error}")
+            else:
+                _add(archive, f"grids/{path.name}", path.read_bytes())
+    return replace(built, problems=(*built.problems, *problems))
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

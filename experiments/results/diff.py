@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import LoopscopeError
+from experiments.results.records import left_out
+from experiments.runs.folder import RunFolder
+from experiments.runs.integrity import completed, config_problem
 from experiments.runs.schema_version import read_current
 
 
@@ -24,8 +27,10 @@ def flat(data: Any, path: str = "") -> dict[str, Any]:
 def differences(first: Path, second: Path) -> list[tuple[str, str, str]]:
     """(field, value in the first, value in the second) of two frozen configs.
 
+    Fields that are younger than a config have their default in it.
+
     Raises:
-        LoopscopeError: a folder without a readable config.
+        LoopscopeError: a folder without a readable config, or with that of another run.
     """
     one, two = (flat(_config(folder)) for folder in (first, second))
     return [
@@ -39,4 +44,7 @@ def _config(folder: Path) -> dict[str, Any]:
     config = read_current(folder / "config.json")
     if config is None:
         raise LoopscopeError(f"{folder} has no readable config.json")
-    return config
+    problem, _ = config_problem(folder.name, config, RunFolder(folder).result() or {})
+    if problem:
+        raise LoopscopeError(left_out(folder.name, problem))
+    return completed(config)

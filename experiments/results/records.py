@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from experiments.errors import LoopscopeError
 from experiments.results.recounting import recounted
 from experiments.runs.folder import RunFolder, State
-from experiments.runs.integrity import AGAIN, config_problem, has_own_code
+from experiments.runs.integrity import AGAIN, completed, config_problem, has_own_code
 from experiments.runs.provenance import known_code
 from experiments.runs.record_checks import Code, is_config, is_grid
 from experiments.runs.schema_version import read_or_why
@@ -198,12 +198,12 @@ class Run:
         }
 
     def key(self, *without: str) -> str:
-        """Hash of the config without `observe` and the given dotted paths.
+        """Hash of the config, as it is frozen today, without `observe` and the given dotted paths.
 
         A path's `*` stands for every element of a list. The run that it started from counts by
         its own key, so that seeds which started from their own seed's run belong together.
         """
-        config = json.loads(json.dumps({**self.config, "observe": None}))
+        config = json.loads(json.dumps({**completed(self.config), "observe": None}))
         if self.told:
             config["code"] = self.told
         if self.start is not None:

@@ -32,17 +32,28 @@ def sealing(folder: RunFolder, config: RunConfig) -> dict[str, Any]:
         config: that the run was trained with.
     """
     lines = [text for _, text in folder.read_metrics()[0]]
+    restore_config(folder, config)
     frozen = read_current(folder.path / CONFIG)
-    if frozen is None or not _is_of(frozen, folder):
-        if frozen is not None:
-            folder.set_aside(folder.path / CONFIG, "was edited while the run was trained")
-        folder.freeze(config)
-        frozen = read_current(folder.path / CONFIG)
     return {
         "versions": config.versions_under(config.run_id) or {},
         "metric_lines": len(lines),
         "checksums": {CONFIG: checksum(frozen), METRICS: lines_checksum(lines)},
     }
+
+
+def restore_config(folder: RunFolder, config: RunConfig) -> list[str]:
+    """Freezes a run's config where the frozen one is lost, damaged or edited; what was wrong.
+
+    Args:
+        config: whose id is the folder's name.
+    """
+    frozen = read_current(folder.path / CONFIG)
+    found = []
+    if frozen is not None and not _is_of(frozen, folder):
+        found.append(
+            folder.set_aside(folder.path / CONFIG, "is that of another run: it was edited")
+        )
+    return [*found, *folder.freeze(config)]
 
 
 def _is_of(frozen: dict[str, Any], folder: RunFolder) -> bool:
@@ -81,6 +92,21 @@ def config_problem(
     if versions is None:
         return f"{CONFIG} is that of {found}: it was edited or copied; {AGAIN}", {}
     return "", versions
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A frozen config with every field of today, as a run that is frozen now has them.
+
+    A field that is younger than the config has its default, or what it was before there was a
+    field. What names a class from somebody's file, or does not validate, stays as it is.
+    """
+    if any(":" in kind for kind in _kinds(config)):
+        return config
+    try:
+        known = _config_of(config).canonical().model_dump(mode="json")
+    except Exception:  # whatever a validator makes of values that nobody wrote
+        return config
+    return {**config, **known, "observe": config.get("observe")}
 
 
 def _config_of(fields: dict[str, Any]) -> RunConfig:

@@ -1,8 +1,13 @@
 """The content of status.json: how far a run is while it is worked on."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def _utf8(text: str) -> str:
+    """With half a surrogate pair, as names of files that are no text have it, spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Status(BaseModel):
@@ -28,5 +33,5 @@ class Status(BaseModel):
     checkpoint_step: int = 0
     device: str = "cpu"
     pid: int = 0
-    reason: str = ""
+    reason: Annotated[str, AfterValidator(_utf8)] = ""
     time: float = 0.0

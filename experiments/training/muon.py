@@ -8,16 +8,17 @@ product, in the precision of the weights.
 Legend: N matrices, each [A, B].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import sqrt
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 
+from experiments.config.costs import NEWTON_SCHULZ_STEPS, orthogonalising_flops
+
 #: coefficients of the quintic x ← a·x + b·x³ + c·x⁵ that singular values pass through
 QUINTIC = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 5
 #: smallest Frobenius norm that is divided by
 EPS = 1e-7
 
@@ -78,6 +79,17 @@ class Muon(torch.optim.AdamW):
         moved = orthogonalised(matrices.reshape(-1, A, B)).reshape(parameter.shape)
         parameter.mul_(1 - rate * group["weight_decay"])
         parameter.add_(moved, alpha=-rate * sqrt(max(1, A / B)))
+
+
+def products_of(groups: Iterable[dict[str, Any]]) -> int:
+    """FLOPs of the matrix products of one step of an optimiser; none without Muon."""
+    total = 0
+    for group in groups:
+        if "parts" in group:
+            for parameter in group["params"]:
+                size = (parameter.shape[-2] // group["parts"], parameter.shape[-1])
+                total += orthogonalising_flops({size: group["parts"]})
+    return total
 
 
 def fresh_state(parameter: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.training.averaging import average_weights
 from experiments.training.inputs import joined, model_inputs, parts_by_loops
+from experiments.training.muon import products_of
 from experiments.training.optimiser import build_optimiser, set_learning_rates
 from experiments.training.prefetch import Prefetch
 from generators.streams import Stream, generator
@@ -91,11 +92,7 @@ class Trainer:
         self.optimiser = build_optimiser(self.model, self.config.training)
         self.average = None if self.config.training.ema is None else deepcopy(self.model)
         self.subject = Subject(
-            self.measured,
-            self.task,
-            model.count_parameters(),
-            self.config.seed,
-            self.device,
+            self.measured, self.task, model.count_parameters(), self.config.seed, self.device
         )
 
     @property
@@ -246,6 +243,7 @@ class Trainer:
         self.counters.step += 1
         self.counters.documents += len(batch)
         self.counters.tokens += int((batch.tokens != 0).sum())
+        self.counters.executed_flops += products_of(self.optimiser.param_groups)
         if self.average is not None:
             decay = self.config.training.ema
             assert decay is not None

@@ -39,6 +39,11 @@ class DiscoLoop(LoopedConfig):
     def extra_parameters(self) -> dict[str, int]:
         return {"channel": 2 * self.width + 1}
 
+    def kept_values(self, vocabulary_size: int, context: int, loops: int) -> int:
+        channel = vocabulary_size + 3 * self.width  # probabilities, the token, its norm and gate
+        found = super().kept_values(vocabulary_size, context, loops)
+        return found + context * max(loops - 1, 0) * channel
+
     def extra_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
         products = 4 * vocabulary_size * self.width + 2 * self.width
         return context * max(loops - 1, 0) * products

@@ -50,6 +50,14 @@ class HyperConnections(LoopedConfig):
     def extra_parameters(self) -> dict[str, int]:
         return {"streams": self.streams * (self.streams + 2)}
 
+    @property
+    def carried(self) -> int:
+        return self.streams * self.width
+
+    def kept_values(self, vocabulary_size: int, context: int, loops: int) -> int:
+        mixed = (self.streams + 2) * self.width  # R·S, h and what is written
+        return super().kept_values(vocabulary_size, context, loops) + context * loops * mixed
+
     def extra_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
         return loops * context * 2 * (self.streams + 1) * self.streams * self.width
 

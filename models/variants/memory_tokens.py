@@ -46,6 +46,12 @@ class MemoryTokens(LoopedConfig):
     def extra_parameters(self) -> dict[str, int]:
         return {"memory": self.memory * self.width}
 
+    def kept_values(self, vocabulary_size: int, context: int, loops: int) -> int:
+        """Among them the keys and values of the memory, beside those of every document."""
+        calls = len(self.schedule(loops)) if loops else self.prelude
+        found = super().kept_values(vocabulary_size, context + self.memory, loops)
+        return found + calls * self.memory * 2 * self.width
+
     def extra_flops(self, vocabulary_size: int, context: int, loops: int) -> int:
         M, calls = self.memory, len(self.schedule(loops)) if loops else self.prelude
         entered = {"concat": 4, "gated": 4, "diagonal": 2}.get(self.injection, 0) * self.width**2

@@ -54,8 +54,12 @@ class CapacityVersusParameters(Versus):
         picture = super().plot(data.assign(floor=float("nan")))
         for axes, name in zip(picture.axes, panels.names_of(data), strict=True):
             rows = data[data["panel"] == name]
-            axes.set_yscale("log")
             _levels(axes, rows)
+            axes.set_yscale("log")  # once its limits are known, which values below 0 are not within
+            if below := int((rows["value"] <= 0).sum()):
+                told = f"{below} of {len(rows)} values at or below 0"
+                look = {"color": style.GREY, "fontsize": style.points(0.85), "ha": "right"}
+                axes.text(0.98, 0.03, told, transform=axes.transAxes, **look)
         return picture
 
 

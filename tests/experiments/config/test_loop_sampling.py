@@ -14,7 +14,8 @@ from experiments.config.costs import cost
 from experiments.config.loop_sampling import LoopDraw, expected_loops, loops_of_step
 from experiments.config.run import Observe, RunConfig
 from experiments.errors import LoopscopeError
-from experiments.execution.runner import _waves, run_grid
+from experiments.execution.order import waves_of
+from experiments.execution.runner import run_grid
 from experiments.grid.grid import Grid, GridPoint
 from experiments.grid.run_checks import problems
 from experiments.measuring.load import load_model
@@ -138,9 +139,9 @@ def test_a_run_waits_for_the_one_that_it_starts_from(tmp_path: Path) -> None:
     elsewhere = config(objective={"kind": "gate"}, start="m-1x1-0123456789ab")
     runs = (second, elsewhere, first)
     configs = {RunFolder(tmp_path / run.run_id): run for run in runs}
-    waves = [[folder.run_id for folder in wave] for wave in _waves(list(configs), configs)]
+    waves = [[folder.run_id for folder in wave] for wave in waves_of(list(configs), configs)]
     assert waves == [[elsewhere.run_id, first.run_id], [second.run_id]]
-    assert _waves([], configs) == []
+    assert waves_of([], configs) == []
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import LoopscopeError
-from experiments.execution.runner import _unique_runs, run_grid
+from experiments.execution.order import unique_runs
+from experiments.execution.runner import run_grid
 from experiments.grid.grid import Grid, load_grid
 from experiments.grid.located_yaml import ConfigError
 from experiments.runs.folder import RunFolder
@@ -142,7 +143,7 @@ axes:
 
 def test_a_run_is_in_the_shard_of_its_start(tmp_path: Path) -> None:
     grid = load(tmp_path, ARMS)
-    shares = [_unique_runs(grid, tmp_path, (i, 2))[0] for i in (1, 2)]
+    shares = [unique_runs(grid, tmp_path, (i, 2))[0] for i in (1, 2)]
     assert sorted(f.run_id for share in shares for f in share) == sorted(grid.runs)
     for share in shares:
         ids = {folder.run_id for folder in share}

@@ -196,12 +196,12 @@ def test_the_makespan_is_that_of_a_simulation() -> None:
 
 
 def test_shares_are_those_of_the_runner(tmp_path: Path, cache: Path) -> None:
-    from experiments.execution.runner import _unique_runs
+    from experiments.execution.order import unique_runs
 
     for name, i in itertools.product(("quick", "exits"), (1, 2)):
         grid = load_grid(name)
         planned = plan(grid, tmp_path)
-        folders, _ = _unique_runs(grid, tmp_path, (i, 2))
+        folders, _ = unique_runs(grid, tmp_path, (i, 2))
         mine = dict.fromkeys(p.run_id for p in of_shard(planned, (i, 2)))
         assert list(mine) == [f.run_id for f in folders]
 

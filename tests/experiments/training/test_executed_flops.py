@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.config.costs import cost
+from experiments.config.costs import cost, cost_and_work
 from experiments.config.run import RunConfig
 from experiments.training.trainer import Trainer
+from models.config import LoopedConfig
+from models.model import ModelConfig
 
 QUESTIONS = {"kind": "multihop", "entities": 32, "relations": 16, "hops": 3}
 PEOPLE = {"kind": "biod", "people": 64, "attributes": 2, "diversity": 8}
@@ -83,6 +85,36 @@ def test_what_variants_execute_is_what_torch_counts(kind: str, share: float) -> 
         by_torch, rel=0.03 if kind in ("lora", "memory-tokens") else 0.015
     )
     assert by_torch / nominal == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"loops": 3, "prelude": 1, "mlp": "gelu"},
+        {"mlp": "moe", "experts": 3, "mlp_hidden": 64},
+        {"kind": "lora", "loops": 2},
+    ],
+)
+def test_the_products_of_muon_are_executed(model: dict[str, Any]) -> None:
+    """What torch counts more than of the same steps with AdamW is what is booked and planned."""
+    training = {"batch": 8, "muon_lr": 1e-2}
+    plain, moved = (run(model, training={**training, "optimiser": o}) for o in ("adamw", "muon"))
+    by_torch, executed, nominal = (
+        b - a for a, b in zip(counted(plain), counted(moved), strict=True)
+    )
+    assert by_torch == executed > 0 and nominal == 0
+    assert cost(moved).executed_flops - cost(plain).executed_flops == executed
+    assert cost(moved).train_flops == cost(plain).train_flops
+    more = cost_and_work(moved)[1].flops - cost_and_work(plain)[1].flops
+    assert more == pytest.approx(executed), "which the time that is planned knows"
+
+
+@pytest.mark.parametrize("model", [{"core": 2, "coda": 1}, {"mlp": "moe"}, {"mlp": "gelu"}])
+def test_matrices_inside_the_layers_are_those_of_what_is_built(model: dict[str, Any]) -> None:
+    config = LoopedConfig(width=16, heads=2, **model)
+    built = ModelConfig.hidden_matrices(config, 9, gate=True)
+    assert config.hidden_matrices(9, gate=True) == built
 
 
 def test_loops_cost_more_than_is_printed_where_few_positions_are_read() -> None:

@@ -131,7 +131,7 @@ def test_cached_decoding_equals_uncached_under_every_exit(kind: str, rule: Any) 
         assert torch.equal(found.tokens, wanted.tokens)
         assert torch.equal(found.exit_loop, wanted.exit_loop)
         assert found.logits is not None and wanted.logits is not None
-        torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.logits, wanted.logits, rtol=0, atol=1e-12)
     if isinstance(rule, QuantileExit | StateDifference):
         assert len(set(wanted.exit_loop.flatten().tolist())) > 1, "no token left at another loop"
 

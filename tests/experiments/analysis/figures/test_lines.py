@@ -159,3 +159,21 @@ def test_plane_says_whose_bits_it_shows_and_what_is_missing(tmp_path: Path) -> N
     assert sorted(told.split(", ")) == ["1⊗1 of width 64", "4⊗1 of width 32"]
     runs = last_loop(load_runs(tmp_path))
     assert {"w", "d"} <= set(runs["run_id"]), "they are measured"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("values", "told"), [((-0.5, 0.0), "2 of 2"), ((-0.5, 1.0), "1 of 2")])
+def test_bits_at_or_below_0_are_counted_where_no_logarithm_has_a_place(
+    tmp_path: Path, values: tuple[float, float], told: str
+) -> None:
+    prepare_output(tmp_path)
+    for loops, value in enumerate(values, start=1):
+        rows = [{**row, "value": value * 1000, "metric": "bits"} for row in bits(loops, 1.0)]
+        write_run(tmp_path, f"c{loops}", model("bios", 1, loops), rows)
+    figure = CapacityVersusParameters()
+    with style():
+        picture = figure.plot(figure.data(read_results(tmp_path)))
+    (axes,) = picture.axes
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == "log" and 0 < low < high
+    assert f"{told} values at or below 0" in {text.get_text() for text in axes.texts}
