@@ -1,0 +1,26 @@
+"""The entity on the way, read off the state before the last loop."""
+
+from experiments.results.long_table import Results
+from experiments.results.selection import where
+from experiments.suite.score import Score, at_best_rate, each_seed
+
+GRID = "composition"
+PROBE = "lens"
+TAG = "looping"
+
+
+def score(runs: Results) -> Score:
+    """Share of two-hop questions whose bridge the head reads after the best loop but the last.
+
+    Floor: the commonest bridge entity.
+    """
+    rows = where(at_best_rate(runs.runs), metric="lens_accuracy", item="hop.1", difficulty=2)
+    if rows.empty:
+        return Score.none("no states were read")
+    rows = rows[rows["loop"] < rows["n_loops"]]
+    if rows.empty:
+        return Score.none("one loop: there is none before the last")
+    loop = rows.groupby("loop")["value"].mean().idxmax()
+    rows = rows[rows["loop"] == loop]
+    unit = f"share of bridges read after loop {loop}"
+    return Score.of(each_seed(rows), unit, floor=float(rows["floor"].mean()), ceiling=1.0)

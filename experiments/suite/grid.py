@@ -1,0 +1,87 @@
+"""The grid of a card: an ordinary grid file with one part for each axis that trains something."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.grid.grid import Grid, load_grid
+from experiments.grid.located_yaml import load_yaml
+from experiments.runs.json_files import replacing
+from experiments.suite.axes import Axis
+from experiments.suite.entry import Entry
+from experiments.suite.references import arms_of
+
+#: what a card's grid and its files are called
+NAME = "score"
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors, for people."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class CardGrid:
+    """What has to be trained for a card.
+
+    Attributes:
+        missing: label of a reference -> why there is none.
+        refused: kind of a probe -> why it cannot measure the model.
+    """
+
+    grid: Grid
+    missing: dict[str, str]
+    refused: dict[str, str]
+
+
+def write_grid(entry: Entry, wanted: Sequence[Axis], size: str, out: Path) -> CardGrid:
+    """Writes `OUT/score.yaml` and reads it as a grid.
+
+    Nothing else is needed to train it: `loopscope plan` and `loopscope run` take the file, with
+    any back end.
+
+    Raises:
+        ConfigError: the model does not fit the grids of the suite.
+    """
+    parts, missing, refused = {}, {}, {}
+    for name in dict.fromkeys(axis.grid for axis in wanted):
+        source = next(axis.file(size) for axis in wanted if axis.grid == name)
+        parts[name], missing, dropped = _part(entry, source)
+        refused |= dropped
+    data = {
+        "name": NAME,
+        "title": f"Score card of {entry.title}, size {size}",
+        "baseline": {"model": entry.model}
+        | ({"objective": entry.objective} if entry.objective else {}),
+        "parts": parts,
+    }
+    text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{NAME}.yaml"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        with replacing(path, durable=False) as file:
+            file.write(text.encode())
+    return CardGrid(load_grid(path), missing, refused)
+
+
+def _part(entry: Entry, source: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """A part of the grid from a grid of the suite, references missing, probes refused."""
+    data, _ = load_yaml(source)
+    baseline = data["baseline"]
+    first = load_grid(source).points[0].config
+    refused = {}
+    for probe in first.observe.probes or ():
+        try:
+            probe.check_model(entry.config, first.task, entry.loss)
+        except ValueError as error:
+            refused[probe.kind] = str(error)
+    kept = [p for p in baseline["observe"]["probes"] if p["kind"] not in refused]
+    baseline = {**baseline, "observe": {**baseline["observe"], "probes": kept}}
+    arms, missing = arms_of(entry, baseline["training"]["phases"])
+    labels = [{"name": arm.label, **arm.changes} for arm in arms]
+    return {"baseline": baseline, "axes": {**data["axes"], "arm": labels}}, missing, refused

@@ -1,0 +1,14 @@
+"""Multi-query associative recall: pairs told in the context, each asked for later."""
+
+from experiments.results.long_table import Results
+from experiments.suite.score import Score, held_out, mean_score
+
+PROBE = "accuracy"
+TAG = "computing"
+
+
+def score(runs: Results) -> Score:
+    """Accuracy with most pairs; floor: one of the values that no query before had."""
+    rows = held_out(runs.runs)
+    rows = rows[rows["difficulty"] == rows["difficulty"].max()]
+    return mean_score(rows, "accuracy", "no pairs were asked for")
