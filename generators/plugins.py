@@ -135,8 +135,8 @@ def load_class(
     if not (isinstance(cls, type) and issubclass(cls, base)) or inspect.isabstract(cls):
         raise PydanticCustomError(
             "plugin",
-            "{path} has no class {name} that derives from {base} and defines all it asks for",
-            {"path": str(path), "name": name, "base": base.__name__},
+            "{path} has no class {name} that derives from {base} and defines all it asks for{why}",
+            {"path": str(path), "name": name, "base": base.__name__, "why": _why_not(cls, base)},
         )
     own = kind_of(cls)
     taken = own is not None and own in choices(base, package)
@@ -154,6 +154,16 @@ def load_class(
             },
         )
     return cls
+
+
+def _why_not(cls: Any, base: type[BaseModel]) -> str:
+    """What a class lacks that was to be a concrete `base`; empty where there is no class."""
+    if not isinstance(cls, type):
+        return ""
+    if not issubclass(cls, base):
+        parents = ", ".join(parent.__name__ for parent in cls.__bases__)
+        return f"; {cls.__name__} derives from {parents}"
+    return f"; it lacks {', '.join(sorted(cls.__abstractmethods__))}"
 
 
 @dataclass(frozen=True)

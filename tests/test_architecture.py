@@ -39,6 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": {*ONE_RUN, "measuring", "training", "results", "grid", "planning"},
     "bench": {*ONE_RUN, "measuring", "training", "results", "grid", "execution"},
     "export": {*ONE_RUN, "measuring"},
+    "examples": {"models"},
+    "suite": {*ONE_RUN, "measuring", "results", "analysis", "grid", "execution"},
     "notebook": {*ONE_RUN, "measuring", "results", "analysis"},
     "runner": {"execution"},  # the old places of two public names
     "trained": {"measuring"},

@@ -11,12 +11,12 @@ from experiments.cli.catalogue import list_all, new, notebooks
 from experiments.cli.compare import compare
 from experiments.cli.export import export, export_data
 from experiments.cli.figure import figure
-from experiments.cli.plan import calibrate, plan, schema
+from experiments.cli.plan import calibrate, plan, sample, schema
 from experiments.cli.probe import probe
 from experiments.cli.report import report
 from experiments.cli.results import archive, diff, index, rm, table
 from experiments.cli.run import run
-from experiments.cli.sample import sample
+from experiments.cli.score import check, score
 from experiments.cli.terminal import fit_output_to_terminal
 from experiments.cli.watch import logs, status
 from experiments.errors import LoopscopeError
@@ -50,12 +50,20 @@ def options(
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "To begin with": {"list": list_all, "new": new, "notebooks": notebooks},
     "Before training": {
+        "check": check,
         "sample": sample,
         "schema": schema,
         "plan": plan,
         "calibrate": calibrate,
     },
-    "Running": {"run": run, "status": status, "logs": logs, "probe": probe, "rm": rm},
+    "Running": {
+        "run": run,
+        "score": score,
+        "status": status,
+        "logs": logs,
+        "probe": probe,
+        "rm": rm,
+    },
     "Results": {
         "table": table,
         "figure": figure,

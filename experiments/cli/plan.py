@@ -1,12 +1,44 @@
-"""Commands before training: `loopscope plan`, `calibrate` and `schema`."""
+"""Commands before training: `loopscope sample`, `plan`, `calibrate` and `schema`."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from experiments.cli.options import RUNS, Changes, GridName, Out, Shard, check_device, parse_shard
+from experiments.cli.options import (
+    RUNS,
+    Changes,
+    Difficulty,
+    GridName,
+    Out,
+    Seed,
+    Shard,
+    Split,
+    TaskName,
+    check_device,
+    parse_shard,
+)
 
 Precision = Annotated[Literal["fp32", "bf16"], typer.Option(help="of the training steps timed")]
+
+
+def sample(
+    task: TaskName,
+    n: Annotated[int, typer.Option("--n", "-n", help="documents")] = 3,
+    difficulty: Difficulty = None,
+    split: Split = "train",
+    seed: Seed = None,
+    part: Annotated[str | None, typer.Option(help="of a grid; default: each")] = None,
+    changes: Changes = [],  # noqa: B006 typer copies it
+) -> None:
+    """Print a few documents of a task as a person would want to read them."""
+    from experiments.export.documents import describe_task
+    from experiments.grid.lookup import tasks_of
+
+    texts = [
+        describe_task(title, bound, n=n, split=split, difficulty=difficulty)
+        for title, bound in tasks_of(task, changes, part=part, seed=seed).items()
+    ]
+    typer.echo("\n\n\n".join(texts))
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""The axes of the card: one folder each, found by looking, with what is trained and how it is scored.
+"""The axes of the card: one folder each, with what is trained and how it is scored.
 
 A folder `AXIS/` holds `score.py` and, for every size at which the axis is measured, an ordinary
 grid file `SIZE.yaml` for any model. `score.py` has
@@ -75,7 +75,9 @@ def chosen(names: Iterable[str] | None, size: str) -> list[Axis]:
         LoopscopeError: there is no such size or axis, or the axis has no grid of that size.
     """
     if size not in SIZES:
-        raise LoopscopeError(f"--size {size}: needs one of {', '.join(SIZES)}{nearest(size, SIZES)}")
+        raise LoopscopeError(
+            f"--size {size}: needs one of {', '.join(SIZES)}{nearest(size, SIZES)}"
+        )
     known = axes()
     if names is None:
         return [axis for axis in known.values() if axis.file(size).is_file()]

@@ -29,9 +29,7 @@ class Arm:
     changes: dict[str, Any]
 
 
-def arms_of(
-    entry: Entry, phases: Sequence[Mapping[str, Any]]
-) -> tuple[list[Arm], dict[str, str]]:
+def arms_of(entry: Entry, phases: Sequence[Mapping[str, Any]]) -> tuple[list[Arm], dict[str, str]]:
     """The model and its references in training of certain phases.
 
     References run one loop and are trained by the loss of their last state.
@@ -47,7 +45,7 @@ def arms_of(
     once: dict[str, Any] = {"model.loops": 1, "objective": {"kind": "last_loop"}}
     once["training.phases"] = list(map(dict, phases))
     order = getattr(entry.config, "reuse", "cycle")
-    deep = {"model.core": n * (core if isinstance(order, str) else len(order))}
+    deep: dict[str, Any] = {"model.core": n * (core if isinstance(order, str) else len(order))}
     if order != "cycle":
         deep["model.reuse"] = "cycle"
     longer = {"training.phases": [stretched(phase, n) for phase in phases]}
@@ -76,7 +74,11 @@ def stretched(phase: Mapping[str, Any], times: int) -> dict[str, Any]:
 
 
 def _parameters(entry: Entry, core: int) -> int:
-    changes = {"core": core, "loops": 1, **({"reuse": "cycle"} if core != entry.config.core else {})}
+    changes = {
+        "core": core,
+        "loops": 1,
+        **({"reuse": "cycle"} if core != entry.config.core else {}),
+    }
     known = {k: v for k, v in changes.items() if k in type(entry.config).model_fields}
     shape = entry.config.model_copy(update=known)
     return shape.count_parameters(WORDS, gate=False)["total"]

@@ -36,9 +36,7 @@ class Score(BaseModel):
     per_seed: dict[int, float] = Field({}, description="seed -> its value")
 
     @classmethod
-    def of(
-        cls, per_seed: Mapping[int, float], unit: str, *, floor: float, ceiling: float
-    ) -> Self:
+    def of(cls, per_seed: Mapping[int, float], unit: str, *, floor: float, ceiling: float) -> Self:
         """The score of some seeds.
 
         Values from 0 to 1 of an axis that ends at 1 are shares, whose interval allows for seeds

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from experiments.analysis.report.environments import environment_table
 from experiments.analysis.report.figures import drawn
@@ -30,6 +30,8 @@ from experiments.results.source import Source, open_source
 from experiments.runs.json_files import replacing
 from experiments.runs.schema_version import release
 
+#: the package of the page's files
+HERE = "experiments.analysis.report"
 #: cannot stand in HTML: control characters and halves of surrogate pairs
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -128,19 +130,31 @@ def _section(results: Results, grid: str, **content: Any) -> dict[str, Any]:
     }
 
 
-def render(**content: Any) -> str:
+def render(template: str = "page.html", package: str = HERE, **content: Any) -> str:
     """The page around its content; its own style and script are the only ones it allows to run.
 
     Text is escaped, and characters that cannot stand in a page become U+FFFD.
+
+    Args:
+        template: file in a package, which extends `base.html`.
     """
-    folder = files("experiments.analysis.report")
-    template, style, script = (
-        folder.joinpath(f"page.{end}").read_text(encoding="utf-8") for end in ("html", "css", "js")
+    folder = files(HERE)
+    style, script = (
+        folder.joinpath(f"page.{e}").read_text(encoding="utf-8") for e in ("css", "js")
     )
+
+    def load(name: str) -> str:
+        place = files(package) if name == template else folder
+        return place.joinpath(name).read_text(encoding="utf-8")
+
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(load),
     )
-    text = environment.from_string(template).render(
+    text = environment.get_template(template).render(
         content,
         version=release(),
         style=style,

@@ -1,0 +1,160 @@
+"""A card as files: JSON, Markdown, an SVG of the radar, and one HTML page that holds them all."""
+
+import base64
+import io
+import shlex
+from pathlib import Path
+
+from experiments.analysis.report.page import render
+from experiments.runs.json_files import replacing
+from experiments.suite.card import Card, Interval
+from experiments.suite.grid import NAME
+from experiments.suite.radar import FEWEST, radar, radar_data
+from experiments.suite.score import Score
+from experiments.text import NumberText, TextTable, number
+
+#: of a table of scores
+CELL = (
+    "value (low–high: 95 % interval over seeds) [floor–ceiling], n seeds",
+    "what is above a floor is what the ability adds",
+)
+AGGREGATE = (
+    "Interquartile mean of (x − floor)/(ceiling − floor) over the axes that all architectures "
+    "have; P(better): a run of the model beats one of the reference, over shared axes; both with "
+    "stratified bootstraps over seeds, which are too narrow for fewer than about ten."
+)
+
+
+def card_table(card: Card) -> TextTable:
+    """Axes in rows, architectures in columns; every cell with interval, bounds and seeds."""
+    rows = [
+        (axis.title, *(score_text(column.scores[name]) for column in card.columns))
+        for name, axis in card.axes.items()
+    ]
+    rows.append(("interquartile mean", *(_interval(c.interquartile_mean) for c in card.columns)))
+    rows.append(("P(model better)", *(_interval(c.improvement) for c in card.columns)))
+    title = f"{card.title} ({card.label}), size {card.size}"
+    notes = (f"{'; '.join(CELL)}.", AGGREGATE, *_missing(card))
+    heads = ("axis", *(column.label for column in card.columns))
+    return TextTable(title, heads, tuple(rows), notes)
+
+
+def score_text(score: Score) -> str:
+    """`.73 (.5–.9) [.12–1] 3 seeds`, or why there is none."""
+    if score.value is None:
+        return f"– {score.reason}"
+    between = "" if score.low is None else f" ({_short(score.low)}–{_short(score.high)})"
+    bounds = f"[{_short(score.floor)}–{_short(score.ceiling)}]"
+    seeds = f"{score.seeds} seed{'s' * (score.seeds != 1)}"
+    return NumberText(f"{_short(score.value)}{between} {bounds} {seeds}", score.value)
+
+
+def cost_table(card: Card) -> TextTable:
+    """What a run of each architecture took in each grid of the suite."""
+    rows = []
+    for column in card.columns:
+        for grid, cost in column.costs.items():
+            seconds = "–" if cost.cpu_seconds is None else number(cost.cpu_seconds)
+            numbers = (number(cost.parameters), number(cost.train_flops), seconds)
+            rows.append((column.label, grid, number(cost.runs), *numbers))
+    heads = ("architecture", "grid", "runs", "params", "FLOPs", "CPU s")
+    return TextTable("Costs of a run, training", heads, tuple(rows))
+
+
+def axes_table(card: Card) -> TextTable:
+    """What each axis asks, and what its number counts."""
+    rows = [
+        (axis.title, axis.tag, axis.about, card.columns[0].scores[name].unit or "–")
+        for name, axis in card.axes.items()
+    ]
+    return TextTable("The axes", ("axis", "group", "about", "unit"), tuple(rows))
+
+
+def markdown(card: Card) -> str:
+    """For a README or an appendix."""
+    parts = [card_table(card), cost_table(card), axes_table(card)]
+    return "\n\n".join(part.markdown() for part in parts) + "\n"
+
+
+def write_card(card: Card, out: Path) -> list[Path]:
+    """Writes `card.json`, `card.md`, `card.html` and, of three axes and more, `radar.svg`.
+
+    The same card gives the same bytes.
+    """
+    svg = radar_svg(card)
+    files = {
+        "card.json": card.model_dump_json(indent=1) + "\n",
+        "card.md": markdown(card),
+        "card.html": page(card, svg, out),
+        "radar.svg": svg,
+    }
+    written = []
+    for name, text in files.items():
+        if text:
+            with replacing(out / name, durable=False) as file:
+                file.write(text.encode())
+            written.append(out / name)
+    return written
+
+
+def radar_svg(card: Card) -> str:
+    """The radar as SVG; empty where there are too few axes."""
+    data = radar_data(card)
+    if data["axis"].nunique() < FEWEST:
+        return ""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "loopscope"}):
+        radar(data).savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue().decode()
+
+
+def page(card: Card, svg: str, out: Path) -> str:
+    """One HTML page that needs no network."""
+    return render(
+        "card.html",
+        "experiments.suite",
+        title=f"Score card: {card.title}",
+        card=card,
+        radar=base64.b64encode(svg.encode()).decode(),
+        no_radar=FEWEST,
+        tables=[card_table(card), cost_table(card), axes_table(card)],
+        commands=[shlex.join(["loopscope", *words]) for words in _commands(out)],
+    )
+
+
+def _commands(out: Path) -> list[list[str]]:
+    grid = str(out / f"{NAME}.yaml")
+    return [
+        ["plan", grid, "--out", str(out)],
+        ["run", grid, "--out", str(out)],
+        ["report", str(out), "--grid", NAME],
+    ]
+
+
+def _missing(card: Card) -> list[str]:
+    found = [f"No {label}: {reason}." for label, reason in card.missing.items()]
+    if card.unfinished:
+        found.append(f"{card.unfinished} runs are not done.")
+    return found
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
+    ends = "" if interval.low is None else f" ({_short(interval.low)}–{_short(interval.high)})"
+    return NumberText(f"{_short(interval.value)}{ends}", interval.value)
+
+
+def _short(value: float | None) -> str:
+    """
+    >>> _short(0.7312), _short(2.0), _short(-0.04), _short(0.0)
+    ('.73', '2', '-.04', '0')
+    """
+    if value is None:
+        return "–"
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    if "." in text and abs(value) < 1:
+        return text.replace("0.", ".", 1)
+    return "0" if text == "-0" else text

@@ -1,0 +1,62 @@
+"""The radar of a card: normalised axes, the model over its references."""
+
+from math import pi, sin
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from experiments.analysis.drawing.style import COLOURS, GREY, LINES, style
+from experiments.suite.card import Card
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+#: fewer axes make no polygon
+FEWEST = 3
+
+
+def radar_data(card: Card) -> pd.DataFrame:
+    """A row for each architecture and axis that the model has: 0 at the floor, 1 at the ceiling."""
+    rows = []
+    for column in card.columns:
+        for name, axis in card.axes.items():
+            if card.columns[0].scores[name].value is None:
+                continue
+            value = column.scores[name].normalised
+            rows.append({"architecture": column.label, "axis": axis.title, "normalised": value})
+    return pd.DataFrame(rows, columns=["architecture", "axis", "normalised"])
+
+
+def radar(data: pd.DataFrame) -> "Picture":
+    """A polygon for each architecture; where it has no value on an axis its line has a gap.
+
+    Raises:
+        ValueError: fewer than three axes.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(data["axis"]))
+    if len(names) < FEWEST:
+        raise ValueError(f"a radar needs {FEWEST} axes or more, got {len(names)}")
+    angles = [2 * pi * i / len(names) for i in range(len(names))]
+    with style():
+        picture = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes: Any = picture.add_subplot(projection="polar")  # which the stubs do not know
+        axes.set_theta_offset(pi / 2)
+        axes.set_theta_direction(-1)
+        for i, (label, rows) in enumerate(data.groupby("architecture", sort=False)):
+            values = rows.set_index("axis")["normalised"].reindex(names).tolist()
+            look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": str(label)}
+            look |= {"linewidth": 2.0 if i == 0 else 1.1, "linestyle": LINES[i % len(LINES)]}
+            axes.plot([*angles, angles[0]], [*values, values[0]], marker=".", clip_on=False, **look)
+            if i == 0:
+                axes.fill([*angles, angles[0]], [*values, values[0]], alpha=0.12, color=COLOURS[0])
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0.25, 0.5, 0.75, 1.0], ["", ".5", "", "1"], color=GREY)
+        axes.set_xticks(angles, names)
+        for text, angle in zip(axes.get_xticklabels(), angles, strict=True):
+            side = round(sin(angle), 6)
+            text.set_horizontalalignment("center" if side == 0 else "left" if side > 0 else "right")
+        axes.spines["polar"].set_visible(False)
+        picture.legend(loc="outside right upper")
+    return picture

@@ -1,0 +1,296 @@
+"""What a looped model from elsewhere has to be, and a check that says what is missing.
+
+A model comes as two classes in one file.
+
+1. A torch module with `forward(tokens, n_loops)`: tokens int64[B, T], padded with 0 on the right,
+   to a list of `n_loops` tensors, one after every loop: states [B, T, D], or logits [B, T, V] where
+   there is no head. It is causal: what it says at a position hangs on no later one. In eval mode
+   the same tokens give the same numbers. A loop changes the state.
+2. A `ModelConfig` whose fields are the options of a grid. `width`, `core` (layers that are looped)
+   and `loops` are inherited; `kind: Literal["my-model"] = "my-model"` names it; `build` makes the
+   module, with every weight drawn from torch's global generator (which is seeded before) or from
+   `seed`, and wraps it:
+
+       def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+           module = MyModule(self.width, self.core, vocabulary_size)
+           head = nn.Linear(self.width, vocabulary_size, bias=False)
+           exits = nn.Linear(self.width, 1) if gate else None
+           return ForeignModel(module, self, head=head, gate=exits)
+
+   Without a gate the objectives `entropy`, `act` and `gate` refuse the model, and all others train
+   it. `core` may be left unused; the card then lacks the reference of equal depth. Probes that put
+   states into a pass (`interchange`) need a variant of the looped transformer, which has hooks.
+
+Legend: B documents, T tokens, D width, V vocabulary, n loops.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.interface import LoopedModel
+from models.model import ModelConfig, built
+from models.outputs import LoopOutputs
+
+Outcome = Literal["ok", "wrong", "note"]
+
+#: words and tokens of the documents of the check
+VOCABULARY, TOKENS, DOCUMENTS = 17, 9, 3
+#: relative difference that rounding may make, in numbers and in gradients
+ROUNDING, GRADIENT = 1e-4, 1e-6
+#: standard deviation of the noise on weights
+SHAKEN = 0.2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the check.
+
+    Attributes:
+        outcome: `wrong` breaks the contract, `note` leaves something out.
+        message: what was found, what is needed, what to do.
+    """
+
+    what: str
+    outcome: Outcome
+    message: str
+
+
+def check_contract(config: ModelConfig) -> list[Finding]:
+    """Everything the contract asks, as far as the model can be run.
+
+    What fails ends the check where the rest would only repeat it.
+    """
+    found: list[Finding] = []
+    try:
+        model = _build(config, gate=False)
+        found += _shapes(config, model, model(_documents(), config.loops))
+    except Exception as error:  # whatever a stranger's code raises
+        return [_raised("runs", error)]
+    if any(one.outcome == "wrong" for one in found):
+        return found
+    for what, check in CHECKS.items():
+        try:
+            found += check(config, model)
+        except Exception as error:
+            found.append(_raised(what, error))
+    return found
+
+
+def _raised(what: str, error: Exception) -> Finding:
+    return Finding(what, "wrong", f"{type(error).__name__}: {error}")
+
+
+def _build(config: ModelConfig, *, gate: bool) -> LoopedModel:
+    """With noise on every weight: branches that start at zero would hide what they do."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = built(config, VOCABULARY, gate=gate, seed=0).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += SHAKEN * torch.randn(weight.shape, generator=generator)
+    return model
+
+
+def _documents() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(1, VOCABULARY, (DOCUMENTS, TOKENS), generator=generator)
+
+
+def _shapes(config: ModelConfig, model: LoopedModel, outputs: LoopOutputs) -> Iterator[Finding]:
+    for loop in range(1, config.loops + 1):
+        logits = outputs.logits(loop)
+        if tuple(logits.shape) != (DOCUMENTS, TOKENS, VOCABULARY):
+            yield Finding(
+                "shapes",
+                "wrong",
+                f"logits of loop {loop} have shape {list(logits.shape)} and need [B, T, V] = "
+                f"{[DOCUMENTS, TOKENS, VOCABULARY]}; give ForeignModel a head from the state to V, "
+                "or logits from the module and no head",
+            )
+            return
+        if not bool(logits.isfinite().all()):
+            message = f"logits of loop {loop} are not finite; look for a division by 0 or log of 0"
+            yield Finding("shapes", "wrong", message)
+            return
+    state = list(outputs.state(1).shape)
+    yield Finding("shapes", "ok", f"{config.loops} states {state}, logits to {VOCABULARY} words")
+
+
+def _determinism(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    first, second = (model(_documents()).logits() for _ in range(2))
+    if torch.equal(first, second):
+        yield Finding("determinism", "ok", "two passes in eval mode give the same numbers")
+        return
+    message = f"two passes in eval mode differ by {_distance(first, second):.2g}; noise belongs "
+    yield Finding("determinism", "wrong", message + "behind `if self.training:`")
+
+
+def _same_weights(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    again = _build(config, gate=False)
+    pairs = zip(model.named_parameters(), again.named_parameters(), strict=True)
+    differ = [name for (name, a), (_, b) in pairs if not torch.equal(a, b)]
+    if differ:
+        message = f"{differ[0]} differs between two models of one seed; draw weights from torch's "
+        message += "global generator or from `seed`, and from nothing else"
+        yield Finding("seed", "wrong", message)
+    else:
+        yield Finding("seed", "ok", "one seed makes one model")
+
+
+def _loops(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    loops = max(config.loops, 2)
+    outputs = model(_documents(), loops)
+    states = [outputs.state(t) for t in range(1, loops + 1)]
+    still = [t for t in range(1, loops) if torch.equal(states[t - 1], states[t])]
+    if still:
+        message = f"the state after loop {still[0] + 1} is that after loop {still[0]}: a loop has "
+        yield Finding("loops", "wrong", message + "to begin with what the one before left behind")
+        return
+    yield Finding("loops", "ok", f"each of {loops} loops changes the state")
+    try:
+        model(_documents(), 2 * loops)
+    except Exception as error:
+        yield Finding("loops", "note", f"{2 * loops} loops, more than trained, cannot be: {error}")
+
+
+def _causality(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    """By gradients of the logits at every position with respect to the embedded tokens."""
+    embedded: list[Tensor] = []
+
+    def catch(module: nn.Module, given: tuple[Tensor, ...], found: Tensor) -> Tensor | None:
+        if found.shape[:2] != (1, TOKENS):
+            return None
+        embedded.append(found.detach().requires_grad_())
+        return embedded[-1]
+
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
+    hooks = [table.register_forward_hook(catch) for table in tables]
+    try:
+        logits = model(_documents()[:1]).logits()[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not embedded:
+        yield from _later_tokens(model)
+        return
+    for at in range(TOKENS - 1):
+        said = logits[at].square().sum()
+        grads = torch.autograd.grad(said, embedded, retain_graph=True, allow_unused=True)
+        reach = sum((g.abs().sum(-1)[0] for g in grads if g is not None), torch.zeros(TOKENS))
+        ahead = reach[at + 1 :]
+        if float(ahead.max()) > GRADIENT * float(reach.max()):
+            later = at + 1 + int(ahead.argmax())
+            yield _not_causal(at, later, "its gradient is not 0")
+            return
+    yield Finding("causality", "ok", "no gradient comes from a later position")
+
+
+def _later_tokens(model: LoopedModel) -> Iterator[Finding]:
+    """Where no embedding shows gradients: other tokens later change nothing before."""
+    tokens = _documents()
+    for at in range(TOKENS - 1):
+        other = tokens.clone()
+        other[:, at + 1 :] = 1 + other[:, at + 1 :] % (VOCABULARY - 1)
+        before, after = (model(t).logits()[:, : at + 1] for t in (tokens, other))
+        if _distance(before, after) > ROUNDING * _size(before):
+            yield _not_causal(at, at + 1, "other tokens there change it")
+            return
+    yield Finding("causality", "ok", "other tokens at later positions change nothing before them")
+
+
+def _not_causal(at: int, later: int, how: str) -> Finding:
+    return Finding(
+        "causality",
+        "wrong",
+        f"what is said at position {at} hangs on position {later}: {how}; mask attention with "
+        "is_causal=True, and shift convolutions and means so that they see earlier tokens alone",
+    )
+
+
+def _padding(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    tokens = _documents()
+    padded = torch.cat([tokens, torch.zeros(DOCUMENTS, 2, dtype=torch.int64)], dim=1)
+    plain, longer = model(tokens).logits(), model(padded).logits()[:, :TOKENS]
+    if _distance(plain, longer) > ROUNDING * _size(plain):
+        message = f"two <pad> (id 0) behind a document change it by {_distance(plain, longer):.2g}"
+        message += "; a causal model needs no mask for them: look for what reads whole documents"
+        yield Finding("padding", "wrong", message)
+    else:
+        yield Finding("padding", "ok", "<pad> behind a document changes nothing")
+
+
+def _gradients(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    outputs = model(_documents())
+    logits = outputs.logits()
+    nn.functional.cross_entropy(logits.flatten(0, 1), _documents().flatten()).backward()
+    idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    model.zero_grad(set_to_none=True)
+    if idle:
+        has = "has" if len(idle) == 1 else "have"
+        message = f"{', '.join(idle[:3])} {has} no gradient from the last loop, and count as "
+        yield Finding("gradients", "note", message + "parameters all the same")
+    else:
+        yield Finding("gradients", "ok", "every parameter has a gradient")
+
+
+def _counts(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    counted = model.count_parameters()
+    there = sum(p.numel() for p in model.parameters())
+    of_pad = {0, config.width, 2 * config.width}  # rows of <pad> may be left out
+    if there - counted.get("total", 0) not in of_pad:
+        message = f"count_parameters says {counted.get('total')}, its tensors hold {there}"
+        yield Finding("parameters", "wrong", message)
+    else:
+        parts = ", ".join(f"{k} {v}" for k, v in counted.items() if k != "total" and v)
+        yield Finding("parameters", "ok", f"{counted['total']} for {VOCABULARY} words ({parts})")
+
+    def flops(loops: int) -> int:
+        sizes = {"documents": 1, "context": TOKENS, "predicted": TOKENS}
+        return config.forward_flops(VOCABULARY, n_loops=loops, **sizes)
+
+    one, two = flops(1), flops(2)
+    if two <= one:
+        yield Finding("FLOPs", "wrong", f"two loops take {two} and one takes {one}: nothing loops")
+    else:
+        yield Finding("FLOPs", "ok", f"{one} of one loop over {TOKENS} tokens, {two} of two")
+
+
+def _gate(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    gated = _build(config, gate=True)
+    if gated.read_exit is None:
+        message = "none: objectives entropy, act and gate refuse it, all others train it"
+        yield Finding("gate", "note", message)
+        return
+    found = list(gated(_documents()).exit_logits().shape)
+    shape = [config.loops, DOCUMENTS, TOKENS]
+    if found == shape:
+        yield Finding("gate", "ok", "an exit gate reads every state")
+    else:
+        message = f"exit logits have shape {found} and need {shape}; it maps [..., D] to [..., 1]"
+        yield Finding("gate", "wrong", message)
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    return _size(a - b)
+
+
+def _size(x: Tensor) -> float:
+    return float(x.detach().abs().max())
+
+
+#: what is checked of a model whose shapes are right, in the order of the messages
+CHECKS = {
+    "determinism": _determinism,
+    "loops": _loops,
+    "causality": _causality,
+    "padding": _padding,
+    "gradients": _gradients,
+    "seed": _same_weights,
+    "parameters and FLOPs": _counts,
+    "gate": _gate,
+}

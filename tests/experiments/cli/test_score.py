@@ -1,0 +1,98 @@
+"""`loopscope check` and `loopscope score` from the command line, at toy size."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+import experiments
+from experiments.cli.score import check, score
+from experiments.errors import LoopscopeError
+from experiments.suite import axes as suite_axes
+from experiments.suite.card import Card
+
+EXAMPLES = Path(experiments.__file__).parent / "examples"
+GATED = f"{EXAMPLES / 'gated_loop.py'}:GatedLoop"
+
+
+@pytest.fixture
+def toy_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny grids with two steps a phase, one seed and one rate."""
+    suite_axes.axes()  # found before the folder is another
+    here = tmp_path / "suite"
+    for path in suite_axes.HERE.glob("*/tiny.yaml"):
+        text = path.read_text()
+        text = re.sub(r"until_step: (\d+)00", r"until_step: \1", text)
+        text = re.sub(r"warmup: \d+", "warmup: 1", text)
+        text = re.sub(r"batch: \d+", "batch: 8", text).replace("items: 512", "items: 16")
+        text = re.sub(r"seed: \[.*\]", "seed: [0]", text).replace("4.0e-3, 8.0e-3", "4.0e-3")
+        target = here / path.parent.name / path.name
+        target.parent.mkdir(parents=True)
+        target.write_text(text)
+    monkeypatch.setattr(suite_axes, "HERE", here)
+
+
+def run_score(out: Path, **options: object) -> int:
+    given = {"model": GATED, "out": out, "size": "tiny", "axes": "composition,interchange"}
+    defaults = {"workers": 1, "stack": None, "changes": ["model.loops=2"]}
+    with pytest.raises(typer.Exit) as left:
+        score(**{**given, **defaults, "dry_run": False, "allow_drift": False, **options})  # type: ignore[arg-type]
+    return left.value.exit_code
+
+
+def test_a_model_from_elsewhere_gets_its_card_and_the_same_command_goes_on(
+    toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run_score(out) == 0
+    told = capsys.readouterr().out
+    assert "**GatedLoop (1⊗2), size tiny**" in told and str(out / "card.html") in told
+    card = Card.model_validate_json((out / "card.json").read_text())
+    assert [c.label for c in card.columns] == ["model", "unlooped", "unlooped-long"]
+    assert "`core` changes nothing" in card.missing["unlooped-deep"]
+    assert card.columns[0].scores["composition"].value == 0.0
+    assert "looks inside" in card.columns[0].scores["interchange"].reason
+    assert card.unfinished == 0 and len(card.run_ids) == 3
+    assert card.columns[0].costs["composition"].parameters > 1000
+
+    before = {p: p.read_bytes() for p in out.rglob("result.json")}
+    assert run_score(out) == 0
+    assert {p: p.read_bytes() for p in out.rglob("result.json")} == before and len(before) == 3
+    # one run less: it alone is trained again
+    shutil.rmtree(next(iter(before)).parent)
+    assert run_score(out) == 0
+    assert {p: p.exists() for p in before} == dict.fromkeys(before, True)
+
+
+def test_a_dry_run_writes_the_grid_alone(
+    toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score(GATED, tmp_path, "tiny", None, None, None, [], True, False)
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["score.yaml"]
+    assert "loopscope plan" in capsys.readouterr().out
+
+
+def test_bad_arguments_are_told(tmp_path: Path) -> None:
+    with pytest.raises(LoopscopeError, match="--workers needs 1 or more, got 0"):
+        score(GATED, tmp_path, "tiny", None, 0, None, [], False, False)
+    with pytest.raises(LoopscopeError, match="there is no axis ''"):
+        score(GATED, tmp_path, "tiny", "", None, None, [], False, False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_says_what_is_wrong_and_exits_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(GATED, 16, [])
+    assert "ok    causality: no gradient comes from a later position" in capsys.readouterr().out
+    text = (EXAMPLES / "gated_loop.py").read_text()
+    assert "is_causal=True" in text
+    bad = tmp_path / "bad.py"
+    bad.write_text(text.replace("is_causal=True", "is_causal=False"))
+    with pytest.raises(typer.Exit) as left:
+        check(f"{bad}:GatedLoop", 16, [])
+    told = capsys.readouterr()
+    assert left.value.exit_code == 1 and "WRONG causality: what is said at position" in told.out
+    assert "models/contract.py" in told.err

@@ -1,0 +1,170 @@
+"""A card of rows written by hand: what stands in it, its files, and its page."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.results.long_table import Results
+from experiments.suite.axes import chosen
+from experiments.suite.card import Card, make_card
+from experiments.suite.entry import Entry, find_entry
+from experiments.suite.grid import CardGrid, write_grid
+from experiments.suite.page import card_table, markdown, write_card
+from experiments.suite.radar import radar_data
+
+NAMES = ("ceiling", "rounded", "composition", "in_context", "interchange")
+ARMS = ("model", "unlooped", "unlooped-deep", "unlooped-long")
+
+
+def rows_of(arm: str, n: int) -> list[dict[str, Any]]:
+    """Runs of one architecture, the better the higher `n`."""
+    loops = 4 if arm == "model" else 1
+    found = []
+    for seed in (0, 1):
+
+        def row(part: str, metric: str, value: float, **more: Any) -> dict[str, Any]:
+            shared = {
+                "run_id": f"{part}-{arm}-{seed}",  # noqa: B023 called at once
+                "part": part,
+                "arm": arm,
+                "seed": seed,  # noqa: B023
+                "status": "done",
+                "reason": "",
+                "n_loops": loops,
+                "loop": loops,
+                "lr": 0.004,
+                "parameters": 100,
+                "train_flops": 1e9,
+                "cpu_seconds": 5.0,
+                "item": "",
+                "split": "test",
+            }
+            return {**shared, "metric": metric, "value": value, "ceiling": 1.0, **more}
+
+        bits = {"item": "total", "split": "train", "floor": 0.0, "ceiling": 2.0}
+        found += [
+            row("ceiling", "bits_per_parameter", 0.5 + 0.1 * n, **bits),
+            row("ceiling", "bits_per_parameter_int8", 0.4 + 0.1 * n, **bits),
+            row("ceiling", "bits_per_parameter_int4", 0.2, **bits),
+            row("composition", "accuracy", 1.0 if n > 2 else 0.5, difficulty=2, floor=0.125),
+            row("composition", "accuracy", 0.3, difficulty=3, floor=0.125),
+            row("in_context", "accuracy", 0.6 + 0.1 * n, difficulty=4, floor=0.5),
+        ]
+    return found
+
+
+def results(*arms: str) -> Results:
+    rows = [row for arm in arms for row in rows_of(arm, len(ARMS) - ARMS.index(arm) - 1)]
+    frame = pd.DataFrame(rows)
+
+    def no_config(run_id: str) -> Any:
+        raise AssertionError
+
+    return Results(frame, lambda: frame, no_config)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, CardGrid]:
+    folder = tmp_path_factory.mktemp("card")
+    (folder / "mine.yaml").write_text("title: Mine <b>&\nmodel: {loops: 4, injection: add}\n")
+    entry = find_entry(str(folder / "mine.yaml"))
+    return entry, write_grid(entry, chosen(NAMES, "tiny"), "tiny", folder)
+
+
+@pytest.fixture
+def card(made: tuple[Entry, CardGrid]) -> Card:
+    return make_card(*made, chosen(NAMES, "tiny"), "tiny", results(*ARMS))
+
+
+def test_every_cell_is_that_of_its_own_architecture(card: Card) -> None:
+    assert [c.label for c in card.columns] == list(ARMS) and card.label == "1⊗4"
+    ceilings = [c.scores["ceiling"].value for c in card.columns]
+    assert ceilings == pytest.approx([0.8, 0.7, 0.6, 0.5])
+    assert [c.scores["composition"].value for c in card.columns] == [0.5, 0.0, 0.0, 0.0]
+    assert card.columns[0].scores["interchange"].reason.startswith("no states were exchanged")
+    cost = card.columns[1].costs["in_context"]
+    assert (cost.runs, cost.parameters, cost.train_flops, cost.cpu_seconds) == (2, 100, 1e9, 5.0)
+
+
+def test_aggregates_are_over_normalised_seeds_of_shared_axes(card: Card) -> None:
+    assert card.shared == ["ceiling", "rounded", "composition", "in_context"]
+    model = card.columns[0]
+    # normalised: .8/2; (.7 + .2)/2/.8; .5; (.9 - .5)/.5, each twice; the middle half of eight
+    values = sorted([0.4, 0.5625, 0.5, 0.8] * 2)
+    assert model.interquartile_mean is not None
+    assert model.interquartile_mean.value == pytest.approx(sum(values[2:6]) / 4)
+    assert model.improvement is None
+    last = card.columns[-1].improvement
+    # the model is better on ceiling, composition and in_context; rounded: .5625 against .6
+    assert last is not None and last.value == pytest.approx(3 / 4)
+
+
+def test_a_refused_probe_gives_its_reason_for_the_model_alone(
+    made: tuple[Entry, CardGrid],
+) -> None:
+    entry, grid = made
+    refused = CardGrid(grid.grid, {"unlooped-deep": "no layers"}, {"interchange": "no hooks"})
+    found = make_card(entry, refused, chosen(NAMES, "tiny"), "tiny", results(*ARMS))
+    assert found.columns[0].scores["interchange"].reason == "no hooks"
+    assert [c.label for c in found.columns] == ["model", "unlooped", "unlooped-long"]
+    assert "No unlooped-deep: no layers." in card_table(found).notes
+
+
+def test_what_is_not_done_is_told(made: tuple[Entry, CardGrid]) -> None:
+    found = make_card(*made, chosen(NAMES, "tiny"), "tiny", results("model"))
+    assert found.columns[1].scores["ceiling"].reason == "no run is done"
+    assert found.shared == [] and found.columns[0].interquartile_mean is None
+    assert found.unfinished == len(made[1].grid.runs) - 6
+    assert f"{found.unfinished} runs are not done." in markdown(found)
+
+
+def test_a_cell_shows_value_interval_bounds_and_seeds(card: Card) -> None:
+    cell = dict(zip([r[0] for r in card_table(card).rows], card_table(card).rows, strict=True))
+    assert cell["ceiling"][1] == ".8 [0–2] 2 seeds", "two seeds that agree have no t interval"
+    assert re.fullmatch(r"\.9 \(\.\d+–\.\d+\) \[\.5–1\] 2 seeds", cell["in context"][1])
+    assert cell["interchange"][1].startswith("– no states")
+
+
+def test_the_radar_leaves_out_what_the_model_cannot_do(card: Card) -> None:
+    data = radar_data(card)
+    assert set(data["axis"]) == {"ceiling", "rounded", "composition", "in context"}
+    mine = data[data["architecture"] == "model"].set_index("axis")["normalised"]
+    assert mine["ceiling"] == pytest.approx(0.4) and mine["in context"] == pytest.approx(0.8)
+    assert data["normalised"].between(0, 1).all()
+
+
+def test_files_are_the_same_for_the_same_card_and_json_is_the_card(
+    card: Card, tmp_path: Path
+) -> None:
+    paths = write_card(card, tmp_path)
+    names = ["card.json", "card.md", "card.html", "radar.svg"]
+    assert [path.name for path in paths] == names
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in write_card(card, tmp_path)] == before
+    assert Card.model_validate_json((tmp_path / "card.json").read_text()) == card
+    schema = Card.model_json_schema()
+    assert {"columns", "axes", "size"} <= set(schema["required"])
+    assert set(json.loads(before[0])) == set(schema["properties"])
+    with pytest.raises(ValueError, match="extra"):
+        Card.model_validate({**card.model_dump(), "more": 1})
+
+
+def test_the_page_escapes_holds_its_picture_and_asks_for_nothing(
+    card: Card, tmp_path: Path
+) -> None:
+    write_card(card, tmp_path)
+    html = (tmp_path / "card.html").read_text()
+    assert "Mine &lt;b&gt;&amp;" in html and "<b>" not in html
+    assert html.count('<img src="data:image/svg+xml;base64,') == 1
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    assert "loopscope run" in html and "score.yaml" in html
+
+
+def test_two_axes_make_no_radar(made: tuple[Entry, CardGrid], tmp_path: Path) -> None:
+    card = make_card(*made, chosen(("ceiling", "rounded"), "tiny"), "tiny", results(*ARMS))
+    assert [path.name for path in write_card(card, tmp_path)][-1] == "card.html"
+    assert "No radar" in (tmp_path / "card.html").read_text()

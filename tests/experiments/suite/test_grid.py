@@ -1,0 +1,186 @@
+"""What a card trains: its parts, references, and the messages for what cannot be scored."""
+
+from pathlib import Path
+
+import pytest
+
+import experiments
+from experiments.errors import LoopscopeError
+from experiments.grid.grid import load_grid
+from experiments.suite.axes import SIZES, TAGS, axes, chosen
+from experiments.suite.entry import find_entry
+from experiments.suite.grid import CardGrid, write_grid
+
+EXAMPLES = Path(experiments.__file__).parent / "examples"
+FILES = sorted({axis.file(size) for axis in axes().values() for size in SIZES})
+
+
+def entry_file(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def grid_of(folder: Path, text: str, names: tuple[str, ...], size: str = "tiny") -> CardGrid:
+    entry = find_entry(entry_file(folder, text))
+    return write_grid(entry, chosen(names, size), size, folder / "out")
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.is_file()], ids=lambda p: str(p)[-30:])
+def test_grids_of_the_suite_are_ordinary_ones(path: Path) -> None:
+    grid = load_grid(path)
+    assert grid.title.endswith("?") and {p.config.model.label for p in grid.points} == {"1⊗1"}
+
+
+def test_every_axis_is_found_has_a_grid_and_a_probe_in_it() -> None:
+    assert {"ceiling", "composition", "economy", "interchange"} <= axes().keys()
+    assert {axis.tag for axis in axes().values()} == set(TAGS)
+    for axis in axes().values():
+        sizes = [size for size in SIZES if axis.file(size).is_file()]
+        assert sizes, axis.name
+        for size in sizes:
+            probes = load_grid(axis.file(size)).points[0].config.observe.probes or ()
+            assert axis.probe in {probe.kind for probe in probes}, axis.name
+
+
+def test_references_share_parameters_work_or_training(tmp_path: Path) -> None:
+    found = grid_of(tmp_path, "model: {core: 2, loops: 3, prelude: 1}", ("composition",))
+    assert found.missing == {}
+    by_arm = {}
+    for point in found.grid.points:
+        by_arm.setdefault(point.labels["arm"], []).append(point.config)
+    assert {len(configs) for configs in by_arm.values()} == {4}, "two rates, two seeds"
+    shapes = {arm: (c[0].model.core, c[0].model.loops) for arm, c in by_arm.items()}
+    assert shapes == {
+        "model": (2, 3),
+        "unlooped": (2, 1),
+        "unlooped-deep": (6, 1),
+        "unlooped-long": (2, 1),
+    }
+    ends = {arm: [p.until_step for p in c[0].training.phases] for arm, c in by_arm.items()}
+    assert ends["model"] == ends["unlooped"] == ends["unlooped-deep"] == [300, 700, 1400]
+    assert ends["unlooped-long"] == [900, 2100, 4200]
+    counts = {arm: c[0].model.count_parameters(50, gate=False) for arm, c in by_arm.items()}
+    assert counts["model"] == counts["unlooped"] == counts["unlooped-long"]
+    flops = {
+        arm: c[0].model.forward_flops(50, documents=1, context=6, predicted=1)
+        for arm, c in by_arm.items()
+    }
+    assert flops["model"] == flops["unlooped-deep"] > flops["unlooped"]
+    assert {c[0].model.width for c in by_arm.values()} == {32}
+    assert all(c[0].model.prelude == 1 for c in by_arm.values())
+
+
+def test_the_written_grid_is_read_again_as_it_is(tmp_path: Path) -> None:
+    first = grid_of(tmp_path, "model: {loops: 2}", ("ceiling", "speed"))
+    path = tmp_path / "out" / "score.yaml"
+    text, changed = path.read_text(), path.stat().st_mtime_ns
+    assert load_grid(path).runs == first.grid.runs and len(first.grid.runs) == 8
+    assert "&" not in text, "people read it"
+    again = grid_of(tmp_path, "model: {loops: 2}", ("speed", "ceiling"))
+    assert again.grid.runs == first.grid.runs and path.stat().st_mtime_ns == changed
+
+
+def test_what_the_model_trains_with_is_not_given_to_references(tmp_path: Path) -> None:
+    text = """
+model: {loops: 4, injection: add}
+objective: {kind: entropy}
+phase: {draw: {kind: uniform, most: 6}, backprop_loops: 2}
+"""
+    found = grid_of(tmp_path, text, ("in_context",))
+    configs = {p.labels["arm"]: p.config for p in found.grid.points}
+    assert configs["model"].objective.kind == "entropy"
+    assert configs["model"].training.phases[0].backprop_loops == 2
+    for arm in ("unlooped", "unlooped-deep", "unlooped-long"):
+        assert configs[arm].objective.kind == "last_loop"
+        assert configs[arm].training.phases[0].draw is None
+
+
+def test_reuse_of_layers_becomes_as_many_layers(tmp_path: Path) -> None:
+    found = grid_of(tmp_path, "model: {core: 2, loops: 2, reuse: [0, 1, 1]}", ("in_context",))
+    deep = next(p.config for p in found.grid.points if p.labels["arm"] == "unlooped-deep")
+    assert (deep.model.core, deep.model.loops) == (6, 1)
+
+
+def test_a_model_of_one_loop_is_its_own_reference(tmp_path: Path) -> None:
+    found = grid_of(tmp_path, "model: {core: 3}", ("in_context",))
+    assert {p.labels["arm"] for p in found.grid.points} == {"model"}
+    assert set(found.missing) == {"unlooped", "unlooped-deep", "unlooped-long"}
+
+
+def test_a_model_from_elsewhere_lacks_a_reference_and_a_probe_and_says_why(
+    tmp_path: Path,
+) -> None:
+    entry = find_entry(str(EXAMPLES / "gated_loop.py:GatedLoop"))
+    found = write_grid(entry, chosen(("composition",), "tiny"), "tiny", tmp_path)
+    assert "`core` changes nothing" in found.missing["unlooped-deep"]
+    assert list(found.refused) == ["interchange"] and "looks inside" in found.refused["interchange"]
+    probes = found.grid.points[0].config.observe.probes or ()
+    assert [p.kind for p in probes] == ["accuracy", "extrapolation", "exits", "lens"]
+    with_core = find_entry(str(EXAMPLES / "residual_scaled.py:ResidualScaled"))
+    assert write_grid(with_core, chosen(("composition",), "tiny"), "tiny", tmp_path).missing == {}
+
+
+def test_a_class_without_loops_has_four_and_says_so(tmp_path: Path) -> None:
+    text = (Path(experiments.__file__).parent / "EXTENDING.md").read_text()
+    path = tmp_path / "looped_gru.py"
+    path.write_text(text.split("# looped_gru.py\n")[1].split("```")[0])
+    entry = find_entry(f"{path}:LoopedGRU")
+    assert entry.config.loops == 4 and "4 loops" in entry.notes[0]
+    assert find_entry(f"{path}:LoopedGRU", ("model.loops=2",)).config.loops == 2
+
+
+def test_the_width_is_that_of_the_suite(tmp_path: Path) -> None:
+    entry = find_entry(entry_file(tmp_path, "model: {width: 64, loops: 2}"))
+    assert "width" not in entry.model and "width is left out" in entry.notes[0]
+    more = find_entry(entry_file(tmp_path, "model: {loops: 2}"), ("model.loops=5",))
+    assert more.config.loops == 5 and more.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {loops: 2, injektion: add}", r"mine.yaml:1:\d+.*did you mean 'injection'"),
+        ("modell: {loops: 2}", r"did you mean 'model'"),
+        ("model: {loops: 0}", r"mine.yaml:1:\d+"),
+        ("model: {kind: lopped}", r"unknown kind 'lopped' \(did you mean 'looped'"),
+        ("model: {loops: 2}\nobjective: {kind: entropie}", r"mine.yaml:2:\d+.*entropy"),
+        ("model: {kind: nowhere.py:Class}", "there is no file"),
+        ("", "mapping"),
+    ],
+)
+def test_a_wrong_entry_is_told_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(LoopscopeError, match=message):
+        find_entry(entry_file(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("nothing", "no file and no record 'nothing'"),
+        ("nothing.py:Class", "there is no file"),
+        ("experiments/examples/gated_loop.py:Module", "Module derives from Module"),
+        ("experiments/examples/gated_loop.py:Gated", "has no class Gated"),
+    ],
+)
+def test_a_model_that_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, named: str, message: str
+) -> None:
+    monkeypatch.chdir(Path(experiments.__file__).parents[1])
+    with pytest.raises(LoopscopeError, match=message):
+        find_entry(named)
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "message"),
+    [
+        (("ceilling",), "tiny", "did you mean 'ceiling'"),
+        (("out_of_distribution",), "tiny", "it has small"),
+        (None, "tinny", "did you mean 'tiny'"),
+    ],
+)
+def test_a_wrong_axis_or_size_is_told(
+    names: tuple[str, ...] | None, size: str, message: str
+) -> None:
+    with pytest.raises(LoopscopeError, match=message):
+        chosen(names, size)

@@ -1,0 +1,171 @@
+"""Scores against numbers computed by hand, from rows written by hand."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.results.long_table import Results
+from experiments.suite.axes import axes
+from experiments.suite.score import Score, at_best_rate
+
+EMPTY = {
+    "run_id": "r",
+    "part": "p",
+    "arm": "model",
+    "metric": "",
+    "value": 0.0,
+    "split": "test",
+    "item": "",
+    "difficulty": float("nan"),
+    "loop": float("nan"),
+    "n_loops": 4,
+    "seed": 0,
+    "lr": 0.004,
+    "step": 0,
+    "floor": float("nan"),
+    "ceiling": 1.0,
+}
+
+
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame([EMPTY | row for row in rows], columns=None if rows else list(EMPTY))
+
+
+def score(axis: str, *rows: dict[str, Any], curves: tuple[dict[str, Any], ...] = ()) -> Score:
+    def no_config(run_id: str) -> Any:
+        raise AssertionError("a score reads rows alone")
+
+    return axes()[axis].score(Results(frame(*rows), lambda: frame(*curves), no_config))
+
+
+def bits(seed: int, value: float, ending: str = "", **more: Any) -> dict[str, Any]:
+    metric = f"bits_per_parameter{ending}"
+    row = {"metric": metric, "item": "total", "split": "train", "loop": 4, "floor": 0.0}
+    return {**row, "seed": seed, "value": value, "ceiling": 2.5, **more}
+
+
+def right(seed: int, difficulty: int, value: float, **more: Any) -> dict[str, Any]:
+    row = {"metric": "accuracy", "seed": seed, "difficulty": difficulty, "loop": 4, "floor": 0.125}
+    return {**row, "value": value, **more}
+
+
+def test_ceiling_is_the_mean_of_the_last_loop() -> None:
+    names = bits(0, 9.0) | {"item": "name"}
+    found = score("ceiling", bits(0, 1.0), bits(1, 2.0), bits(0, 0.1, loop=1), names)
+    assert (found.value, found.floor, found.ceiling, found.seeds) == (1.5, 0.0, 2.5, 2)
+    assert found.per_seed == {0: 1.0, 1: 2.0}
+    assert found.normalised == pytest.approx(0.6)
+    # t of one degree of freedom at .975 is 12.706; half the difference of the two is the error
+    assert found.high == pytest.approx(1.5 + 12.7062 * 0.5, rel=1e-4)
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = score("ceiling", bits(3, 1.0))
+    assert (found.seeds, found.low, found.high) == (1, None, None)
+
+
+def test_speed_reads_the_first_evaluation() -> None:
+    curves = (bits(0, 0.25, step=300), bits(0, 1.0, step=600), bits(1, 0.75, step=300))
+    assert score("speed", bits(0, 2.0), curves=curves).value == 0.5
+    assert score("speed", bits(0, 2.0)).reason == "no bits were measured during training"
+
+
+def test_rounded_is_the_mean_share_kept() -> None:
+    rows = (bits(0, 2.0), bits(0, 1.8, "_int8"), bits(0, 1.0, "_int4"))
+    assert score("rounded", *rows).value == pytest.approx(0.7)
+    few = (bits(0, 0.05), bits(0, 0.05, "_int8"), bits(0, 0.01, "_int4"))
+    assert "nothing to lose" in score("rounded", *few).reason
+
+
+def test_composition_counts_hops_solved_at_the_rate_that_validation_chooses() -> None:
+    slow = [right(s, d, 0.96, lr=0.002) for s in (0, 1) for d in (2, 3)]
+    fast = [right(0, 2, 1.0), right(0, 3, 0.94), right(1, 2, 1.0), right(1, 3, 0.95)]
+    one_hop = [right(0, 1, 1.0, split="train")]
+    chosen = [right(0, 2, v, split="validation", lr=lr) for lr, v in ((0.002, 0.5), (0.004, 0.6))]
+    rates = {"training.lr": "x"}
+    rows = [row | rates for row in (*slow, *fast, *one_hop, *chosen)]
+    found = score("composition", *rows)
+    assert found.per_seed == {0: 0.5, 1: 1.0} and found.value == 0.75
+    # without the axis of rates nothing is chosen
+    assert score("composition", *slow).value == 1.0
+    # reliability takes all of them: two hops in four runs of four
+    assert score("reliability", *rows).value == 1.0
+    bad = [row | {"value": 0.5} if row.get("lr") == 0.002 else row for row in rows]
+    assert score("reliability", *bad).per_seed == {0: 0.5, 1: 0.5}
+
+
+def test_the_smaller_of_two_rates_that_tie_is_taken() -> None:
+    rows = [right(0, 2, 0.9, split="validation", lr=lr) for lr in (0.008, 0.002)]
+    runs = frame(*(row | {"training.lr": "x"} for row in rows))
+    assert set(at_best_rate(runs)["lr"]) == {0.002}
+
+
+def test_depth_dial_is_the_mean_at_half_twice_and_four_times_the_loops() -> None:
+    loops = {1: 0.1, 2: 0.5, 4: 1.0, 8: 0.9, 16: 0.4}
+    rows = [right(0, 2, v, metric="loops_accuracy", loop=n) for n, v in loops.items()]
+    assert score("depth_dial", *rows).value == pytest.approx(0.6)
+    limit = {"metric": "loop_limit", "value": 8.0}
+    found = score("depth_dial", *rows[:4], limit)
+    assert found.value is None and found.reason == "16 loops cannot be run; there are weights for 8"
+    once = [row | {"n_loops": 1} for row in rows]
+    assert score("depth_dial", *once).reason.startswith("one loop")
+
+
+def rule(item: str, accuracy: float, loops: float) -> tuple[dict[str, Any], ...]:
+    where = {"item": item, "difficulty": 2}
+    return (
+        {**where, "metric": "exit_accuracy", "value": accuracy, "floor": 0.1},
+        {**where, "metric": "exit_loops", "value": loops, "floor": 1.0, "ceiling": 4.0},
+    )
+
+
+def test_economy_takes_the_rule_of_fewest_loops_at_equal_accuracy() -> None:
+    gate = {"item": "gate", "difficulty": 2, "metric": "exit_loops", "value": 1.0}
+    rules = (*rule("all", 0.99, 4), *rule("static loop=3", 0.985, 3), *rule("entropy", 0.97, 1.5))
+    found = score("economy", *rules, gate)
+    assert found.value == 0.25 and found.ceiling == 0.75
+    assert found.normalised == pytest.approx(1 / 3)
+    floor = (*rule("all", 0.2, 4), *rule("static loop=1", 0.2, 1))
+    assert "nothing to save" in score("economy", *floor).reason
+
+
+def test_insides_are_read_before_the_last_loop() -> None:
+    read = {"metric": "lens_accuracy", "item": "hop.1", "difficulty": 2, "floor": 0.2}
+    loops = {1: 0.3, 2: 0.6, 4: 0.9}
+    rows = [read | {"loop": n, "value": v} for n, v in loops.items()]
+    found = score("bridge", *rows)
+    assert found.value == 0.6 and found.unit.endswith("after loop 2")
+    assert found.normalised == pytest.approx(0.5)
+    swapped = {"metric": "follows_donor", "item": "answer", "difficulty": 2, "floor": 0.1}
+    rows = [swapped | {"loop": n, "value": v} for n, v in {0: 1.0, 1: 0.2, 3: 0.7, 4: 1.0}.items()]
+    found = score("interchange", *rows)
+    assert found.value == 0.7 and found.unit.endswith("after loop 3")
+    assert score("interchange", *rows[:1]).value is None
+
+
+def test_the_hardest_questions_count() -> None:
+    rows = (right(0, 2, 1.0), right(0, 4, 0.6), right(1, 4, 0.8))
+    for axis in ("procedure", "in_context"):
+        assert score(axis, *rows).value == pytest.approx(0.7)
+
+
+def test_ood_reads_its_own_split() -> None:
+    found = score("out_of_distribution", right(0, 2, 1.0), right(0, 2, 0.3, split="ood"))
+    assert found.value == 0.3
+
+
+@pytest.mark.parametrize("axis", axes())
+def test_without_rows_every_axis_says_why(axis: str) -> None:
+    other = {"metric": "nothing"}
+    found = score(axis, other, curves=(other,))
+    assert found.value is None and found.reason and found.normalised is None
+
+
+def test_normalising_is_cut_to_its_ends() -> None:
+    found = Score.of({0: 3.0, 1: 5.0}, "u", floor=2.0, ceiling=4.0)
+    assert [found.normal(v) for v in (1.0, 2.0, 3.0, 4.0, 9.0)] == [0, 0, 0.5, 1, 1]
+    with pytest.raises(ValueError, match="above its floor"):
+        Score.of({0: 1.0}, "u", floor=1.0, ceiling=1.0)
+    with pytest.raises(ValueError, match="no exits"):
+        Score.none("no exits").normal(0.5)

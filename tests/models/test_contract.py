@@ -1,0 +1,228 @@
+"""The check of a model from elsewhere: good ones pass, each bad one is told what is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import experiments
+from generators.plugins import load_class
+from models.adapter import ForeignModel
+from models.config import LoopedConfig
+from models.contract import Finding, check_contract
+from models.model import ModelConfig
+
+EXAMPLES = Path(experiments.__file__).parent / "examples"
+PUBLISHED = ("universal_transformer.py:UniversalTransformer", "residual_scaled.py:ResidualScaled")
+PUBLISHED = (*PUBLISHED, "gated_loop.py:GatedLoop")
+
+#: (module, tokens, state, loop) -> the state after it
+Step = Callable[["Module", Tensor, Tensor, int], Tensor]
+
+
+class Module(nn.Module):
+    """A causal mean over the tokens, looped, unless a step says otherwise."""
+
+    def __init__(self, width: int, vocabulary: int, step: Step, spare: bool = False) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.mix = nn.Linear(width, width)
+        self.step = step
+        if spare:
+            self.spare = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, n_loops: int) -> list[Tensor]:
+        x, states = self.embedding(tokens), []
+        for loop in range(n_loops):
+            x = self.step(self, tokens, x, loop)
+            states.append(x)
+        return states
+
+
+def past(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    counts = torch.arange(1, x.shape[1] + 1)[:, None]
+    return x + torch.tanh(module.mix(x.cumsum(1) / counts))
+
+
+def whole(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return x + module.mix(x.mean(1, keepdim=True).expand_as(x))
+
+
+def noisy(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, x + 0.1 * torch.randn_like(x), loop)
+
+
+def idle(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, module.embedding(tokens), loop)
+
+
+def short(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, x, loop)[:, : x.shape[1] - loop % 2]
+
+
+def endless(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, x, loop) / 0
+
+
+def of_length(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, x, loop) + x.shape[1]
+
+
+class Toy(ModelConfig):
+    kind: Literal["toy-contract"] = "toy-contract"
+    loops: int = 3
+    how: str = "past"
+    head: int = 0
+    gated: bool = True
+    spare: bool = False
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        step: Step = globals()[self.how]
+        module = Module(self.width, vocabulary_size, step, self.spare)
+        head = nn.Linear(self.width, self.head or vocabulary_size, bias=False)
+        exits = nn.Linear(self.width, 1) if gate and self.gated else None
+        return ForeignModel(module, self, head=head, gate=exits)
+
+
+def wrong(found: list[Finding]) -> dict[str, str]:
+    return {one.what: one.message for one in found if one.outcome == "wrong"}
+
+
+def test_a_good_model_passes_everything() -> None:
+    found = check_contract(Toy(width=8))
+    assert {one.outcome for one in found} == {"ok"}
+    names = ["shapes", "determinism", "loops", "causality", "padding", "gradients", "seed"]
+    assert [one.what for one in found] == [*names, "parameters", "FLOPs", "gate"]
+    # 17 words and 8 wide: embedding 136, mix 72, head 136
+    assert "344 for 17 words (module 208, head 136)" in found[-3].message
+
+
+@pytest.mark.parametrize(
+    ("how", "what", "message"),
+    [
+        ("whole", "causality", "what is said at position 0 hangs on position"),
+        ("noisy", "determinism", "if self.training"),
+        ("idle", "loops", "the state after loop 2 is that after loop 1"),
+        ("short", "shapes", "need [B, T, V] = [3, 9, 17]"),
+        ("endless", "shapes", "not finite"),
+        ("of_length", "padding", "change it by"),
+    ],
+)
+def test_a_bad_model_is_told_what_is_wrong(how: str, what: str, message: str) -> None:
+    found = wrong(check_contract(Toy(width=8, how=how)))
+    assert message in found[what]
+    # who reads the whole document reads its padding too, and noise differs behind padding
+    assert set(found) <= {what} | ({"padding"} if how in ("whole", "noisy") else set())
+
+
+def test_a_head_of_the_wrong_size_is_told_the_right_one() -> None:
+    message = wrong(check_contract(Toy(width=8, head=5)))["shapes"]
+    assert "[3, 9, 5]" in message and "[3, 9, 17]" in message
+
+
+def test_a_gate_is_optional_and_parameters_without_gradient_are_told() -> None:
+    found = {one.what: one for one in check_contract(Toy(width=8, gated=False, spare=True))}
+    assert found["gate"].outcome == found["gradients"].outcome == "note"
+    assert "module.spare.weight, module.spare.bias have no gradient" in found["gradients"].message
+
+
+@pytest.mark.parametrize("how", ["past", "whole"])
+def test_branches_that_start_at_zero_hide_nothing(how: str) -> None:
+    class Config(Toy):
+        kind: Literal["toy-zero"] = "toy-zero"
+
+        def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+            model = super().build(vocabulary_size, gate=gate, seed=seed)
+            for part in model.module.mix.parameters():
+                nn.init.zeros_(part)
+            return model
+
+    assert ("causality" in wrong(check_contract(Config(width=8, how=how)))) == (how == "whole")
+
+
+class OtherSeed(Toy):
+    kind: Literal["toy-seed"] = "toy-seed"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        torch.seed()
+        return super().build(vocabulary_size, gate=gate, seed=seed)
+
+
+class NoArgument(Toy):
+    kind: Literal["toy-argument"] = "toy-argument"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        return ForeignModel(nn.Embedding(vocabulary_size, self.width), self)
+
+
+class OneTensor(Toy):
+    kind: Literal["toy-one"] = "toy-one"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        model = super().build(vocabulary_size, gate=gate, seed=seed)
+        module = model.module
+        model.module = last = nn.Module()
+        last.kept = module
+        last.forward = lambda tokens, n_loops: module(tokens, n_loops)[-1]
+        return model
+
+
+class NoModel(Toy):
+    kind: Literal["toy-none"] = "toy-none"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        return nn.Linear(2, 2)  # pyrefly: ignore
+
+
+@pytest.mark.parametrize(
+    ("cls", "what", "message"),
+    [
+        (OtherSeed, "seed", "draw weights from torch's global generator"),
+        (NoArgument, "runs", "Embedding.forward is called as forward(tokens, n_loops)"),
+        (OneTensor, "runs", "gave one tensor of shape [3, 9, 8]"),
+        (NoModel, "runs", "made a Linear and has to make a LoopedModel"),
+    ],
+)
+def test_what_cannot_be_run_says_what_is_missing(cls: type[Toy], what: str, message: str) -> None:
+    assert message in wrong(check_contract(cls(width=8)))[what]
+
+
+def test_without_an_embedding_causality_is_tested_by_other_tokens() -> None:
+    class OneHot(nn.Module):
+        def __init__(self, ahead: bool) -> None:
+            super().__init__()
+            self.matrix, self.ahead = nn.Linear(17, 8), ahead
+
+        def forward(self, tokens: Tensor, n_loops: int) -> list[Tensor]:
+            x = self.matrix(nn.functional.one_hot(tokens, 17).float())
+            x = x + x.roll(-1, 1) if self.ahead else x
+            return [x * (loop + 1) for loop in range(n_loops)]
+
+    class Config(Toy):
+        kind: Literal["toy-one-hot"] = "toy-one-hot"
+        ahead: bool = False
+
+        def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+            return ForeignModel(OneHot(self.ahead), self, head=nn.Linear(8, 17))
+
+    found = {one.what: one for one in check_contract(Config(width=8))}
+    assert found["causality"].message.startswith("other tokens at later positions change nothing")
+    assert (
+        "other tokens there change it"
+        in wrong(check_contract(Config(width=8, ahead=True)))["causality"]
+    )
+
+
+@pytest.mark.parametrize("named", PUBLISHED)
+def test_published_models_are_short_files_that_pass(named: str) -> None:
+    cls = load_class(ModelConfig, "models", str(EXAMPLES / named))
+    assert not wrong(check_contract(cls.model_validate({"width": 16})))
+    assert len((EXAMPLES / named.partition(":")[0]).read_text().splitlines()) < 100
+
+
+def test_variants_of_the_looped_transformer_pass() -> None:
+    config = LoopedConfig(width=16, loops=3, tied=True, injection="add")
+    assert not wrong(check_contract(config))
