@@ -122,12 +122,12 @@ def _calibrate(device: str, precision: str) -> None:
 
 
 def schema(
-    of: Annotated[Literal["grid", "run"], typer.Argument(help="what to describe")] = "grid",
+    of: Annotated[Literal["grid", "run", "card"], typer.Argument(help="what to describe")] = "grid",
     markdown: Annotated[
         bool, typer.Option("--markdown", help="a page for people: every field of a grid file")
     ] = False,
 ) -> None:
-    """Print the JSON schema of a grid file or of a run."""
+    """Print the JSON schema of a grid file, of a run or of a score card."""
     import json
 
     from experiments.grid.json_schema import grid_schema, run_schema
@@ -136,5 +136,10 @@ def schema(
     if markdown:
         typer.echo(reference_page(), nl=False)
         return
-    found = grid_schema() if of == "grid" else run_schema()
+    if of == "card":
+        from experiments.suite.card import Card
+
+        found = Card.model_json_schema()
+    else:
+        found = grid_schema() if of == "grid" else run_schema()
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False))

@@ -86,7 +86,7 @@ class AxisText(Part):
 
 
 class Card(Part):
-    """A score card; `loopscope schema --card` prints the JSON schema."""
+    """A score card; `loopscope schema card` prints the JSON schema."""
 
     version: int = VERSION
     loopscope: str = Field(description="version of the lab")

@@ -24,6 +24,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: examples name files of the reader's
 OF_THE_READER = {"file.py", "mine.yaml", "addition.py", "looped_gru.py", "mean_loss.py"}
 OF_THE_READER |= {"confidence.py", "seeds.py", "own.yaml", "mano.parquet"}
+OF_THE_READER |= {"path.py", "my_model.py", "score.py", "tiny.yaml", "small.yaml"}
+OF_THE_READER |= {"card.json", "card.md"}
 
 
 def ids(page: Path) -> str:
