@@ -81,7 +81,10 @@ def _part(entry: Entry, source: Path) -> tuple[dict[str, Any], dict[str, str], d
         except ValueError as error:
             refused[probe.kind] = str(error)
     kept = [p for p in baseline["observe"]["probes"] if p["kind"] not in refused]
-    baseline = {**baseline, "observe": {**baseline["observe"], "probes": kept}}
+    has = type(entry.config).model_fields
+    sized = {k: v for k, v in baseline["model"].items() if k in has and k not in entry.model}
+    observe = {**baseline["observe"], "probes": kept}
+    baseline = {**baseline, "model": sized, "observe": observe}
     arms, missing = arms_of(entry, baseline["training"]["phases"])
     labels = [{"name": arm.label, **arm.changes} for arm in arms]
     return {"baseline": baseline, "axes": {**data["axes"], "arm": labels}}, missing, refused

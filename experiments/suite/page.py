@@ -106,7 +106,8 @@ def radar_svg(card: Card) -> str:
 
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "loopscope"}):
-        radar(data).savefig(buffer, format="svg", metadata={"Date": None})
+        picture = radar(data)
+        picture.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     return buffer.getvalue().decode()
 
 

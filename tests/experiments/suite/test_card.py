@@ -166,6 +166,16 @@ def test_the_page_escapes_holds_its_picture_and_asks_for_nothing(
     assert "loopscope run" in html and "score.yaml" in html
 
 
+def test_no_name_of_an_axis_is_cut_off(card: Card) -> None:
+    from experiments.suite.page import radar_svg
+    from experiments.suite.radar import radar
+
+    picture = radar(radar_data(card))
+    needed = picture.get_tightbbox().width
+    found = re.search(r'viewBox="0 0 ([\d.]+) ', radar_svg(card))
+    assert found and float(found[1]) / 72 >= needed
+
+
 def test_two_axes_make_no_radar(made: tuple[Entry, CardGrid], tmp_path: Path) -> None:
     card = make_card(*made, chosen(("ceiling", "rounded"), "tiny"), "tiny", results(*ARMS))
     assert [path.name for path in write_card(card, tmp_path)][-1] == "card.html"

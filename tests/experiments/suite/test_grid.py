@@ -121,6 +121,15 @@ def test_a_model_from_elsewhere_lacks_a_reference_and_a_probe_and_says_why(
     assert write_grid(with_core, chosen(("composition",), "tiny"), "tiny", tmp_path).missing == {}
 
 
+def test_the_suite_gives_a_size_only_to_what_has_it(tmp_path: Path) -> None:
+    entry = find_entry(str(EXAMPLES / "gated_loop.py:GatedLoop"), ("model.heads=4",))
+    found = write_grid(entry, chosen(("in_context", "composition"), "gpu"), "gpu", tmp_path)
+    models = [p.config.model.model_dump() for p in found.grid.points]
+    assert {(m["width"], m["heads"]) for m in models} == {(128, 4), (512, 4)}
+    own = grid_of(tmp_path, "model: {loops: 2}", ("composition",), "gpu")
+    assert {p.config.model.model_dump()["heads"] for p in own.grid.points} == {8}
+
+
 def test_a_class_without_loops_has_four_and_says_so(tmp_path: Path) -> None:
     text = (Path(experiments.__file__).parent / "EXTENDING.md").read_text()
     path = tmp_path / "looped_gru.py"

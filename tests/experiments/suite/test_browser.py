@@ -1,0 +1,42 @@
+"""The card as a reader has it, in a headless Chromium."""
+
+from pathlib import Path
+
+import pytest
+from chromium import FOUND, NAMES, chromium
+
+from experiments.suite.card import AxisText, Card, Column
+from experiments.suite.page import write_card
+from experiments.suite.score import Score
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(FOUND is None, reason=f"needs a Chromium: none of {', '.join(NAMES)}"),
+]
+
+
+def small_card() -> Card:
+    axes = {n: AxisText(title=n, tag="storing", about=n) for n in ("ceiling", "speed", "rounded")}
+    scores = {n: Score.of({0: 0.5, 1: 0.7}, "share", floor=0.0, ceiling=1.0) for n in axes}
+    columns = [Column(label=x, about=x, scores=scores, costs={}) for x in ("model", "unlooped")]
+    return Card(
+        loopscope="0", name="x", title="X", size="tiny", label="1⊗2",
+        model={}, axes=axes, columns=columns, run_ids=[],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_a_card_is_drawn_asks_for_nothing_and_scrolls_only_inside(
+    tmp_path: Path, width: int
+) -> None:
+    write_card(small_card(), tmp_path)
+    with chromium(tmp_path / "profile") as page:
+        page.resize(width, 900)
+        page.open(tmp_path / "card.html")
+        assert [url for url in page.asked if not url.startswith("data:")] == [
+            (tmp_path / "card.html").as_uri()
+        ]
+        assert page.complaints == []
+        assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
+        assert page.run("document.documentElement.scrollWidth") <= width
+        assert page.run("document.querySelectorAll('table').length") == 3
