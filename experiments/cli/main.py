@@ -16,7 +16,7 @@ from experiments.cli.probe import probe
 from experiments.cli.report import report
 from experiments.cli.results import archive, diff, index, rm, table
 from experiments.cli.run import run
-from experiments.cli.score import check, score
+from experiments.cli.score import check, records, score
 from experiments.cli.terminal import fit_output_to_terminal
 from experiments.cli.watch import logs, status
 from experiments.errors import LoopscopeError
@@ -79,6 +79,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
 for _panel, _commands in PANELS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(records, name="records", rich_help_panel="Results")
 app.add_typer(bench, name="bench", rich_help_panel="Speed of this machine")
 
 

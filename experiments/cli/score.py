@@ -90,3 +90,46 @@ def score(
     if outcome.interrupted:
         typer.echo(f"stopped; the same command goes on with {card.unfinished} runs", err=True)
     raise typer.Exit(outcome.exit_status)
+
+
+records = typer.Typer(
+    invoke_without_command=True, help="Scored architectures: the table; check and add."
+)
+
+
+@records.callback()
+def show_records(context: typer.Context) -> None:
+    """Print the architectures that come with loopscope, and their scores."""
+    if context.invoked_subcommand is None:
+        from rich.console import Console
+
+        from experiments.suite.records import records_table
+
+        records_table().draw(Console())
+
+
+@records.command("check")
+def check_one(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of a record")],
+    out: Annotated[Path, typer.Option(help="folder of the run")] = Path("runs/check"),
+    seed: Annotated[int, typer.Option(min=0, help="which run is drawn")] = 0,
+) -> None:
+    """Train one run of a record again, drawn at random, and compare what it measures."""
+    from experiments.suite.records import check_record
+
+    found = check_record(name, out, seed)
+    typer.echo(found.table.markdown())
+    if found.outside:
+        typer.echo(f"{found.outside} numbers lie outside of the record's seeds", err=True)
+        raise typer.Exit(1)
+
+
+@records.command("add")
+def add_one(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of a folder with model.yaml")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="of `loopscope score NAME`")],
+) -> None:
+    """Copy card, grid and numbers of a finished score into a record."""
+    from experiments.suite.records import add_record
+
+    typer.echo(add_record(name, out))

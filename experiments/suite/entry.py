@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from experiments.config.frozen import Frozen
+from experiments.config.phases import Phase
 from experiments.config.run import AnyModel, AnyObjective
 from experiments.errors import LoopscopeError
 from experiments.grid.changes import command_line_changes, with_value
@@ -41,6 +42,7 @@ class EntryFile(Frozen):
 class _Parts(Frozen):
     model: AnyModel
     objective: AnyObjective = LastLoop()
+    phase: Phase
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _checked(name: str, data: Any, find: Any, folder: Path) -> Entry:
     model = {k: v for k, v in file.model.items() if k != "width"}
     if "width" in file.model:
         notes.append("the width is left out: every grid of the suite has its own")
-    fields = {"model": {**model, "width": WIDTH}}
+    fields = {"model": {**model, "width": WIDTH}, "phase": {"until_step": 1, **file.phase}}
     if file.objective:
         fields["objective"] = file.objective
     parts = validate(_Parts, fields, find, folders=(folder,))

@@ -31,8 +31,10 @@ def card_table(card: Card) -> TextTable:
         (axis.title, *(score_text(column.scores[name]) for column in card.columns))
         for name, axis in card.axes.items()
     ]
-    rows.append(("interquartile mean", *(_interval(c.interquartile_mean) for c in card.columns)))
-    rows.append(("P(model better)", *(_interval(c.improvement) for c in card.columns)))
+    rows.append(
+        ("interquartile mean", *(interval_text(c.interquartile_mean) for c in card.columns))
+    )
+    rows.append(("P(model better)", *(interval_text(c.improvement) for c in card.columns)))
     title = f"{card.title} ({card.label}), size {card.size}"
     notes = (f"{'; '.join(CELL)}.", AGGREGATE, *_missing(card))
     heads = ("axis", *(column.label for column in card.columns))
@@ -141,7 +143,7 @@ def _missing(card: Card) -> list[str]:
     return found
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
     if interval is None:
         return "–"
     ends = "" if interval.low is None else f" ({_short(interval.low)}–{_short(interval.high)})"

@@ -1,16 +1,15 @@
 """`loopscope check` and `loopscope score` from the command line, at toy size."""
 
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 import typer
+from toy_suite import shrink_suite
 
 import experiments
 from experiments.cli.score import check, score
 from experiments.errors import LoopscopeError
-from experiments.suite import axes as suite_axes
 from experiments.suite.card import Card
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
@@ -19,19 +18,7 @@ GATED = f"{EXAMPLES / 'gated_loop.py'}:GatedLoop"
 
 @pytest.fixture
 def toy_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny grids with two steps a phase, one seed and one rate."""
-    suite_axes.axes()  # found before the folder is another
-    here = tmp_path / "suite"
-    for path in suite_axes.HERE.glob("*/tiny.yaml"):
-        text = path.read_text()
-        text = re.sub(r"until_step: (\d+)00", r"until_step: \1", text)
-        text = re.sub(r"warmup: \d+", "warmup: 1", text)
-        text = re.sub(r"batch: \d+", "batch: 8", text).replace("items: 512", "items: 16")
-        text = re.sub(r"seed: \[.*\]", "seed: [0]", text).replace("4.0e-3, 8.0e-3", "4.0e-3")
-        target = here / path.parent.name / path.name
-        target.parent.mkdir(parents=True)
-        target.write_text(text)
-    monkeypatch.setattr(suite_axes, "HERE", here)
+    shrink_suite(tmp_path / "suite", monkeypatch)
 
 
 def run_score(out: Path, **options: object) -> int:

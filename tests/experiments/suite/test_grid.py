@@ -8,7 +8,7 @@ import experiments
 from experiments.errors import LoopscopeError
 from experiments.grid.grid import load_grid
 from experiments.suite.axes import SIZES, TAGS, axes, chosen
-from experiments.suite.entry import find_entry
+from experiments.suite.entry import find_entry, shipped
 from experiments.suite.grid import CardGrid, write_grid
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
@@ -41,6 +41,15 @@ def test_every_axis_is_found_has_a_grid_and_a_probe_in_it() -> None:
         for size in sizes:
             probes = load_grid(axis.file(size)).points[0].config.observe.probes or ()
             assert axis.probe in {probe.kind for probe in probes}, axis.name
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_record_is_a_model_that_the_suite_can_train(name: str, tmp_path: Path) -> None:
+    entry = find_entry(name)
+    assert entry.title and entry.source and entry.name == name
+    found = write_grid(entry, chosen(("composition",), "tiny"), "tiny", tmp_path)
+    arms = {point.labels["arm"] for point in found.grid.points}
+    assert len(arms) == (1 if name == "unlooped" else 4)
 
 
 def test_references_share_parameters_work_or_training(tmp_path: Path) -> None:
@@ -154,6 +163,7 @@ def test_the_width_is_that_of_the_suite(tmp_path: Path) -> None:
         ("model: {loops: 0}", r"mine.yaml:1:\d+"),
         ("model: {kind: lopped}", r"unknown kind 'lopped' \(did you mean 'looped'"),
         ("model: {loops: 2}\nobjective: {kind: entropie}", r"mine.yaml:2:\d+.*entropy"),
+        ("model: {loops: 2}\nphase: {draw: {kind: poisson, mean: 4}}", r"mine.yaml:2:\d+.*mean"),
         ("model: {kind: nowhere.py:Class}", "there is no file"),
         ("", "mapping"),
     ],

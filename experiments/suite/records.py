@@ -1,0 +1,154 @@
+"""Architectures scored by us, each a folder: its model, card, grid and the numbers of its runs.
+
+`records/NAME/` holds `model.yaml` and, once it is scored, `card.json`, `score.yaml` and `runs.zip`.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.errors import LoopscopeError
+from experiments.execution.runner import run_grid
+from experiments.grid.grid import Grid, GridPoint
+from experiments.results.archive import write_archive
+from experiments.results.long_table import read_results
+from experiments.results.selection import last_loop, where
+from experiments.suite.card import Card
+from experiments.suite.entry import RECORDS, shipped
+from experiments.suite.grid import NAME
+from experiments.suite.page import interval_text
+from experiments.suite.references import REFERENCES
+from experiments.text import NumberText, TextTable, number
+from generators.plugins import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CARD, RUNS = "card.json", "runs.zip"
+#: what is told apart in a run's measurements
+PLACE = ["metric", "component", "split", "item", "difficulty", "loop"]
+#: what is compared: what most axes are made of
+COMPARED = ["accuracy", "bits_per_parameter"]
+#: by how much a number may lie outside of what the seeds of the record span
+BEYOND = 0.05
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One run of a record, trained again.
+
+    Attributes:
+        outside: numbers that lie outside of what the seeds of the record span.
+    """
+
+    run_id: str
+    table: TextTable
+    outside: int
+
+
+def card_of(name: str) -> Card | None:
+    """The card of a record; None where it is not scored yet.
+
+    Raises:
+        LoopscopeError: there is no such record.
+    """
+    known = shipped()
+    if name not in known:
+        told = f"there is no record {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+        raise LoopscopeError(told)
+    path = known[name].parent / CARD
+    return Card.model_validate_json(path.read_text("utf-8")) if path.is_file() else None
+
+
+def records_table() -> TextTable:
+    """A row for each record: its aggregates, or that it is not scored yet."""
+    rows = []
+    for name in shipped():
+        card = card_of(name)
+        if card is None:
+            rows.append((name, "not scored yet", *("–",) * (1 + len(REFERENCES))))
+            continue
+        by_label = {column.label: column for column in card.columns}
+        better = (by_label[r].improvement if r in by_label else None for r in REFERENCES)
+        mean = interval_text(card.columns[0].interquartile_mean)
+        rows.append((name, card.size, mean, *map(interval_text, better)))
+    heads = ("record", "size", "interquartile mean", *(f"P(> {name})" for name in REFERENCES))
+    note = "P: that a run of the model is better than one of the reference, over shared axes."
+    return TextTable("Records of the score card", heads, tuple(rows), (note,))
+
+
+def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
+    """Copies card, grid and numbers of a finished score from `out` to a record.
+
+    Raises:
+        LoopscopeError: there is no such record, no card in `out`, runs are not done, or the card
+            is that of another model.
+    """
+    card_file, target = out / CARD, folder / name
+    if not (target / "model.yaml").is_file():
+        raise LoopscopeError(f"{target} has no model.yaml; write it first, as other records have")
+    if not card_file.is_file():
+        raise LoopscopeError(f"{out} has no {CARD}; `loopscope score {name} --out {out}` makes it")
+    card = Card.model_validate_json(card_file.read_text("utf-8"))
+    if card.unfinished:
+        raise LoopscopeError(f"{card.unfinished} runs of {out} are not done; score it to the end")
+    if card.name != name:
+        raise LoopscopeError(f"{card_file} is the card of {card.name}, not of {name}")
+    write_archive(out, target / RUNS)
+    for file in (CARD, f"{NAME}.yaml"):
+        shutil.copyfile(out / file, target / file)
+    return target
+
+
+def check_record(name: str, out: Path, seed: int, folder: Path = RECORDS) -> Checked:
+    """Trains one run of a record again, drawn at random, and compares what it measures.
+
+    Args:
+        seed: of the draw.
+
+    Raises:
+        LoopscopeError: there is no such record, it is not scored yet, or the run fails.
+    """
+    archive = folder / name / RUNS
+    if not archive.is_file():
+        card_of(name)
+        raise LoopscopeError(f"record {name} is not scored yet; `loopscope score {name}` scores it")
+    recorded = read_results(archive, NAME)
+    done = recorded.runs[recorded.runs["status"] == "done"]
+    run_id = str(np.random.default_rng(seed).choice(sorted(done["run_id"].unique())))
+    config = recorded.config(run_id)
+    place = done[done["run_id"] == run_id].iloc[0]
+    point = GridPoint(config, config.run_id, str(place["part"]), {"arm": str(place["arm"])})
+    grid = Grid("check", f"One run of record {name}", (), (point,))
+    outcome = run_grid(grid, out)
+    if outcome.failed or outcome.interrupted:
+        reasons = "; ".join(f.reason for f in outcome.failed) or "stopped"
+        raise LoopscopeError(f"{run_id} was not trained to its end: {reasons}")
+    now = read_results(out, "check").runs
+    cell = done[(done["part"] == place["part"]) & (done["arm"] == place["arm"])]
+    rows = list(_compared(now, done[done["run_id"] == run_id], cell))
+    heads = ("measured", "now", "record", "difference", "seeds of the record", "")
+    lines = tuple(tuple(row[:-1]) + ("outside" if row[-1] else "",) for row in rows)
+    return Checked(run_id, TextTable(run_id, heads, lines), sum(bool(row[-1]) for row in rows))
+
+
+def _compared(
+    now: "pd.DataFrame", before: "pd.DataFrame", cell: "pd.DataFrame"
+) -> Iterator[tuple[Any, ...]]:
+    """(name, now, before, difference, range, outside) of every number compared."""
+    keys: list[str] = PLACE
+    chosen = [last_loop(where(rows, metric=COMPARED)) for rows in (now, before, cell)]
+    mine, theirs, every = (rows.groupby(keys, dropna=False)["value"] for rows in chosen)
+    old, low, high = theirs.mean(), every.min(), every.max()
+    for place, value in mine.mean().items():
+        name = " ".join(str(p) for p in place if p == p and p != "")
+        least, most = float(low[place]), float(high[place])
+        outside = not least - BEYOND <= value <= most + BEYOND
+        difference = value - old[place]
+        change = NumberText(f"{difference:+.4f}", difference)
+        span = f"{least:.3f} to {most:.3f}"
+        yield name, number(value), number(float(old[place])), change, span, outside

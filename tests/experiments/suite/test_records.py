@@ -1,0 +1,60 @@
+"""Records: what is listed, what may be added, and one run trained again against its record."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from toy_suite import shrink_suite
+
+from experiments.cli.score import score
+from experiments.errors import LoopscopeError
+from experiments.suite import records as suite_records
+from experiments.suite.card import Card
+from experiments.suite.entry import shipped
+from experiments.suite.records import add_record, card_of, check_record, records_table
+
+
+def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
+    table = records_table()
+    assert [row[0] for row in table.rows] == list(shipped()) and len(table.rows) >= 12
+    for name, size, *_ in table.rows:
+        assert (size == "not scored yet") == (card_of(name) is None)
+    with pytest.raises(LoopscopeError, match="did you mean 'ouro'"):
+        card_of("uoro")
+
+
+def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_suite(tmp_path / "suite", monkeypatch)
+    out, folder = tmp_path / "out", tmp_path / "records"
+    with pytest.raises(LoopscopeError, match="has no model.yaml"):
+        add_record("loop", out, folder)
+    (folder / "loop").mkdir(parents=True)
+    (folder / "loop" / "model.yaml").write_text(shipped()["loop"].read_text())
+    with pytest.raises(LoopscopeError, match="has no card.json"):
+        add_record("loop", out, folder)
+    with pytest.raises(LoopscopeError, match="loop is not scored yet"):
+        check_record("loop", tmp_path / "again", 0, folder)
+
+    with pytest.raises(typer.Exit):
+        score("loop", out, "tiny", "in_context", 1, None, ["model.loops=2"], False, False)
+    add_record("loop", out, folder)
+    names = ["card.json", "model.yaml", "runs.zip", "score.yaml"]
+    assert sorted(p.name for p in (folder / "loop").iterdir()) == names
+
+    found = check_record("loop", tmp_path / "again", 0, folder)
+    card = Card.model_validate_json((folder / "loop" / "card.json").read_text())
+    assert found.run_id in card.run_ids and found.outside == 0
+    differences = [row[3].value for row in found.table.rows]  # type: ignore[attr-defined]
+    assert differences == [0.0] * 2, "two numbers of pairs; the same code repeats exactly"
+    # the control: a range that nothing lies in
+    monkeypatch.setattr(suite_records, "BEYOND", -1.0)
+    assert check_record("loop", tmp_path / "again", 0, folder).outside == 2
+
+    (out / "card.json").write_text(card.model_copy(update={"unfinished": 3}).model_dump_json())
+    with pytest.raises(LoopscopeError, match="3 runs of .* are not done"):
+        add_record("loop", out, folder)
+    (out / "card.json").write_text(card.model_copy(update={"name": "ouro"}).model_dump_json())
+    with pytest.raises(LoopscopeError, match="the card of ouro, not of loop"):
+        add_record("loop", out, folder)
