@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
@@ -92,6 +93,10 @@ def goal_of(results: "Results", metric: str = "", **asked: float | None) -> Goal
         )
     goal = GOALS.get(metric or usual[0], Goal(metric))
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if wrong := [f"--{n} {v}" for n, v in changes.items() if not isfinite(v)]:
+        raise LoopscopeError(f"{', '.join(wrong)}: a number is needed that can be reached")
+    if changes.get("share") == 0:
+        raise LoopscopeError("--share 0: no seed would have to reach it; give more than 0, up to 1")
     if "level" in changes and "within" in changes:
         raise LoopscopeError("--level and --within both say what is to be reached; give one")
     if "within" in changes:

@@ -158,6 +158,11 @@ def test_what_cannot_be_asked_is_said(tmp_path: Path) -> None:
         costs(results, goal_of(results, difficulty=9))
     with pytest.raises(LoopscopeError, match=r"measured bits; measured are accuracy"):
         costs(results, goal_of(results, "bits"))
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(LoopscopeError, match=f"--level {wrong}: a number is needed"):
+            goal_of(results, level=wrong)
+    with pytest.raises(LoopscopeError, match="--share 0: no seed"):
+        goal_of(results, share=0.0)
     with pytest.raises(LoopscopeError, match="give one"):
         goal_of(results, level=0.5, within=0.1)
     assert costs(chosen(results, ["arm=fast"]), Goal("accuracy", level=0.9))[0][0].arm == "fast"
