@@ -23,48 +23,55 @@ if TYPE_CHECKING:
     from experiments.results.long_table import Results
 
 
+Workers = Annotated[int | None, typer.Option(help="runs at once; default: one a core or GPU slot")]
+BackendName = Annotated[
+    str, typer.Option(metavar="local|ray|slurm|FILE", help="where; a YAML file with options")
+]
+Options = Annotated[
+    list[str],
+    typer.Option("--option", metavar="KEY=VALUE", help="of the back end; repeatable"),
+]
+SlotsPerGpu = Annotated[
+    int | None, typer.Option("--slots-per-gpu", help="small runs on one GPU at once")
+]
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="runs of one shape trained in one pass; local: default auto on GPUs",
+    ),
+]
+MirrorNames = Annotated[
+    list[str],
+    typer.Option(
+        "--mirror",
+        metavar="tensorboard|wandb",
+        help="a copy of the metrics in OUT/mirrors; repeatable",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="show what would be started where; write nothing")
+]
+AllowDrift = Annotated[
+    bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what failed before")]
+
+
 def run(
     grid: GridName,
     out: Out = RUNS,
-    workers: Annotated[
-        int | None, typer.Option(help="runs at once; default: one a core or GPU slot")
-    ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="local|ray|slurm|FILE", help="where; a YAML file with options")
-    ] = "local",
-    options: Annotated[
-        list[str],
-        typer.Option("--option", metavar="KEY=VALUE", help="of the back end; repeatable"),
-    ] = [],  # noqa: B006 typer copies it
-    slots_per_gpu: Annotated[
-        int | None, typer.Option("--slots-per-gpu", help="small runs on one GPU at once")
-    ] = None,
-    stack: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto",
-            help="runs of one shape trained in one pass; local: default auto on GPUs",
-        ),
-    ] = None,
+    workers: Workers = None,
+    backend: BackendName = "local",
+    options: Options = [],  # noqa: B006 typer copies it
+    slots_per_gpu: SlotsPerGpu = None,
+    stack: Stack = None,
     changes: Changes = [],  # noqa: B006
     shard: Shard = None,
-    mirrors: Annotated[
-        list[str],
-        typer.Option(
-            "--mirror",
-            metavar="tensorboard|wandb",
-            help="a copy of the metrics in OUT/mirrors; repeatable",
-        ),
-    ] = [],  # noqa: B006
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show what would be started where; write nothing")
-    ] = False,
-    allow_drift: Annotated[
-        bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="try again what failed before")
-    ] = False,
+    mirrors: MirrorNames = [],  # noqa: B006
+    dry_run: DryRun = False,
+    allow_drift: AllowDrift = False,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Train and measure what a grid lacks, then print its table and draw its figures."""
     from experiments.execution.runner import describe_grid, run_grid

@@ -1,10 +1,8 @@
-"""A table for each ability measured: a row per arm, seeds summarised, beside floor or ceiling."""
+"""Tables with a row per arm, seeds summarised: how these are made, bits stored, runs not done."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
-from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 from experiments.analysis.tables.cell_text import (
@@ -14,19 +12,16 @@ from experiments.analysis.tables.cell_text import (
     parameters,
     percent,
     plain,
-    plain_mean,
 )
 from experiments.results.code_versions import refuse_mixed
-from experiments.results.long_table import EMERGED, emergence_step
 from experiments.results.selection import (
     DESCRIPTIONS,
     axis_columns,
     describe,
-    difficulties_of,
     varying,
     where,
 )
-from experiments.text import NumberText, TextTable, number
+from experiments.text import TextTable, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +32,6 @@ CellText: TypeAlias = "Callable[[pd.DataFrame], str]"
 ONE_SEED = "One seed: a demonstration, not a result."
 SEVERAL = "Rows bring together runs that differ in more than their seed: --by tells them apart."
 INTERVAL = "low–high: 95 % interval of the mean over seeds."
-#: why such intervals are as wide as they are
-SHARES = "low–high: 95 % interval of the mean over seeds, allowing for seeds unlike those seen."
-SOLVED = "k/n: seeds that reach .95."
 WITHOUT_ROWS = "P: what bits/param counts of params, without rows of words that never occur."
 EVERY_ROW = (
     "bits/param counts all params, measured before rows of words that never occur were left out; "
@@ -69,7 +61,7 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
         "params": parameters,
         **({"P": partial(parameters, column="counted")} if fewer else {}),
         "embed": lambda cell: percent(cell["embedding_share"].iloc[0]),
-        **_flops(rows),
+        **flops_columns(rows),
         "exposures": lambda cell: number(cell["exposures"].mean()),
         "bits/param": _if_shown(lambda cell: mean_text(where(cell, item="total")), "not shown"),
         "names": _if_shown(of("name")),
@@ -88,114 +80,6 @@ def capacity_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     )
     below = any(row[table.columns.index("bits/param")].startswith("-") for row in table.rows)
     return replace(table, notes=(*table.notes, BELOW_NOTHING)) if below else table
-
-
-def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> TextTable | None:
-    """Accuracy by difficulty on questions held out of training, with its floors.
-
-    Beside it stands the mean accuracy on training questions of that difficulty: who does not fit
-    those has not failed to generalise. A difficulty of which nothing is held out is shown on the
-    questions trained on, and says so.
-    """
-    rows = where(done, metric="accuracy", item="")
-    if rows.empty:
-        return None
-    split = next(s for s in ("test", "validation", *rows["split"]) if s in set(rows["split"]))
-    held_out, seen = rows["split"] == split, rows["split"] == "train"
-    fitted = rows[seen].assign(question=difficulties_of(rows[seen]))
-    only_seen = seen & ~rows["difficulty"].isin(rows["difficulty"][held_out])
-    rows = rows[held_out | only_seen].sort_values("difficulty", kind="stable")
-    suffixes = (", seen" if s == "train" else "" for s in rows["split"])
-    names = zip(difficulties_of(rows), suffixes, strict=True)
-    rows = rows.assign(question=[name + suffix for name, suffix in names])
-
-    trained_on = set(rows["question"][rows["split"] == "train"])
-
-    def of(question: str) -> CellText:
-        if question in trained_on and split != "train":
-            return lambda cell: plain_mean(where(cell, question=question), 3)
-        return lambda cell: mean_text(where(cell, question=question), digits=3, solved=True)
-
-    def on_training(question: str) -> CellText:
-        of_question = where(fitted, question=question)
-        return lambda cell: plain_mean(of_question[of_question["run_id"].isin(cell["run_id"])])
-
-    columns: dict[str, CellText] = {
-        "params": parameters,
-        **_flops(rows),
-        "steps": lambda cell: number(cell["step"].mean()),
-    }
-    of_runs = len(columns)
-    floors = {}
-    for question in dict.fromkeys(rows["question"]):
-        columns[question] = of(question)
-        floors[question] = where(rows, question=question)["floor"].mean()
-        if question not in trained_on:
-            columns[f"train, {question}"] = on_training(question)
-    kind = {"test": "held-out", "validation": "validation"}.get(split, split)
-    title = f"{title}: accuracy on {kind} questions"
-    beside = (
-        ("train: mean on the training questions.",) if len(columns) > of_runs + len(floors) else ()
-    )
-    table = arm_table(title, rows, "step", columns, (SHARES, SOLVED), by, always=beside)
-    table = replace(
-        table,
-        spare=(
-            "executed",
-            "FLOPs",
-            "params",
-            "steps",
-            *(c for c in columns if c.startswith("train, ")),
-        ),
-    )
-    blank = ("",) * (len(table.columns) - 1 - len(columns) + of_runs)
-    last = (_floor(floors.get(name, inf)) for name in list(columns)[of_runs:])
-    return replace(table, rows=(*table.rows, ("floor", *blank, *last)))
-
-
-def _floor(value: float) -> str:
-    """The floor of a column; empty (infinity) for accuracies on training questions."""
-    return "" if value == inf else "–" if value != value else fixed(value, 3)
-
-
-def emergence_table(
-    title: str, trained: "pd.DataFrame", by: Sequence[str] = ()
-) -> TextTable | None:
-    """The first evaluated step at which the held-out accuracy of each difficulty reaches .9.
-
-    The median of the seeds that get there, and how many do. Skills of composition appear in one
-    jump, which a final score does not show.
-    """
-    rows = where(trained, metric="accuracy", item="", split="test")
-    rows = rows[rows["difficulty"].notna()].sort_values("difficulty", kind="stable")
-    if rows.empty:
-        return None
-    rows = rows.assign(question=difficulties_of(rows))
-
-    def of(question: str) -> CellText:
-        def text(cell: "pd.DataFrame") -> str:
-            curves = where(cell, question=question).groupby("run_id")
-            steps = [emergence_step(c.assign(step=c["at"])) for _, c in curves]
-            reached = [step for step in steps if step is not None]
-            share = f"{len(reached)}/{len(steps)}"
-            if not reached:
-                return NumberText(f"never {share}", inf)
-            typical = median(reached)
-            return NumberText(f"{number(typical)} {share}", typical)
-
-        return text
-
-    columns: dict[str, CellText] = {q: of(q) for q in dict.fromkeys(rows["question"])}
-    last = rows.groupby("run_id")["step"].transform("max")
-    note = "k/n: seeds that reach it, and how many there are."
-    return arm_table(
-        f"{title}: step at which held-out accuracy reaches {EMERGED:g}, median of seeds that do",
-        rows.assign(step=last, at=rows["step"]).sort_values("n_loops", kind="stable"),
-        "step",
-        columns,
-        (note,),
-        by,
-    )
 
 
 def unfinished_table(
@@ -283,7 +167,7 @@ def _few(rows: "pd.DataFrame") -> Iterator[str]:
         yield f"Few questions, so that an accuracy is rough: {', '.join(few)}."
 
 
-def _flops(rows: "pd.DataFrame") -> dict[str, CellText]:
+def flops_columns(rows: "pd.DataFrame") -> dict[str, CellText]:
     """Nominal FLOPs of training, and those executed where they are not about the same."""
 
     def of(column: str) -> CellText:

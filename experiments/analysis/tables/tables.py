@@ -7,13 +7,9 @@ is named with its reason.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from experiments.analysis.tables.abilities import (
-    accuracy_table,
-    capacity_table,
-    emergence_table,
-    unfinished_table,
-)
+from experiments.analysis.tables.abilities import capacity_table, unfinished_table
 from experiments.analysis.tables.exits import exits_table
+from experiments.analysis.tables.questions import accuracy_table, emergence_table
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Data, Results, read_results
 from experiments.results.row_filter import MEASURED, check_columns, parse, select

@@ -15,10 +15,9 @@ from experiments.analysis.tables.abilities import (
     BELOW_NOTHING,
     EVERY_ROW,
     WITHOUT_ROWS,
-    accuracy_table,
-    emergence_table,
 )
 from experiments.analysis.tables.exits import NOTE
+from experiments.analysis.tables.questions import accuracy_table, emergence_table
 from experiments.analysis.tables.tables import print_table, tables
 from experiments.results.long_table import load_curves, load_runs, read_results
 from experiments.results.selection import are_shares, bounds_of, last_loop
