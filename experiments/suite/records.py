@@ -143,8 +143,11 @@ def _compared(
     keys: list[str] = PLACE
     chosen = [last_loop(where(rows, metric=COMPARED)) for rows in (now, before, cell)]
     mine, theirs, every = (rows.groupby(keys, dropna=False)["value"] for rows in chosen)
-    old, low, high = theirs.mean(), every.min(), every.max()
-    for place, value in mine.mean().items():
+    found: Any = mine.mean()  # by places, whose missing parts only pandas finds
+    old: Any = theirs.mean()
+    low: Any = every.min()
+    high: Any = every.max()
+    for place, value in found.items():
         name = " ".join(str(p) for p in place if p == p and p != "")
         least, most = float(low[place]), float(high[place])
         outside = not least - BEYOND <= value <= most + BEYOND

@@ -1,13 +1,13 @@
 """What an axis says about one architecture: a number between its floor and its ceiling."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.results.selection import last_loop, where
 from probes.statistics import SOLVED, summarise_seeds
-from probes.statistics.intervals import UNBOUNDED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,8 @@ class Score(BaseModel):
         """The score of some seeds.
 
         Values from 0 to 1 of an axis that ends at 1 are shares, whose interval allows for seeds
-        unlike those seen; others have a t interval, see `probes.statistics.summarise_seeds`.
+        unlike those seen; others have a t interval, which ends at floor and ceiling, see
+        `probes.statistics.summarise_seeds`.
 
         Raises:
             ValueError: no seeds, or a ceiling that is not above the floor.
@@ -49,9 +50,13 @@ class Score(BaseModel):
             raise ValueError(f"a ceiling lies above its floor, got {floor:g} and {ceiling:g}")
         values = list(per_seed.values())
         shares = ceiling == 1 and all(0 <= v <= 1 for v in values)
-        mean, low, high, n = summarise_seeds(
-            values, (0.0, 1.0) if shares else UNBOUNDED, bimodal=shares
+        ends = (0.0, 1.0) if shares else (floor, ceiling)
+        # what lies beyond an end shows that it is none
+        bounds = (
+            ends[0] if ends[0] <= min(values, default=0.0) else -inf,
+            ends[1] if max(values, default=0.0) <= ends[1] else inf,
         )
+        mean, low, high, n = summarise_seeds(values, bounds, bimodal=shares)
         return cls(
             value=mean,
             floor=floor,

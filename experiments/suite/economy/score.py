@@ -38,7 +38,7 @@ def score(runs: Results) -> Score:
 def _saved(rows: "pd.DataFrame", n: int) -> float | None:
     table = rows.pivot_table(index="item", columns="metric", values="value", aggfunc="mean")
     table = table.dropna()  # the gate itself has no accuracy
-    everything = table.loc["all", "exit_accuracy"]
+    everything = float(str(table.loc["all", "exit_accuracy"]))
     floor = where(rows, metric="exit_accuracy")["floor"].mean()
     if everything < (1 + floor) / 2:
         return None

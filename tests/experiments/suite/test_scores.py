@@ -56,8 +56,17 @@ def test_ceiling_is_the_mean_of_the_last_loop() -> None:
     assert (found.value, found.floor, found.ceiling, found.seeds) == (1.5, 0.0, 2.5, 2)
     assert found.per_seed == {0: 1.0, 1: 2.0}
     assert found.normalised == pytest.approx(0.6)
-    # t of one degree of freedom at .975 is 12.706; half the difference of the two is the error
-    assert found.high == pytest.approx(1.5 + 12.7062 * 0.5, rel=1e-4)
+    # t of one degree of freedom at .975 is 12.7, so that both ends are those of what can be
+    assert (found.low, found.high) == (0.0, 2.5)
+
+
+def test_an_interval_is_that_of_t_and_ends_where_values_can_not_be() -> None:
+    near = Score.of({0: 0.99, 1: 1.01}, "u", floor=0.0, ceiling=2.5)
+    assert near.high == pytest.approx(1.0 + 12.7062 * 0.01, rel=1e-4)
+    below = Score.of({0: -0.5, 1: 2.0}, "u", floor=0.0, ceiling=2.5)
+    assert below.low is not None and below.low < -1 and below.high == 2.5
+    share = Score.of({0: 0.2, 1: 0.9}, "u", floor=0.5, ceiling=1.0)
+    assert share.low is not None and 0 < share.low < 0.2, "a floor is no bound of an accuracy"
 
 
 def test_one_seed_has_no_interval() -> None:
