@@ -31,8 +31,10 @@ from experiments.runs.record_checks import Code, is_code
 TRAINING = ("config", "training", "runs/checkpoint.py")
 VERSIONS = ("torch", "numpy")
 LAB = ("generators", "models", "probes", "experiments")
-#: where Python and installed packages lie
+#: where Python and packages of this environment lie
 INSTALLED = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+#: folders of packages, also of a user and of an environment that this one builds on
+PACKAGES = {"site-packages", "dist-packages"}
 
 
 def _root(package: Any) -> Path:
@@ -106,8 +108,9 @@ def _own_file(module: str) -> Path | None:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or not file.endswith(".py") or module.split(".")[0] in LAB:
         return None
-    installed = any(Path(file).is_relative_to(folder) for folder in INSTALLED)
-    return None if installed else Path(file)
+    path = Path(file)
+    installed = any(path.is_relative_to(folder) for folder in INSTALLED)
+    return None if installed or PACKAGES & {*path.parts} else path
 
 
 def _imports(path: Path, package: str | None) -> Iterator[str]:

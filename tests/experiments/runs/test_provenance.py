@@ -24,7 +24,7 @@ ROOT = Path(experiments.__file__).parent.parent
 BESIDE = {
     f"experiments.{name}"
     for name in (
-        *("errors", "machine", "shadowing"),
+        *("errors", "machine", "shadowing", "text"),
         *("execution.job", "execution.worker", "measuring.measure"),
         *("runs.folder", "runs.integrity", "runs.json_files", "runs.lock", "runs.provenance"),
         *("runs.record_checks", "runs.repair", "runs.schema_version", "runs.status"),
@@ -181,3 +181,30 @@ def test_the_commit_is_told_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("two")
     provenance.source_commit.cache_clear()
     assert provenance.source_commit(tmp_path) == f"{head}-dirty"
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [("mine", True), (".local/lib/python3.12/site-packages", False), ("dist-packages", False)],
+)
+def test_packages_are_nobodys_own_code_wherever_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, own: bool
+) -> None:
+    """Those of a user, or of an environment below this one, are not in this one's folders."""
+    helper = tmp_path / place / "installed_helper.py"
+    helper.parent.mkdir(parents=True)
+    helper.write_text("FACTOR = 2\n")
+    task = tmp_path / "own_task.py"
+    task.write_text(
+        "from typing import Literal\n"
+        "import installed_helper\n"
+        "from generators.multihop import MultiHop\n"
+        "class Own(MultiHop):\n"
+        "    kind: Literal['own'] = 'own'\n"
+    )
+    monkeypatch.syspath_prepend(str(helper.parent))
+    cls = load_class(Task, "generators", f"{task}:Own")
+    made = cls.model_validate({"entities": 8, "relations": 4, "hops": 2})
+    wanted = {"own_task.py", "installed_helper.py"} if own else {"own_task.py"}
+    assert provenance.files_of([made]).keys() == wanted
+    del sys.modules["installed_helper"]
