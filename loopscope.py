@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from experiments.grid import load_grid
     from experiments.measuring.load import load_model
     from experiments.notebook import compare
+    from experiments.notebook.explorer import explore
     from experiments.results import load_curves, load_runs
 
     __version__: str
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "compare",
+    "explore",
     "figure",
     "load_curves",
     "load_grid",
@@ -43,6 +45,7 @@ __all__ = [
 #: name here -> (module, name there)
 _PLACES = {
     "compare": ("experiments.notebook", "compare"),
+    "explore": ("experiments.notebook.explorer", "explore"),
     "figure": ("experiments.analysis.figures", "picture"),
     "load_curves": ("experiments.results", "load_curves"),
     "load_grid": ("experiments.grid", "load_grid"),

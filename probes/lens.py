@@ -73,6 +73,25 @@ def latent_names(task: Task, seed: int) -> dict[int, int]:
     return names
 
 
+def targets_of(
+    batch: Batch, span: str, difficulty: int | None, names: dict[int, int]
+) -> dict[str, np.ndarray]:
+    """What is looked for -> its token, int64[B], -1 where it has none: the answer and bridges.
+
+    Args:
+        span: what the model answers.
+        names: of latent values, from `latent_names`.
+    """
+    start = batch.spans[span][:, 0]
+    targets = {"answer": batch.tokens[np.arange(len(batch)), start].astype(np.int64)}
+    for k in range(difficulty or 0) if names else ():
+        values = batch.latents.get(f"hop.{k}", np.empty(0, np.int64))
+        token = np.array([names.get(int(v), -1) for v in values], np.int64)
+        if (token >= 0).any():
+            targets[f"hop.{k}"] = token
+    return targets
+
+
 class Lens(QuestionProbe):
     """The distribution over tokens before the answer, read after every loop, by difficulty.
 
@@ -129,7 +148,7 @@ class Lens(QuestionProbe):
             batch = having(batch, self.span)
             if not len(batch):
                 continue
-            targets = self._targets(batch, difficulty, names)
+            targets = targets_of(batch, self.span, difficulty, names)
             floors: dict[str, float | None] = {
                 target: _share_of_commonest(token) for target, token in targets.items()
             }
@@ -141,19 +160,6 @@ class Lens(QuestionProbe):
             found = _rows(read, floors, len(subject.task.vocabulary))
             rows += [Measurement(**row, **where) for row in found]
         return tuple(rows)
-
-    def _targets(
-        self, batch: Batch, difficulty: int | None, names: dict[int, int]
-    ) -> dict[str, np.ndarray]:
-        """target -> its token, int64[B], -1 where it has none."""
-        start = batch.spans[self.span][:, 0]
-        targets = {"answer": batch.tokens[np.arange(len(batch)), start].astype(np.int64)}
-        for k in range(difficulty or 0) if names else ():
-            values = batch.latents.get(f"hop.{k}", np.empty(0, np.int64))
-            token = np.array([names.get(int(v), -1) for v in values], np.int64)
-            if (token >= 0).any():
-                targets[f"hop.{k}"] = token
-        return targets
 
     def _read(
         self, subject: Subject, batch: Batch, targets: dict[str, np.ndarray]

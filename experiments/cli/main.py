@@ -13,7 +13,7 @@ from experiments.cli.export import export, export_data
 from experiments.cli.figure import figure
 from experiments.cli.plan import calibrate, plan, sample, schema
 from experiments.cli.probe import probe
-from experiments.cli.report import report
+from experiments.cli.report import explore, report
 from experiments.cli.results import archive, diff, index, rm, table
 from experiments.cli.run import run
 from experiments.cli.score import check, records, score
@@ -69,6 +69,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "figure": figure,
         "compare": compare,
         "report": report,
+        "explore": explore,
         "diff": diff,
         "index": index,
         "archive": archive,

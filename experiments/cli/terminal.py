@@ -25,6 +25,7 @@ LOOKALIKES = {
     "’": "'",
     "“": '"',
     "”": '"',
+    **dict(zip("▁▂▃▄▅▆▇█", "_.,-=+*#", strict=True)),
 }
 LOOKALIKE = "loopscope_lookalike"
 #: ASCII under another name: the library of the command line takes a stream called ASCII for a

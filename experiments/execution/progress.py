@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.execution.job import JobOutcome
+from experiments.execution.time_left import TimeLeft
 from experiments.runs.folder import RunFolder
 from experiments.text import duration
 
@@ -21,9 +22,15 @@ class Progress:
     """Counts of a grid and the state of its running runs, read from their status files."""
 
     def __init__(
-        self, title: str, total: int, done: int, failed: int, console: Console | None = None
+        self,
+        title: str,
+        total: int,
+        done: int,
+        failed: int,
+        console: Console | None = None,
+        left: TimeLeft | None = None,
     ) -> None:
-        self.title, self.total = title, total
+        self.title, self.total, self.left = title, total, left
         self.counts = {"done": done, "failed": failed, "stopped": 0, "busy": 0}
         self.failures: list[Text] = []
         self.console = console or Console(stderr=True)
@@ -57,17 +64,28 @@ class Progress:
         line.append(f" {outcome.run_id}")
         if outcome.reason:
             line.append(f": {outcome.reason}")
+        if self.left and outcome.ended in ("done", "failed"):
+            self.left.ended(outcome.run_id, done=outcome.ended == "done")
+            to_go = self.counts["done"] + self.counts["failed"] < self.total
+            if to_go and outcome.ended == "done" and self.left.seconds() is not None:
+                line.append(f", {self.left.text()}")
         if outcome.ended == "failed":
             short = f"failed {outcome.run_id}: {outcome.reason}".splitlines()[0]
             self.failures.append(Text(short, style="red", no_wrap=True, overflow="ellipsis"))
-        self.console.print(line, soft_wrap=True)
+        self.say(line)
 
     def notify(self, message: str) -> None:
         """One line that a person should know of."""
-        self.console.print(Text(message, style="yellow"), soft_wrap=True)
+        self.say(Text(message, style="yellow"))
+
+    def say(self, line: Text) -> None:
+        """Prints a line, which stays."""
+        self.console.print(line, soft_wrap=True)
 
     def refresh(self, running: list[RunFolder]) -> None:
         """Redraws the table."""
+        if self.left:
+            self.left.look(running)
         if self.live:
             self.live.update(self.drawn(running))
 
@@ -94,7 +112,8 @@ class Progress:
         head.append(f"{counts['done']}/{self.total} done", style="green")
         if counts["failed"]:
             head.append(f", {counts['failed']} failed", style="red")
-        return head.append(f", {begun} running, {max(left, 0)} to go", style="default")
+        head.append(f", {begun} running, {max(left, 0)} to go", style="default")
+        return head.append(f"; {self.left.text()}" if self.left else "", style="default")
 
     @staticmethod
     def _row(folder: RunFolder) -> tuple[str, str, str, str]:

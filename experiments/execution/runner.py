@@ -20,10 +20,12 @@ from experiments.execution.backends.options import (
 )
 from experiments.execution.executor import Executor
 from experiments.execution.job import JobOutcome
+from experiments.execution.live import LiveProgress, in_notebook
 from experiments.execution.mirrors import Mirrors
 from experiments.execution.order import unfinished, unique_runs, waves_of
 from experiments.execution.preflight import refuse, refuse_changed_code
 from experiments.execution.progress import Progress
+from experiments.execution.time_left import time_left
 from experiments.grid.figure_checks import undrawable
 from experiments.grid.leakage import leaks
 from experiments.planning.precision import slow_precision
@@ -82,6 +84,8 @@ def run_grid(
     Args:
         workers: processes at once; None: one for each GPU, or for each core without GPUs.
         backend: where to work; None: processes on this machine.
+        progress: shows how far it is: a live table on a terminal, a table and curves in a
+            notebook, else a line for each run that ends.
         shard: (i, n), i from 1: only every n-th run, starting with the i-th; a run that starts
             from another run of the grid is in the shard of that one.
         allow_drift: resume runs, and leave those that are done, although code or libraries changed
@@ -105,7 +109,10 @@ def run_grid(
     refuse(todo, configs, options, allow_drift)
     given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
     done = len(folders) - len(todo) - given_up
-    display = Progress(grid.title or grid.name, len(folders), done, given_up) if progress else None
+    left = time_left(todo, states, configs) if progress and todo else None
+    counts = (grid.title or grid.name, len(folders), done, given_up)
+    shown = LiveProgress(out, *counts, left) if in_notebook() else Progress(*counts, left=left)
+    display = shown if progress else None
     notify = copies.notify = display.notify if display else lambda message: None
     context = JobContext(out, allow_drift, _memory(configs), notify)
     executor = Executor(make_backend(options, context), notify=notify) if todo else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import LoopscopeError
+from experiments.execution.arm_curves import ArmCurves
 from experiments.results.records import Record, RecordState
 from experiments.runs.folder import RunFolder
 from experiments.runs.output import folders_with_results, no_folder
@@ -52,6 +53,8 @@ class Watched:
 
 def _row(folder: RunFolder) -> tuple[str, ...]:
     record, known = Record.read(folder), folder.status()
+    if record.state == "resumable":  # or its result was written between the looks at both
+        record = Record.read(folder)
     state, reason = record.state, record.status.get("reason", "")
     if known is None:
         return folder.run_id, state, "", "", "", "", reason
@@ -86,8 +89,9 @@ def status_text(out: Path) -> str:
 def watch_status(out: Path, every: float, console: "Console | None" = None) -> None:
     """Shows the runs that are worked on, failed or damaged, and the counts, until nothing runs.
 
-    On a terminal one table that is drawn again; elsewhere a line whenever the counts change.
-    Reads only. A folder without runs is waited for: this may be typed before the first run.
+    On a terminal one table that is drawn again, and a curve of each arm; elsewhere a line
+    whenever the counts change. Reads only. A folder without runs is waited for: this may be typed
+    before the first run.
 
     Args:
         every: seconds between two readings.
@@ -100,17 +104,17 @@ def watch_status(out: Path, every: float, console: "Console | None" = None) -> N
     from rich.text import Text
 
     console = console or Console()
-    watched, before = Watched(out), ""
+    watched, curves, before = Watched(out), ArmCurves(place_of(out)), ""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             rows, states = watched.snapshot()
             counts = _counts(states) or f"{out} has no runs yet"
             if console.is_terminal:
-                active = [
-                    row for row in rows if row[1] in ("running", "measuring", "failed", "damaged")
-                ]
-                shown = active[-max(console.height - 4, 1) :]
-                live.update(Text("\n".join(filter(None, (counts, aligned([HEAD, *shown]))))))
+                active = [row for row in rows if row[1] in ACTIVE]
+                arms = curves_text(curves, max(console.height // 2 - 4, 1))
+                room = console.height - 4 - len(arms.splitlines())
+                shown = aligned([HEAD, *active[-max(room, 1) :]])
+                live.update(Text("\n".join(filter(None, (counts, shown, arms)))))
                 live.refresh()
             elif counts != before:
                 console.print(Text(counts), soft_wrap=True)
@@ -119,7 +123,20 @@ def watch_status(out: Path, every: float, console: "Console | None" = None) -> N
                 break
             time.sleep(every)
     if console.is_terminal:
-        console.print(Text(status_text(out)), soft_wrap=True)
+        arms = curves_text(curves)
+        console.print(Text("\n\n".join(filter(None, (status_text(out), arms)))), soft_wrap=True)
+
+
+def curves_text(curves: ArmCurves, most: int | None = None) -> str:
+    """A line for each arm: held-out accuracy, or the loss, over training; empty without any.
+
+    Args:
+        most: lines, beyond which arms are counted.
+    """
+    found = [curve.columns() for curve in curves.curves()]
+    lines = aligned(found[:most]).splitlines() if found else []
+    more = len(found) - len(lines)
+    return "\n".join([*lines, *([f"and {more} more arms"] if more > 0 else [])])
 
 
 def log_lines(folder: RunFolder, *, follow: bool = False, last: int | None = None) -> Iterator[str]:

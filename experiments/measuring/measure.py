@@ -49,20 +49,32 @@ def measure(subject: Subject, probes: tuple[Probe, ...]) -> list[Measurement]:
 
 
 def _rows(probe: Probe, subject: Subject) -> Iterator[Measurement]:
-    """Each component is measured as if alone, by the model seen through its own tokens."""
+    """Each component is measured as if alone."""
+    if not isinstance(subject.task, Mixture):
+        yield from probe.measure(subject)
+        return
+    for name, part in seen_parts(subject, parts_for(probe, subject.task)):
+        for row in probe.measure(part):
+            yield replace(row, component=name)
+
+
+def seen_parts(subject: Subject, parts: dict[str, Task]) -> Iterator[tuple[str, Subject]]:
+    """Yields (name, subject) for parts of its task, the model seen through a part's own tokens.
+
+    Any task but a mixture is its only part, and the subject stays as it is.
+    """
     mixture = subject.task
     if not isinstance(mixture, Mixture):
-        yield from probe.measure(subject)
+        yield "", subject
         return
     import torch
 
     from models.conversion.vocabularies import in_ids
 
-    for name, part in parts_for(probe, mixture).items():
+    for name, part in parts.items():
         ids = torch.from_numpy(mixture.ids(name)).long().to(subject.device)
         model = in_ids(subject.model, ids).eval()
-        for row in probe.measure(replace(subject, model=model, task=part, trained=mixture)):
-            yield replace(row, component=name)
+        yield name, replace(subject, model=model, task=part, trained=mixture)
 
 
 def probe_id(probe: Probe) -> str:

@@ -65,6 +65,7 @@ class Results:
         grid: whose results they are; None: of all grids.
         made: where files made of the results go; None: see `folder`.
         find_arms: finds `arms` when they are first asked for.
+        find_source: finds `source` when it is first asked for.
     """
 
     runs: "pd.DataFrame"
@@ -74,11 +75,17 @@ class Results:
     grid: str | None = None
     made: Path | None = None
     find_arms: Callable[[], tuple[str, ...]] = tuple
+    find_source: Callable[[], Source | None] = lambda: None
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
         """Every arm in the whole folder or archive, so that each has one look in all figures."""
         return self.find_arms()
+
+    @cached_property
+    def source(self) -> Source | None:
+        """Where they were read; None for tables from elsewhere."""
+        return self.find_source()
 
     @cached_property
     def curves(self) -> "pd.DataFrame":
@@ -167,7 +174,8 @@ def read_results(data: Data, grid: str | None = None) -> Results:
         arms = (_columns(Run(records[p.run_id]), p).get("arm", "") for p in every)
         return tuple(dict.fromkeys(filter(None, arms)))
 
-    return Results(table, make_curves, source.config, source.path, grid, source.made, find_arms)
+    of_source = (source.config, source.path, grid, source.made, find_arms, lambda: source)
+    return Results(table, make_curves, *of_source)
 
 
 def _of_rows(rows: "pd.DataFrame") -> Results:
@@ -194,6 +202,7 @@ def _of_rows(rows: "pd.DataFrame") -> Results:
         make_curves,
         lambda run_id: origin().config(run_id),
         find_arms=lambda: origin().arms,
+        find_source=lambda: origin().source,
     )
 
 

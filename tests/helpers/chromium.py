@@ -54,8 +54,12 @@ class Page:
 
     def open(self, path: Path) -> None:
         """Loads a file and waits until all of it is there."""
+        self.visit(path.as_uri())
+
+    def visit(self, url: str) -> None:
+        """Loads a page and waits until all of it is there."""
         self.asked.clear()
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=url)
         end = time.monotonic() + PATIENCE
         while self.run("document.readyState") != "complete" and time.monotonic() < end:
             time.sleep(0.05)
@@ -65,6 +69,14 @@ class Page:
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def wait(self, script: str, seconds: float = PATIENCE) -> Any:
+        """The value of a JavaScript expression as soon as it is true."""
+        end = time.monotonic() + seconds
+        while not (found := self.run(script)):
+            assert time.monotonic() < end, f"not within {seconds:.0f} s: {script}"
+            time.sleep(0.1)
+        return found
 
     def resize(self, width: int, height: int, mobile: bool = False) -> None:
         self.call(

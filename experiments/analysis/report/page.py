@@ -1,16 +1,11 @@
 """One HTML file that holds everything and asks nothing of any network."""
 
-import base64
-import hashlib
-import re
 import shlex
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
+from experiments.analysis.html import filled, page_target, text_of, write_page
 from experiments.analysis.report.environments import environment_table
 from experiments.analysis.report.figures import drawn
 from experiments.analysis.report.grids import Shipped, asked, in_order
@@ -27,13 +22,10 @@ from experiments.analysis.tables.tables import tables
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Results, read_results
 from experiments.results.source import Source, open_source
-from experiments.runs.json_files import replacing
 from experiments.runs.schema_version import release
 
 #: the package of the page's files
 HERE = "experiments.analysis.report"
-#: cannot stand in HTML: control characters and halves of surrogate pairs
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_report(
@@ -64,14 +56,8 @@ def write_report(
     place = source.path
     folder = source.made or (place if place.is_dir() else place.parent)
     target = folder / "report.html" if path is None else Path(path)
-    if path is not None and not target.parent.is_dir():
-        raise LoopscopeError(f"{target.parent} is no folder; make it, or choose another --file")
-    if target.is_dir() or target.suffix not in (".html", ".htm"):
-        raise LoopscopeError(f"--file {target}: needs the name of a file that ends in .html")
-    text = page(source, grid, hypotheses, shipped, notify)
-    with replacing(target, durable=False) as file:
-        file.write(text.encode())
-    return target
+    page_target(target, "--file")
+    return write_page(page(source, grid, hypotheses, shipped, notify), target)
 
 
 def page(
@@ -138,37 +124,20 @@ def render(template: str = "page.html", package: str = HERE, **content: Any) -> 
     Args:
         template: file in a package, which extends `base.html`.
     """
-    folder = files(HERE)
-    style, script = (
-        folder.joinpath(f"page.{e}").read_text(encoding="utf-8") for e in ("css", "js")
-    )
 
     def load(name: str) -> str:
-        place = files(package) if name == template else folder
-        return place.joinpath(name).read_text(encoding="utf-8")
+        return text_of(package if name == template else HERE, name)
 
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=FunctionLoader(load),
-    )
-    text = environment.get_template(template).render(
-        content,
+    return filled(
+        load(template),
+        load("page.css"),
+        load("page.js"),
+        load,
+        **content,
         version=release(),
-        style=style,
-        script=script,
-        hash=_hash,
         command=shlex.join,
         python=repr,
         data_value=data_value,
         columns_of_words=columns_of_words,
         LONG=LONG,
     )
-    return _UNPRINTABLE.sub("\ufffd", text)
-
-
-def _hash(text: str) -> str:
-    """As a content security policy names what it allows."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

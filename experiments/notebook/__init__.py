@@ -118,7 +118,7 @@ def notebook_files() -> list[Path]:
     Raises:
         LoopscopeError: this installation came without them.
     """
-    found = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
+    found = sorted(Path(__file__).parents[2].glob("notebooks/*.ipynb"))
     if not found:
         with suppress(PackageNotFoundError):
             listed = distribution("loopscope").files or ()

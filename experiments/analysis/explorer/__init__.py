@@ -1,0 +1,1 @@
+"""Results that one can touch, as one HTML page; see `page.write_explorer`."""
