@@ -113,7 +113,12 @@ class Record:
             return cls(folder.run_id, status=known)
         state: State = folder.state_of_unfinished() if result is None else "done"
         code = known_code(folder.environment(), result or {}) if has_own_code(config) else {}
-        return cls(folder.run_id, state, config, result or {}, known, code=code).checked()
+        found = cls(folder.run_id, state, config, result or {}, known, code=code).checked()
+        if state == "resumable" and status is not None and status.state == "done":
+            return found.damaged(
+                f"result.json is missing, and the run was done: {MEASURED_AGAIN}", known
+            )
+        return found
 
     def damaged(self, problem: str, status: dict[str, Any]) -> "Record":
         """The record of a run whose numbers are not to be trusted; an earlier problem stays."""

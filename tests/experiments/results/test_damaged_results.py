@@ -96,6 +96,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
     ("config.json", edited(lambda c: c["model"].pop("width")), "config.json is that of"),
     ("config.json", lambda p: shutil.copy(p.parent.parent / SECOND / p.name, p), "is that of"),
     ("result.json", halved, "result.json is damaged"),
+    ("result.json", Path.unlink, "result.json is missing, and the run was done"),
     ("result.json", flipped, "it was edited, or the disk has damaged it"),
     ("result.json", edited(lambda r: r["measurements"][0].update(floor=float("-inf"))), "damage"),
     ("result.json", edited(lambda r: r.update(checksum="0" * 64)), "it was edited"),

@@ -60,6 +60,7 @@ EDITS: list[tuple[Callable[[Path], object], str]] = [
     (lambda run: (run / "config.json").write_bytes(b""), "config.json is damaged"),
     (lambda run: (run / "config.json").unlink(), "config.json is missing"),
     (lambda run: (run / "result.json").write_bytes(b"{"), "result.json is damaged"),
+    (lambda run: (run / "result.json").unlink(), "result.json is missing, and the run was done"),
 ]
 
 
