@@ -3,7 +3,9 @@
 `records/NAME/` holds `model.yaml` and, once it is scored, `card.json`, `score.yaml` and `runs.zip`.
 """
 
+import json
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from experiments.grid.grid import Grid, GridPoint
 from experiments.results.archive import write_archive
 from experiments.results.long_table import read_results
 from experiments.results.selection import last_loop, where
+from experiments.runs.json_files import parse_json, replacing, sealed
 from experiments.suite.card import Card
 from experiments.suite.entry import RECORDS, shipped
 from experiments.suite.grid import NAME
@@ -99,9 +102,23 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
     if card.name != name:
         raise LoopscopeError(f"{card_file} is the card of {card.name}, not of {name}")
     write_archive(out, target / RUNS)
+    _name_grid(target / RUNS, f"{name}/{NAME}.yaml")
     for file in (CARD, f"{NAME}.yaml"):
         shutil.copyfile(out / file, target / file)
     return target
+
+
+def _name_grid(archive: Path, file: str) -> None:
+    """Names the grid of an archive by its place in the record, not by where it was run."""
+    with zipfile.ZipFile(archive) as before:
+        members = {info: before.read(info) for info in before.infolist()}
+    with replacing(archive) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as after:
+        for info, content in members.items():
+            if info.filename == f"grids/{NAME}.json":
+                record = parse_json(content)
+                record.pop("checksum", None)
+                content = json.dumps(sealed(record | {"file": file}), indent=1).encode()
+            after.writestr(info, content)
 
 
 def check_record(name: str, out: Path, seed: int, folder: Path = RECORDS) -> Checked:

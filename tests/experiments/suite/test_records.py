@@ -1,5 +1,7 @@
 """Records: what is listed, what may be added, and one run trained again against its record."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,10 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     add_record("loop", out, folder)
     names = ["card.json", "model.yaml", "runs.zip", "score.yaml"]
     assert sorted(p.name for p in (folder / "loop").iterdir()) == names
+
+    with zipfile.ZipFile(folder / "loop" / "runs.zip") as archive:
+        record = json.loads(archive.read("grids/score.json"))
+    assert record["file"] == "loop/score.yaml", "it is not told where it was run"
 
     found = check_record("loop", tmp_path / "again", 0, folder)
     card = Card.model_validate_json((folder / "loop" / "card.json").read_text())
