@@ -17,21 +17,22 @@ from generators.plugins import choices
 
 #: results that come along, beside the page
 REFERENCE = "reference"
-#: kind -> what it is drawn from where no record lists it; others from `headline`
-OTHERS = {"capacity_versus_people": "load"}
+#: kind -> what it is drawn from, whatever records list it; others that none lists from `headline`
+CHOSEN = {"capacity_versus_people": "load", "seeds_solved": "headline"}
 DPI = 60
 
 
 def places(reference: Path) -> dict[str, tuple[Path, str, dict[str, Any]]]:
     """kind -> results, their grid, and the fields with which its record lists the figure."""
-    found: dict[str, tuple[Path, str, dict[str, Any]]] = {}
     there = {path.stem: path for path in sorted(reference.iterdir()) if is_results(path)}
+    found: dict[str, tuple[Path, str, dict[str, Any]]] = {
+        kind: (there[grid], grid, {"kind": kind}) for kind, grid in CHOSEN.items()
+    }
     for grid in in_order(there):
         for fields in (open_source(there[grid]).grids.get(grid) or {}).get("figures", ()):
             found.setdefault(fields["kind"], (there[grid], grid, fields))
     for kind in choices(Figure, "experiments.analysis.figures"):
-        grid = OTHERS.get(kind, "headline")
-        found.setdefault(kind, (there[grid], grid, {"kind": kind}))
+        found.setdefault(kind, (there["headline"], "headline", {"kind": kind}))
     return found
 
 

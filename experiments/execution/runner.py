@@ -123,7 +123,13 @@ def run_grid(
         for warning in _warnings(grid, missing, here=isinstance(options, LocalOptions)):
             notify(warning)
         _print_what_stays({folder: configs[folder] for folder in folders}, given_up)
-    interrupted = executor is not None and _work(executor, waves_of(todo, configs), display, copies)
+    interrupted = False
+    if executor:
+        _show(executor, display, copies)
+        with closing(executor.backend), closing(copies), display or nullcontext():
+            for wave in waves_of(todo, configs):
+                interrupted = interrupted or executor.run(wave)
+        _raise_if_blocked(executor)
     return _outcome(folders, interrupted)
 
 
@@ -149,19 +155,6 @@ def _warnings(grid: "Grid", missing: dict[RunFolder, RunConfig], *, here: bool) 
     yield from undrawable(grid) if missing else ()
     yield from leaks(configs)
     yield from slow_precision(configs if here else [])
-
-
-def _work(
-    executor: Executor, waves: list[list[RunFolder]], display: Progress | None, copies: Mirrors
-) -> bool:
-    """Works through the waves, one after the other; whether it was interrupted."""
-    interrupted = False
-    _show(executor, display, copies)
-    with closing(executor.backend), closing(copies), display or nullcontext():
-        for wave in waves:
-            interrupted = interrupted or executor.run(wave)
-    _raise_if_blocked(executor)
-    return interrupted
 
 
 def describe_grid(

@@ -64,7 +64,7 @@ def card_of(name: str) -> Card | None:
         told = f"there is no record {name!r}{nearest(name, known)}; there are {', '.join(known)}"
         raise LoopscopeError(told)
     path = known[name].parent / CARD
-    return Card.model_validate_json(path.read_text("utf-8")) if path.is_file() else None
+    return Card.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def records_table() -> TextTable:
@@ -96,7 +96,7 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
         raise LoopscopeError(f"{target} has no model.yaml; write it first, as other records have")
     if not card_file.is_file():
         raise LoopscopeError(f"{out} has no {CARD}; `loopscope score {name} --out {out}` makes it")
-    card = Card.model_validate_json(card_file.read_text("utf-8"))
+    card = Card.model_validate_json(card_file.read_text(encoding="utf-8"))
     if card.unfinished:
         raise LoopscopeError(f"{card.unfinished} runs of {out} are not done; score it to the end")
     if card.name != name:
