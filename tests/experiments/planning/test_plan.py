@@ -237,7 +237,7 @@ def test_a_plan_fits_80_columns_with_its_exposures(name: str, cache: Path, tmp_p
     assert "by part" in as_text(grid, planned).splitlines()[2], "all where there is room"
     if name == "quick":
         at = lines[0].index("exposures")
-        assert [line[at : at + 9].strip() for line in lines[1:]] == ["2k"] * 3 + [""] * 3
+        assert [line[at : at + 9].strip() for line in lines[1:]] == ["800"] * 3 + [""] * 3
 
 
 def test_before_any_calibration_an_estimate_is_called_rough(cache: Path, tmp_path: Path) -> None:
