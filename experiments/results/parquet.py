@@ -205,7 +205,7 @@ def _problems(record: Record, torn: str, lines: int | None) -> Iterator[str]:
 def write_table(table: "pa.Table", file: IO[bytes]) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(table, file, compression="zstd")
+    pq.write_table(table, file, compression="zstd", compression_level=19)
 
 
 def read_table(
