@@ -111,8 +111,8 @@ def run_grid(
     done = len(folders) - len(todo) - given_up
     left = time_left(todo, states, configs) if progress and todo else None
     counts = (grid.title or grid.name, len(folders), done, given_up)
-    shown = LiveProgress(out, *counts, left) if in_notebook() else Progress(*counts, left=left)
-    display = shown if progress else None
+    shown = partial(LiveProgress, out) if in_notebook() else Progress
+    display = shown(*counts, left=left) if progress else None
     notify = copies.notify = display.notify if display else lambda message: None
     context = JobContext(out, allow_drift, _memory(configs), notify)
     executor = Executor(make_backend(options, context), notify=notify) if todo else None
