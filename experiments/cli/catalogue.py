@@ -5,18 +5,18 @@ from typing import Annotated, Literal
 
 import typer
 
-What = Literal["tasks", "probes", "models", "objectives", "figures", "grids", "records"]
+What = Literal["tasks", "probes", "models", "objectives", "figures", "grids", "results"]
 
 
 def list_all(
-    what: Annotated[What, typer.Argument(help="records: results that come with loopscope")],
+    what: Annotated[What, typer.Argument(help="results: reference results that come along")],
 ) -> None:
     """List what can be named in a grid or to a command, each with a line and its options."""
     from experiments.grid.catalogue import entry_text, listing
     from experiments.results.source import open_source
     from experiments.runs.reference import reference_results
 
-    if what != "records":
+    if what != "results":
         typer.echo(listing(what))
         return
     for name in reference_results():

@@ -39,11 +39,20 @@ def check(
 
 
 def score(
-    model: Model,
-    out: Annotated[Path, typer.Option(help="folder of the runs and the card")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL…", help="each path.py:Class, a YAML file with `model:`, or a record"
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="folder of the runs and the cards")],
     size: Annotated[str, typer.Option(metavar="tiny|small|gpu", help="of the suite")] = "small",
     axes: Annotated[
         str | None, typer.Option(metavar="A,B", help="default: all that there are at the size")
+    ] = None,
+    references: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="whose references all are compared with; default: own"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="runs at once; default: one a core or GPU slot")
@@ -53,43 +62,57 @@ def score(
     ] = "auto",
     changes: Changes = [],  # noqa: B006
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="write OUT/score.yaml, the grid, and train nothing")
+        bool, typer.Option("--dry-run", help="write the grids, and train nothing")
     ] = False,
     allow_drift: Annotated[
         bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
     ] = False,
 ) -> None:
-    """Train a model and its matched references on the suite, and write its score card."""
+    """Train models and their matched references on the suite, and write a score card of each.
+
+    A run that several need, such as that of a reference, is trained once in a folder.
+    """
     from experiments.execution.backends.options import backend_options
     from experiments.execution.runner import run_grid
     from experiments.results.long_table import read_results
     from experiments.suite.axes import chosen
-    from experiments.suite.card import make_card
-    from experiments.suite.entry import find_entry
-    from experiments.suite.grid import NAME, write_grid
+    from experiments.suite.comparison import PAGE, cards_in, write_comparison
+    from experiments.suite.entry import find_entries, find_entry
+    from experiments.suite.grid import NAME
     from experiments.suite.page import card_table, write_card
+    from experiments.suite.scoring import Suite
 
     if workers is not None and workers < 1:
         raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
-    entry = find_entry(model, changes)
-    for note in entry.notes:
+    entries = find_entries(models, changes)
+    for note in (f"{entry.name}: {n}" for entry in entries for n in entry.notes):
         typer.echo(note, err=True)
+    other = None if references is None else find_entry(references)
     wanted = chosen(None if axes is None else [a.strip() for a in axes.split(",")], size)
-    card_grid = write_grid(entry, wanted, size, out)
+    suite = Suite(out, size, tuple(wanted), other)
+    grids = [suite.write_grid(entry) for entry in entries]  # all, before any is trained
     if dry_run:
-        typer.echo(f"{out / NAME}.yaml\n`loopscope plan {out / NAME}.yaml --out {out}` tells times")
+        for path in (suite.folder(entry) / f"{NAME}.yaml" for entry in entries):
+            typer.echo(f"{path}\n`loopscope plan {path} --out {out}` tells times")
         return
     where = backend_options("local", [], workers=workers, slots_per_gpu=None, stack=stack)
-    outcome = run_grid(card_grid.grid, out, backend=where, allow_drift=allow_drift)
-    results = read_results(out, NAME)
-    with telling_problems(results):
-        card = make_card(entry, card_grid, wanted, size, results)
-        typer.echo(card_table(card).markdown())
-        for path in write_card(card, out):
-            typer.echo(path)
-    if outcome.interrupted:
-        typer.echo(f"stopped; the same command goes on with {card.unfinished} runs", err=True)
-    raise typer.Exit(outcome.exit_status)
+    status = 0
+    for entry, grid in zip(entries, grids, strict=True):
+        outcome = run_grid(grid.grid, out, backend=where, allow_drift=allow_drift)
+        results = read_results(out, grid.grid.name)
+        with telling_problems(results):
+            card = suite.card(entry, grid, results)
+            typer.echo(card_table(card).markdown())
+            for path in write_card(card, suite.folder(entry), out):
+                typer.echo(path)
+        status = max(status, outcome.exit_status)
+        if outcome.interrupted:
+            left = f"{card.unfinished} runs of {entry.name}"
+            typer.echo(f"stopped; the same command goes on with {left}", err=True)
+            break
+    if len(cards := cards_in(out)) > 1:
+        typer.echo(write_comparison(cards, out / PAGE))
+    raise typer.Exit(status)
 
 
 records = typer.Typer(
@@ -98,14 +121,26 @@ records = typer.Typer(
 
 
 @records.callback()
-def show_records(context: typer.Context) -> None:
+def show_records(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Option(help="HTML page of all that are scored, with every radar")
+    ] = None,
+) -> None:
     """Print the architectures that come with loopscope, and their scores."""
-    if context.invoked_subcommand is None:
-        from rich.console import Console
+    if context.invoked_subcommand is not None:
+        return
+    from rich.console import Console
 
-        from experiments.suite.records import records_table
+    from experiments.analysis.html import page_target
+    from experiments.suite.comparison import write_comparison
+    from experiments.suite.records import records_table, scored
 
-        records_table().draw(Console())
+    if file is not None:
+        page_target(file, "--file")
+        typer.echo(write_comparison(scored(), file))
+        return
+    records_table().draw(Console())
 
 
 @records.command("check")

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,11 @@ def is_archive(path: Path) -> bool:
     return path.is_file()
 
 
-def write_archive(out: Path, file: Path) -> Built:
+def write_archive(out: Path, file: Path, only: Container[str] | None = None) -> Built:
     """Writes the results in `out` to one file, as a whole, without records that are damaged.
+
+    Args:
+        only: ids of the runs that go in; None: all.
 
     Raises:
         LoopscopeError: `file` exists and is no archive, which is left alone, or is where another
@@ -65,7 +69,7 @@ def write_archive(out: Path, file: Path) -> Built:
             raise LoopscopeError(
                 f"{file} exists and is not replaced, since it is no archive of results: {error}"
             ) from error
-    built, problems = build_tables(out), list[str]()
+    built, problems = build_tables(out, only), list[str]()
     with replacing(file) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, OUTPUT_FILE, json.dumps(stamped({})).encode())
         for name, table in ((INDEX, built.tables.runs), (METRICS, built.tables.lines)):

@@ -7,7 +7,7 @@ metrics.parquet   a row per line of metrics.jsonl: run_id, step, loss, the line
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,8 +130,8 @@ class Built:
     problems: tuple[str, ...]
 
 
-def build_tables(out: Path) -> Built:
-    """Reads every run folder; changes nothing."""
+def build_tables(out: Path, only: Container[str] | None = None) -> Built:
+    """Reads every run folder, or those of some run ids; changes nothing."""
     import pyarrow as pa
 
     records: dict[str, Record] = {}
@@ -139,6 +139,8 @@ def build_tables(out: Path) -> Built:
     lines: dict[str, list[Any]] = {"run_id": [], "step": [], "loss": [], "line": []}
     problems: list[str] = []
     for folder in folders_with_results(out):
+        if only is not None and folder.run_id not in only:
+            continue
         stamp = stamp_of(folder.path)  # before the files are read, so that it is never too new
         record = Record.read(folder)
         read, whole = folder.read_metrics()

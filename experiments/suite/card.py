@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from experiments.config.costs import shape_of_batch
+from experiments.config.run import RunConfig
 from experiments.results.long_table import Results
 from experiments.runs.schema_version import release
 from experiments.suite.aggregate import (
@@ -19,6 +21,8 @@ from experiments.suite.entry import Entry
 from experiments.suite.grid import CardGrid
 from experiments.suite.references import MODEL, REFERENCES
 from experiments.suite.score import Score
+from models.config import LoopedConfig
+from models.model import ModelConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +55,12 @@ class Cost(Part):
     parameters: int
     train_flops: float = Field(description="nominal FLOPs of a run's training")
     cpu_seconds: float | None = Field(None, description="processor time of a run's training")
+    forward_flops: int | None = Field(
+        None, description="nominal FLOPs of one forward pass over a document of training"
+    )
+    cache_bytes: int | None = Field(
+        None, description="keys and values that decoding keeps of a token, of every block that runs"
+    )
 
 
 class Column(Part):
@@ -97,6 +107,7 @@ class Card(Part):
     label: str = Field(description="k⊗n of the model")
     model: dict[str, Any] = Field(description="as a grid says it, without width")
     objective: dict[str, Any] = {}
+    references: str = Field("", description="whose references these are; empty: the model's own")
     axes: dict[str, AxisText]
     columns: list[Column] = Field(description="the model first")
     missing: dict[str, str] = Field({}, description="reference -> why there is none")
@@ -114,21 +125,30 @@ class Card(Part):
 
 
 def make_card(
-    entry: Entry, card_grid: CardGrid, wanted: Sequence[Axis], size: str, results: Results
+    entry: Entry,
+    card_grid: CardGrid,
+    wanted: Sequence[Axis],
+    size: str,
+    results: Results,
+    other: Entry | None = None,
 ) -> Card:
     """The card of what is done so far; the same results give the same card.
 
     Args:
         results: of the grid of the card.
+        other: the model whose references they are; None: this one.
     """
+    references = REFERENCES
+    if other:
+        references = {label: f"of {other.title}: {text}" for label, text in REFERENCES.items()}
     known = ("model", *REFERENCES)
     labels = [label for label in known if label not in card_grid.missing]
     columns = [
         Column(
             label=label,
-            about=entry.title if label == MODEL else REFERENCES[label],
+            about=entry.title if label == MODEL else references[label],
             scores={axis.name: _score(axis, label, results, card_grid.refused) for axis in wanted},
-            costs=_costs(results.runs[results.runs["arm"] == label]),
+            costs=_costs(label, results.runs[results.runs["arm"] == label], card_grid),
         )
         for label in labels
     ]
@@ -142,6 +162,7 @@ def make_card(
         label=entry.config.label,
         model=entry.model,
         objective=entry.objective,
+        references=other.name if other else "",
         axes={a.name: AxisText(title=a.title, tag=a.tag, about=a.about) for a in wanted},
         columns=columns,
         missing=card_grid.missing,
@@ -166,7 +187,9 @@ def _score(axis: Axis, label: str, results: Results, refused: dict[str, str]) ->
     return axis.score(mine)
 
 
-def _costs(runs: "pd.DataFrame") -> dict[str, Cost]:
+def _costs(label: str, runs: "pd.DataFrame", card_grid: CardGrid) -> dict[str, Cost]:
+    points = [p for p in card_grid.grid.points if p.labels["arm"] == label]
+    configs = {point.part: point.config for point in points}
     found = {}
     done = runs[runs["status"] == "done"].drop_duplicates("run_id")
     for part, rows in done.groupby("part", sort=False):
@@ -176,8 +199,34 @@ def _costs(runs: "pd.DataFrame") -> dict[str, Cost]:
             parameters=int(rows["parameters"].iloc[0]),
             train_flops=float(rows["train_flops"].mean()),
             cpu_seconds=float(seconds) if seconds == seconds else None,
+            forward_flops=forward_flops(configs[str(part)]),
+            cache_bytes=cache_bytes(configs[str(part)].model),
         )
     return found
+
+
+def forward_flops(config: RunConfig) -> int:
+    """Nominal FLOPs of one forward pass over a document of the last phase of training."""
+    task, weights = config.task, config.training.phases[-1].weights
+    asked = None if weights is None else tuple(sorted(weights.items()))
+    shape = shape_of_batch(type(task), task.model_dump_json(), config.training.part, asked)
+    return config.model.forward_flops(
+        shape.vocabulary,
+        documents=1,
+        context=max(round(shape.context), 1),
+        predicted=max(round(shape.predicted), 1),
+    )
+
+
+def cache_bytes(model: ModelConfig) -> int | None:
+    """Bytes of float32 keys and values that decoding keeps of a token; None where it keeps none.
+
+    Each block that runs keeps its own, so that a loop costs as much as a layer; caches that loops
+    share are a matter of decoding, see `models.decoding.cache`.
+    """
+    if not isinstance(model, LoopedConfig):
+        return None
+    return 2 * 4 * model.width * (len(model.schedule()) + model.coda)
 
 
 def _compared(card: Card, column: Column) -> Column:

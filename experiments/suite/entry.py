@@ -72,6 +72,22 @@ def shipped() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(RECORDS.glob("*/model.yaml"))}
 
 
+def find_entries(named: Sequence[str], changes: Sequence[str] = ()) -> list[Entry]:
+    """The entries behind several names, in order.
+
+    Raises:
+        LoopscopeError: as `find_entry`, or two have the same name, which names their cards.
+    """
+    found = [find_entry(name, changes) for name in named]
+    names = [entry.name for entry in found]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise LoopscopeError(
+            f"two models are called {twice} and would share a card; score them with different "
+            "--out, or give one file another name"
+        )
+    return found
+
+
 def find_entry(named: str, changes: Sequence[str] = ()) -> Entry:
     """The entry behind `path.py:Class`, a YAML file with a `model`, or the name of a record.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from experiments.config.run import RunConfig
 from experiments.grid.grid import Grid, load_grid
 from experiments.grid.located_yaml import load_yaml
 from experiments.runs.json_files import replacing
@@ -31,7 +32,7 @@ class CardGrid:
 
     Attributes:
         missing: label of a reference -> why there is none.
-        refused: kind of a probe -> why it cannot measure the model.
+        refused: kind of a probe -> why it cannot measure the model or its references.
     """
 
     grid: Grid
@@ -39,11 +40,21 @@ class CardGrid:
     refused: dict[str, str]
 
 
-def write_grid(entry: Entry, wanted: Sequence[Axis], size: str, out: Path) -> CardGrid:
-    """Writes `OUT/score.yaml` and reads it as a grid.
+def name_of(entry: str) -> str:
+    """The name of the grid that scores a model of this name."""
+    return f"{NAME}-{entry}"
+
+
+def write_grid(
+    entry: Entry, wanted: Sequence[Axis], size: str, folder: Path, other: Entry | None = None
+) -> CardGrid:
+    """Writes `score.yaml` into the folder of the card and reads it as a grid.
 
     Nothing else is needed to train it: `loopscope plan` and `loopscope run` take the file, with
     any back end.
+
+    Args:
+        other: the model whose references are trained; None: this one.
 
     Raises:
         ConfigError: the model does not fit the grids of the suite.
@@ -51,40 +62,49 @@ def write_grid(entry: Entry, wanted: Sequence[Axis], size: str, out: Path) -> Ca
     parts, missing, refused = {}, {}, {}
     for name in dict.fromkeys(axis.grid for axis in wanted):
         source = next(axis.file(size) for axis in wanted if axis.grid == name)
-        parts[name], missing, dropped = _part(entry, source)
+        parts[name], missing, dropped = _part(entry, source, other)
         refused |= dropped
     data = {
-        "name": NAME,
+        "name": name_of(entry.name),
         "title": f"Score card of {entry.title}, size {size}",
-        "baseline": {"model": entry.model}
+        "baseline": {"model": {"kind": entry.config.kind, **entry.model}}
         | ({"objective": entry.objective} if entry.objective else {}),
         "parts": parts,
     }
     text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{NAME}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{NAME}.yaml"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with replacing(path, durable=False) as file:
             file.write(text.encode())
     return CardGrid(load_grid(path), missing, refused)
 
 
-def _part(entry: Entry, source: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """A part of the grid from a grid of the suite, references missing, probes refused."""
-    data, _ = load_yaml(source)
-    baseline = data["baseline"]
-    first = load_grid(source).points[0].config
+def _refused(run: RunConfig, entry: Entry) -> dict[str, str]:
+    """Kind of a probe of a run -> why it cannot measure a model."""
     refused = {}
-    for probe in first.observe.probes or ():
+    for probe in run.observe.probes or ():
         try:
-            probe.check_model(entry.config, first.task, entry.loss)
+            probe.check_model(entry.config, run.task, entry.loss)
         except ValueError as error:
             refused[probe.kind] = str(error)
+    return refused
+
+
+def _part(
+    entry: Entry, source: Path, other: Entry | None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """A part of the grid from a grid of the suite, references missing, probes refused."""
+    data, _ = load_yaml(source)
+    baseline, size = data["baseline"], data["baseline"]["model"]
+    first = load_grid(source).points[0].config
+    refused = {} if other is None else _refused(first, other)
+    refused |= _refused(first, entry)
     kept = [p for p in baseline["observe"]["probes"] if p["kind"] not in refused]
     has = type(entry.config).model_fields
-    sized = {k: v for k, v in baseline["model"].items() if k in has and k not in entry.model}
+    sized = {k: v for k, v in size.items() if k in has and k not in entry.model}
     observe = {**baseline["observe"], "probes": kept}
     baseline = {**baseline, "model": sized, "observe": observe}
-    arms, missing = arms_of(entry, baseline["training"]["phases"])
+    arms, missing = arms_of(entry, baseline["training"]["phases"], size, other)
     labels = [{"name": arm.label, **arm.changes} for arm in arms]
     return {"baseline": baseline, "axes": {**data["axes"], "arm": labels}}, missing, refused

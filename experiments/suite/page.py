@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.analysis.report.page import render
 from experiments.runs.json_files import replacing
 from experiments.suite.card import Card, Interval
-from experiments.suite.grid import NAME
+from experiments.suite.grid import NAME, name_of
 from experiments.suite.radar import FEWEST, radar, radar_data
 from experiments.suite.score import Score
 from experiments.text import NumberText, TextTable, number
@@ -45,10 +45,10 @@ def score_text(score: Score) -> str:
     """`.73 (.5–.9) [.12–1] 3 seeds`, or why there is none."""
     if score.value is None:
         return f"– {score.reason}"
-    between = "" if score.low is None else f" ({_short(score.low)}–{_short(score.high)})"
-    bounds = f"[{_short(score.floor)}–{_short(score.ceiling)}]"
+    between = "" if score.low is None else f" ({short(score.low)}–{short(score.high)})"
+    bounds = f"[{short(score.floor)}–{short(score.ceiling)}]"
     seeds = f"{score.seeds} seed{'s' * (score.seeds != 1)}"
-    return NumberText(f"{_short(score.value)}{between} {bounds} {seeds}", score.value)
+    return NumberText(f"{short(score.value)}{between} {bounds} {seeds}", score.value)
 
 
 def cost_table(card: Card) -> TextTable:
@@ -57,10 +57,33 @@ def cost_table(card: Card) -> TextTable:
     for column in card.columns:
         for grid, cost in column.costs.items():
             seconds = "–" if cost.cpu_seconds is None else number(cost.cpu_seconds)
+            answering = (_number(cost.forward_flops), _number(cost.cache_bytes))
             numbers = (number(cost.parameters), number(cost.train_flops), seconds)
-            rows.append((column.label, grid, number(cost.runs), *numbers))
-    heads = ("architecture", "grid", "runs", "params", "FLOPs", "CPU s")
-    return TextTable("Costs of a run, training", heads, tuple(rows))
+            rows.append((column.label, grid, number(cost.runs), *numbers, *answering))
+    heads = ("architecture", "grid", "runs", "params", "training FLOPs", "CPU s")
+    heads += ("FLOPs a document", "cache bytes a token")
+    notes = (
+        "Each of a run, on average. FLOPs a document: one forward pass of all loops over it; "
+        "cache: keys and values of every block that runs, which shared caches and exits make less.",
+    )
+    return TextTable("Costs", heads, tuple(rows), notes)
+
+
+def curves_table(card: Card) -> TextTable | None:
+    """What is behind the scores, by loop, hops, learning rate; None where there is none."""
+    rows = []
+    for name, axis in card.axes.items():
+        for column in card.columns:
+            score = column.scores[name]
+            if score.curve:
+                told = " · ".join(f"{place}: {short(v)}" for place, v in score.curve.items())
+                rows.append((axis.title, score.along, column.label, told))
+    heads = ("axis", "along", "architecture", "means over seeds")
+    return TextTable("Behind the scores", heads, tuple(rows)) if rows else None
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else number(value)
 
 
 def axes_table(card: Card) -> TextTable:
@@ -74,28 +97,31 @@ def axes_table(card: Card) -> TextTable:
 
 def markdown(card: Card) -> str:
     """For a README or an appendix."""
-    parts = [card_table(card), cost_table(card), axes_table(card)]
-    return "\n\n".join(part.markdown() for part in parts) + "\n"
+    parts = [card_table(card), curves_table(card), cost_table(card), axes_table(card)]
+    return "\n\n".join(part.markdown() for part in parts if part) + "\n"
 
 
-def write_card(card: Card, out: Path) -> list[Path]:
+def write_card(card: Card, folder: Path, out: Path) -> list[Path]:
     """Writes `card.json`, `card.md`, `card.html` and, of three axes and more, `radar.svg`.
 
     The same card gives the same bytes.
+
+    Args:
+        out: the folder of the runs, for the commands on the page.
     """
     svg = radar_svg(card)
     files = {
         "card.json": card.model_dump_json(indent=1) + "\n",
         "card.md": markdown(card),
-        "card.html": page(card, svg, out),
+        "card.html": page(card, svg, folder, out),
         "radar.svg": svg,
     }
     written = []
     for name, text in files.items():
         if text:
-            with replacing(out / name, durable=False) as file:
+            with replacing(folder / name, durable=False) as file:
                 file.write(text.encode())
-            written.append(out / name)
+            written.append(folder / name)
     return written
 
 
@@ -113,7 +139,7 @@ def radar_svg(card: Card) -> str:
     return buffer.getvalue().decode()
 
 
-def page(card: Card, svg: str, out: Path) -> str:
+def page(card: Card, svg: str, folder: Path, out: Path) -> str:
     """One HTML page that needs no network."""
     return render(
         "card.html",
@@ -123,16 +149,17 @@ def page(card: Card, svg: str, out: Path) -> str:
         radar=base64.b64encode(svg.encode()).decode(),
         no_radar=FEWEST,
         tables=[card_table(card), cost_table(card), axes_table(card)],
-        commands=[shlex.join(["loopscope", *words]) for words in _commands(out)],
+        curves=curves_table(card),
+        commands=[shlex.join(["loopscope", *words]) for words in _commands(card, folder, out)],
     )
 
 
-def _commands(out: Path) -> list[list[str]]:
-    grid = str(out / f"{NAME}.yaml")
+def _commands(card: Card, folder: Path, out: Path) -> list[list[str]]:
+    grid = str(folder / f"{NAME}.yaml")
     return [
         ["plan", grid, "--out", str(out)],
         ["run", grid, "--out", str(out)],
-        ["report", str(out), "--grid", NAME],
+        ["report", str(out), "--grid", name_of(card.name)],
     ]
 
 
@@ -146,13 +173,13 @@ def _missing(card: Card) -> list[str]:
 def interval_text(interval: Interval | None) -> str:
     if interval is None:
         return "–"
-    ends = "" if interval.low is None else f" ({_short(interval.low)}–{_short(interval.high)})"
-    return NumberText(f"{_short(interval.value)}{ends}", interval.value)
+    ends = "" if interval.low is None else f" ({short(interval.low)}–{short(interval.high)})"
+    return NumberText(f"{short(interval.value)}{ends}", interval.value)
 
 
-def _short(value: float | None) -> str:
+def short(value: float | None) -> str:
     """
-    >>> _short(0.7312), _short(2.0), _short(-0.04), _short(0.0)
+    >>> short(0.7312), short(2.0), short(-0.04), short(0.0)
     ('.73', '2', '-.04', '0')
     """
     if value is None:

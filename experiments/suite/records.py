@@ -21,10 +21,11 @@ from experiments.results.long_table import read_results
 from experiments.results.selection import last_loop, where
 from experiments.runs.json_files import parse_json, replacing, sealed
 from experiments.suite.card import Card
+from experiments.suite.comparison import CARDS
 from experiments.suite.entry import RECORDS, shipped
-from experiments.suite.grid import NAME
+from experiments.suite.grid import NAME, name_of
 from experiments.suite.page import interval_text
-from experiments.suite.references import REFERENCES
+from experiments.suite.references import MODEL, REFERENCES
 from experiments.text import NumberText, TextTable, number
 from generators.plugins import nearest
 
@@ -67,6 +68,18 @@ def card_of(name: str) -> Card | None:
     return Card.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def scored() -> list[Card]:
+    """The cards of all records that are scored, by name.
+
+    Raises:
+        LoopscopeError: none is.
+    """
+    found = [card for name in shipped() if (card := card_of(name)) is not None]
+    if not found:
+        raise LoopscopeError("no record is scored yet; `loopscope score NAME --out OUT` does it")
+    return found
+
+
 def records_table() -> TextTable:
     """A row for each record: its aggregates, or that it is not scored yet."""
     rows = []
@@ -87,34 +100,42 @@ def records_table() -> TextTable:
 def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
     """Copies card, grid and numbers of a finished score from `out` to a record.
 
+    Runs of references that are those of another model stay with the record of that one.
+
     Raises:
         LoopscopeError: there is no such record, no card in `out`, runs are not done, or the card
             is that of another model.
     """
-    card_file, target = out / CARD, folder / name
+    made, target = out / CARDS / name, folder / name
+    card_file = made / CARD
     if not (target / "model.yaml").is_file():
         raise LoopscopeError(f"{target} has no model.yaml; write it first, as other records have")
     if not card_file.is_file():
-        raise LoopscopeError(f"{out} has no {CARD}; `loopscope score {name} --out {out}` makes it")
+        raise LoopscopeError(f"{made} has no {CARD}; `loopscope score {name} --out {out}` makes it")
     card = Card.model_validate_json(card_file.read_text(encoding="utf-8"))
     if card.unfinished:
         raise LoopscopeError(f"{card.unfinished} runs of {out} are not done; score it to the end")
     if card.name != name:
         raise LoopscopeError(f"{card_file} is the card of {card.name}, not of {name}")
-    write_archive(out, target / RUNS)
-    _name_grid(target / RUNS, f"{name}/{NAME}.yaml")
+    runs = read_results(out, name_of(name)).runs
+    kept = runs[runs["arm"] == MODEL] if card.references else runs
+    write_archive(out, target / RUNS, set(kept["run_id"]))
+    _keep_grid(target / RUNS, name)
     for file in (CARD, f"{NAME}.yaml"):
-        shutil.copyfile(out / file, target / file)
+        shutil.copyfile(made / file, target / file)
     return target
 
 
-def _name_grid(archive: Path, file: str) -> None:
-    """Names the grid of an archive by its place in the record, not by where it was run."""
+def _keep_grid(archive: Path, name: str) -> None:
+    """Leaves an archive the grid of a model, named by its place in the record."""
+    grid, file = f"grids/{name_of(name)}.json", f"{name}/{NAME}.yaml"
     with zipfile.ZipFile(archive) as before:
         members = {info: before.read(info) for info in before.infolist()}
     with replacing(archive) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as after:
         for info, content in members.items():
-            if info.filename == f"grids/{NAME}.json":
+            if info.filename.startswith("grids/") and info.filename != grid:
+                continue
+            if info.filename == grid:
                 record = parse_json(content)
                 record.pop("checksum", None)
                 content = json.dumps(sealed(record | {"file": file}), indent=1).encode()
@@ -128,13 +149,19 @@ def check_record(name: str, out: Path, seed: int, folder: Path = RECORDS) -> Che
         seed: of the draw.
 
     Raises:
-        LoopscopeError: there is no such record, it is not scored yet, or the run fails.
+        LoopscopeError: there is no such record, it is not scored yet, its runs are not here, or
+            the run fails.
     """
     archive = folder / name / RUNS
     if not archive.is_file():
         card_of(name)
+        if (folder / name / CARD).is_file():
+            raise LoopscopeError(
+                f"{archive} is missing: an installed loopscope has the cards of records and not "
+                "their runs, which are in the repository; check it in a clone"
+            )
         raise LoopscopeError(f"record {name} is not scored yet; `loopscope score {name}` scores it")
-    recorded = read_results(archive, NAME)
+    recorded = read_results(archive, name_of(name))
     done = recorded.runs[recorded.runs["status"] == "done"]
     run_id = str(np.random.default_rng(seed).choice(sorted(done["run_id"].unique())))
     config = recorded.config(run_id)

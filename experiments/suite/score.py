@@ -34,6 +34,8 @@ class Score(BaseModel):
     unit: str = Field("", description="what the value counts")
     reason: str = Field("", description="why there is no value")
     per_seed: dict[int, float] = Field({}, description="seed -> its value")
+    along: str = Field("", description="what `curve` goes along, such as loop or learning rate")
+    curve: dict[str, float] = Field({}, description="place along it -> mean over seeds")
 
     @classmethod
     def of(cls, per_seed: Mapping[int, float], unit: str, *, floor: float, ceiling: float) -> Self:
@@ -73,6 +75,11 @@ class Score(BaseModel):
         """No value, and why."""
         return cls(reason=reason)
 
+    def seen_along(self, what: str, means: Mapping[Any, float]) -> Self:
+        """The same score with the numbers behind it, each a mean over seeds."""
+        curve = {f"{place:g}": float(value) for place, value in means.items()}
+        return self.model_copy(update={"along": what, "curve": curve})
+
     def normal(self, value: float) -> float:
         """(x - floor) / (ceiling - floor), cut to [0, 1].
 
@@ -92,6 +99,12 @@ class Score(BaseModel):
 def each_seed(rows: "pd.DataFrame") -> dict[int, float]:
     """Seed -> mean of its rows' values."""
     return {int(str(s)): float(v) for s, v in rows.groupby("seed")["value"].mean().items()}
+
+
+def means_along(rows: "pd.DataFrame", column: str) -> dict[float, float]:
+    """Place in a column -> mean of the rows there, in order."""
+    means = rows.groupby(column)["value"].mean().sort_index()
+    return {float(str(place)): float(value) for place, value in means.items()}
 
 
 def mean_score(rows: "pd.DataFrame", unit: str, missing: str) -> Score:

@@ -1,7 +1,7 @@
 """Facts composed without writing anything down: two, three and more hops, held out."""
 
 from experiments.results.long_table import Results
-from experiments.suite.score import Score, each_seed, held_out, solves
+from experiments.suite.score import Score, each_seed, held_out, means_along, solves
 
 PROBE = "accuracy"
 TAG = "composing"
@@ -13,5 +13,6 @@ def score(runs: Results) -> Score:
     rows = rows[rows["difficulty"] >= 2]
     if rows.empty:
         return Score.none("no questions of two hops were asked")
-    found = each_seed(rows.assign(value=solves(rows["value"]).astype(float)))
-    return Score.of(found, "share of hops solved", floor=0.0, ceiling=1.0)
+    solved = rows.assign(value=solves(rows["value"]).astype(float))
+    found = Score.of(each_seed(solved), "share of hops solved", floor=0.0, ceiling=1.0)
+    return found.seen_along("hops, share of seeds", means_along(solved, "difficulty"))

@@ -2,7 +2,7 @@
 
 from experiments.results.long_table import Results
 from experiments.results.selection import where
-from experiments.suite.score import Score, at_best_rate, mean_score
+from experiments.suite.score import Score, at_best_rate, mean_score, means_along
 
 GRID = "composition"
 PROBE = "extrapolation"
@@ -17,10 +17,10 @@ def score(runs: Results) -> Score:
     trained = int(rows["n_loops"].iloc[0])
     if trained < 2:
         return Score.none("one loop: there is no half of it")
-    asked = [trained // 2, 2 * trained, 4 * trained]
+    every, asked = rows, [trained // 2, 2 * trained, 4 * trained]
     rows = rows[rows["loop"].isin(asked)]
     if missing := sorted(set(asked) - set(rows["loop"])):
         limit = where(runs.runs, metric="loop_limit")["value"]
         told = f"; there are weights for {limit.iloc[0]:.0f}" if len(limit) else ""
         return Score.none(f"{missing[0]} loops cannot be run{told}")
-    return mean_score(rows, "accuracy", "")
+    return mean_score(rows, "accuracy", "").seen_along("loops", means_along(every, "loop"))

@@ -1,7 +1,7 @@
 """Multi-query associative recall: pairs told in the context, each asked for later."""
 
 from experiments.results.long_table import Results
-from experiments.suite.score import Score, held_out, mean_score
+from experiments.suite.score import Score, held_out, mean_score, means_along
 
 PROBE = "accuracy"
 TAG = "computing"
@@ -9,6 +9,7 @@ TAG = "computing"
 
 def score(runs: Results) -> Score:
     """Accuracy with most pairs; floor: one of the values that no query before had."""
-    rows = held_out(runs.runs)
-    rows = rows[rows["difficulty"] == rows["difficulty"].max()]
-    return mean_score(rows, "accuracy", "no pairs were asked for")
+    every = held_out(runs.runs)
+    rows = every[every["difficulty"] == every["difficulty"].max()]
+    found = mean_score(rows, "accuracy", "no pairs were asked for")
+    return found.seen_along("pairs", means_along(every, "difficulty"))

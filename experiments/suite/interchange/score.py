@@ -2,7 +2,7 @@
 
 from experiments.results.long_table import Results
 from experiments.results.selection import where
-from experiments.suite.score import Score, at_best_rate, each_seed
+from experiments.suite.score import Score, at_best_rate, each_seed, means_along
 
 GRID = "composition"
 PROBE = "interchange"
@@ -18,7 +18,9 @@ def score(runs: Results) -> Score:
     rows = rows[(rows["loop"] > 0) & (rows["loop"] < rows["n_loops"])]
     if rows.empty:
         return Score.none("no states were exchanged between two loops")
-    loop = rows.groupby("loop")["value"].mean().idxmax()
+    by_loop = means_along(rows, "loop")
+    loop = max(by_loop, key=lambda at: by_loop[at])
     rows = rows[rows["loop"] == loop]
-    unit = f"share of answers that follow the state after loop {loop}"
-    return Score.of(each_seed(rows), unit, floor=float(rows["floor"].mean()), ceiling=1.0)
+    unit = f"share of answers that follow the state after loop {loop:g}"
+    found = Score.of(each_seed(rows), unit, floor=float(rows["floor"].mean()), ceiling=1.0)
+    return found.seen_along("loop", by_loop)

@@ -23,4 +23,9 @@ def score(runs: Results) -> Score:
     if min(stored.values()) < LEAST:
         return Score.none(f"less than {LEAST:g} bits per parameter are stored: nothing to lose")
     kept = {seed: (fine[seed] + coarse[seed]) / 2 / bits for seed, bits in stored.items()}
-    return Score.of(kept, "share of the bits", floor=0.0, ceiling=1.0)
+    shares = {
+        bits: sum(left[seed] / whole for seed, whole in stored.items()) / len(stored)
+        for bits, left in ((8, fine), (4, coarse))
+    }
+    found = Score.of(kept, "share of the bits", floor=0.0, ceiling=1.0)
+    return found.seen_along("bits of a weight", shares)

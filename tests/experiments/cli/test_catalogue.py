@@ -57,10 +57,10 @@ def _entries(text: str) -> list[str]:
     return found
 
 
-def test_records_are_those_that_come_along(
+def test_results_are_those_that_come_along(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(monkeypatch, "list", "records")
+    command(monkeypatch, "list", "results")
     shown = capsys.readouterr().out
     assert "reference:headline: 60 runs\n    grids: compute_matched, headline, objectives" in shown
     assert shown.count("reference:") == len(reference_results())

@@ -22,8 +22,8 @@ def toy_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_score(out: Path, **options: object) -> int:
-    given = {"model": GATED, "out": out, "size": "tiny", "axes": "composition,interchange"}
-    defaults = {"workers": 1, "stack": None, "changes": ["model.loops=2"]}
+    given = {"models": [GATED], "out": out, "size": "tiny", "axes": "composition,interchange"}
+    defaults = {"workers": 1, "stack": None, "changes": ["model.loops=2"], "references": None}
     with pytest.raises(typer.Exit) as left:
         score(**{**given, **defaults, "dry_run": False, "allow_drift": False, **options})  # type: ignore[arg-type]
     return left.value.exit_code
@@ -33,10 +33,12 @@ def test_a_model_from_elsewhere_gets_its_card_and_the_same_command_goes_on(
     toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
+    made = out / "cards" / "GatedLoop"
     assert run_score(out) == 0
     told = capsys.readouterr().out
-    assert "**GatedLoop (1⊗2), size tiny**" in told and str(out / "card.html") in told
-    card = Card.model_validate_json((out / "card.json").read_text())
+    assert "**GatedLoop (1⊗2), size tiny**" in told and str(made / "card.html") in told
+    assert not (out / "cards.html").exists(), "one card is compared with none"
+    card = Card.model_validate_json((made / "card.json").read_text())
     assert [c.label for c in card.columns] == ["model", "unlooped", "unlooped-long"]
     assert "`core` changes nothing" in card.missing["unlooped-deep"]
     assert card.columns[0].scores["composition"].value == 0.0
@@ -53,19 +55,53 @@ def test_a_model_from_elsewhere_gets_its_card_and_the_same_command_goes_on(
     assert {p: p.exists() for p in before} == dict.fromkeys(before, True)
 
 
+def test_references_are_trained_once_for_several_models(
+    toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trained() -> dict[str, bytes]:
+        return {p.parent.name: p.read_bytes() for p in out.glob("*/result.json")}
+
+    def card(name: str) -> Card:
+        return Card.model_validate_json((out / "cards" / name / "card.json").read_text())
+
+    out = tmp_path / "out"
+    some = {"axes": "in_context", "changes": []}
+    assert run_score(out, models=["loop", "random_loops"], **some) == 0
+    first = trained()
+    assert len(first) == 5, "two models and three references of both"
+    assert set(card("loop").run_ids) | set(card("random_loops").run_ids) == set(first)
+    assert run_score(out, models=["ouro"], references="loop", **some) == 0
+    later = trained()
+    assert len(later) == 6 and {name: later[name] for name in first} == first
+    mine, theirs = card("ouro"), card("loop")
+    assert (mine.references, theirs.references) == ("loop", "")
+    assert [c.scores for c in mine.columns[1:]] == [c.scores for c in theirs.columns[1:]]
+    assert mine.columns[1].about == "of Plain loop: same parameters, one loop"
+    assert capsys.readouterr().out.count(str(out / "cards.html")) == 2
+    page = (out / "cards.html").read_text()
+    assert all(f"<strong>{name}</strong>" in page for name in ("loop", "ouro", "random_loops"))
+    # the control: with references of its own, which have no injection, three more are trained
+    assert run_score(out, models=["ouro"], **some) == 0
+    assert len(trained()) == 9 and card("ouro").references == ""
+
+
 def test_a_dry_run_writes_the_grid_alone(
     toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score(GATED, tmp_path, "tiny", None, None, None, [], True, False)
-    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["score.yaml"]
+    score([GATED], tmp_path / "out", "tiny", None, None, None, None, [], True, False)
+    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["score.yaml"]
     assert "loopscope plan" in capsys.readouterr().out
 
 
 def test_bad_arguments_are_told(tmp_path: Path) -> None:
     with pytest.raises(LoopscopeError, match="--workers needs 1 or more, got 0"):
-        score(GATED, tmp_path, "tiny", None, 0, None, [], False, False)
+        score([GATED], tmp_path, "tiny", None, None, 0, None, [], False, False)
+    with pytest.raises(LoopscopeError, match="two models are called GatedLoop"):
+        score([GATED, "loop", GATED], tmp_path, "tiny", None, None, 1, None, [], False, False)
+    with pytest.raises(LoopscopeError, match="no file and no record 'lop'.*did you mean 'loop'"):
+        score([GATED], tmp_path, "tiny", None, "lop", 1, None, [], False, False)
     with pytest.raises(LoopscopeError, match="there is no axis ''"):
-        score(GATED, tmp_path, "tiny", "", None, None, [], False, False)
+        score([GATED], tmp_path, "tiny", "", None, None, None, [], False, False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -29,7 +29,7 @@ def small_card() -> Card:
 def test_a_card_is_drawn_asks_for_nothing_and_scrolls_only_inside(
     tmp_path: Path, width: int
 ) -> None:
-    write_card(small_card(), tmp_path)
+    write_card(small_card(), tmp_path, tmp_path)
     with chromium(tmp_path / "profile") as page:
         page.resize(width, 900)
         page.open(tmp_path / "card.html")

@@ -142,11 +142,11 @@ def test_the_radar_leaves_out_what_the_model_cannot_do(card: Card) -> None:
 def test_files_are_the_same_for_the_same_card_and_json_is_the_card(
     card: Card, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = write_card(card, tmp_path)
+    paths = write_card(card, tmp_path, tmp_path)
     names = ["card.json", "card.md", "card.html", "radar.svg"]
     assert [path.name for path in paths] == names
     before = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in write_card(card, tmp_path)] == before
+    assert [path.read_bytes() for path in write_card(card, tmp_path, tmp_path)] == before
     assert Card.model_validate_json((tmp_path / "card.json").read_text()) == card
     cli_schema("card")
     schema = json.loads(capsys.readouterr().out)
@@ -159,7 +159,7 @@ def test_files_are_the_same_for_the_same_card_and_json_is_the_card(
 def test_the_page_escapes_holds_its_picture_and_asks_for_nothing(
     card: Card, tmp_path: Path
 ) -> None:
-    write_card(card, tmp_path)
+    write_card(card, tmp_path, tmp_path)
     html = (tmp_path / "card.html").read_text()
     assert "Mine &lt;b&gt;&amp;" in html and "<b>" not in html
     assert html.count('<img src="data:image/svg+xml;base64,') == 1
@@ -179,5 +179,5 @@ def test_no_name_of_an_axis_is_cut_off(card: Card) -> None:
 
 def test_two_axes_make_no_radar(made: tuple[Entry, CardGrid], tmp_path: Path) -> None:
     card = make_card(*made, chosen(("ceiling", "rounded"), "tiny"), "tiny", results(*ARMS))
-    assert [path.name for path in write_card(card, tmp_path)][-1] == "card.html"
+    assert [path.name for path in write_card(card, tmp_path, tmp_path)][-1] == "card.html"
     assert "No radar" in (tmp_path / "card.html").read_text()

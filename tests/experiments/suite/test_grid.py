@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 import experiments
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.grid.grid import load_grid
 from experiments.suite.axes import SIZES, TAGS, axes, chosen
-from experiments.suite.entry import find_entry, shipped
+from experiments.suite.entry import Entry, find_entry, shipped
 from experiments.suite.grid import CardGrid, write_grid
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
@@ -78,6 +79,43 @@ def test_references_share_parameters_work_or_training(tmp_path: Path) -> None:
     assert flops["model"] == flops["unlooped-deep"] > flops["unlooped"]
     assert {c[0].model.width for c in by_arm.values()} == {32}
     assert all(c[0].model.prelude == 1 for c in by_arm.values())
+
+
+def arms(entry: Entry, folder: Path, other: Entry | None = None) -> dict[str, list[RunConfig]]:
+    found: dict[str, list[RunConfig]] = {}
+    for point in write_grid(entry, chosen(None, "tiny"), "tiny", folder, other).grid.points:
+        found.setdefault(point.labels["arm"], []).append(point.config)
+    return found
+
+
+GATED = str(EXAMPLES / "gated_loop.py:GatedLoop")
+
+
+@pytest.mark.parametrize("named", [*shipped(), GATED])
+def test_references_of_another_model_are_that_ones(named: str, tmp_path: Path) -> None:
+    """Whatever the model sets, and of whatever kind it is."""
+    entry, loop = find_entry(named), find_entry("loop")
+    own, theirs = arms(entry, tmp_path), arms(loop, tmp_path)
+    mixed = arms(entry, tmp_path, loop)
+    assert list(mixed) == list(theirs)
+    ids = {arm: [c.run_id for c in configs] for arm, configs in mixed.items()}
+    assert ids.pop("model") == [c.run_id for c in own["model"]]
+    assert ids == {a: [c.run_id for c in configs] for a, configs in theirs.items() if a != "model"}
+
+
+def test_a_model_from_elsewhere_may_give_the_references(tmp_path: Path) -> None:
+    gated, loop = find_entry(GATED), find_entry("loop")
+    own, mixed = arms(gated, tmp_path), arms(loop, tmp_path, gated)
+    assert list(mixed) == ["model", "unlooped", "unlooped-long"]
+    told = write_grid(loop, chosen(None, "tiny"), "tiny", tmp_path, gated).refused
+    assert (
+        list(told) == ["interchange"] and "cannot measure gated-loop-example" in told["interchange"]
+    )
+    for arm in ("unlooped", "unlooped-long"):
+        assert [c.run_id for c in mixed[arm]] == [c.run_id for c in own[arm]]
+    wanted = chosen(("in_context",), "tiny")
+    once = write_grid(loop, wanted, "tiny", tmp_path, find_entry("unlooped"))
+    assert set(once.missing.values()) == {"unlooped has one loop and is its own reference"}
 
 
 def test_the_written_grid_is_read_again_as_it_is(tmp_path: Path) -> None:

@@ -40,13 +40,13 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
         check_record("loop", tmp_path / "again", 0, folder)
 
     with pytest.raises(typer.Exit):
-        score("loop", out, "tiny", "in_context", 1, None, ["model.loops=2"], False, False)
+        score(["loop"], out, "tiny", "in_context", None, 1, None, ["model.loops=2"], False, False)
     add_record("loop", out, folder)
     names = ["card.json", "model.yaml", "runs.zip", "score.yaml"]
     assert sorted(p.name for p in (folder / "loop").iterdir()) == names
 
     with zipfile.ZipFile(folder / "loop" / "runs.zip") as archive:
-        record = json.loads(archive.read("grids/score.json"))
+        record = json.loads(archive.read("grids/score-loop.json"))
     assert record["file"] == "loop/score.yaml", "it is not told where it was run"
 
     found = check_record("loop", tmp_path / "again", 0, folder)
@@ -58,9 +58,10 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     monkeypatch.setattr(suite_records, "BEYOND", -1.0)
     assert check_record("loop", tmp_path / "again", 0, folder).outside == 2
 
-    (out / "card.json").write_text(card.model_copy(update={"unfinished": 3}).model_dump_json())
+    made = out / "cards" / "loop" / "card.json"
+    made.write_text(card.model_copy(update={"unfinished": 3}).model_dump_json())
     with pytest.raises(LoopscopeError, match="3 runs of .* are not done"):
         add_record("loop", out, folder)
-    (out / "card.json").write_text(card.model_copy(update={"name": "ouro"}).model_dump_json())
+    made.write_text(card.model_copy(update={"name": "ouro"}).model_dump_json())
     with pytest.raises(LoopscopeError, match="the card of ouro, not of loop"):
         add_record("loop", out, folder)
