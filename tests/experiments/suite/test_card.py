@@ -5,18 +5,25 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import experiments
 from experiments.cli.plan import schema as cli_schema
+from experiments.errors import LoopscopeError
+from experiments.grid.grid import load_grid
 from experiments.results.long_table import Results
+from experiments.suite import axes as suite_axes
 from experiments.suite.axes import chosen
-from experiments.suite.card import Card, make_card
+from experiments.suite.card import Card, cache_bytes, make_card
+from experiments.suite.comparison import cards_in, comparison_table, write_comparison
 from experiments.suite.entry import Entry, find_entry
 from experiments.suite.grid import CardGrid, write_grid
-from experiments.suite.page import card_table, markdown, write_card
+from experiments.suite.page import card_table, curves_table, markdown, write_card
 from experiments.suite.radar import radar_data
 
+EXAMPLES = Path(experiments.__file__).parent / "examples"
 NAMES = ("ceiling", "rounded", "composition", "in_context", "interchange")
 ARMS = ("model", "unlooped", "unlooped-deep", "unlooped-long")
 
@@ -89,6 +96,76 @@ def test_every_cell_is_that_of_its_own_architecture(card: Card) -> None:
     assert card.columns[0].scores["interchange"].reason.startswith("no states were exchanged")
     cost = card.columns[1].costs["in_context"]
     assert (cost.runs, cost.parameters, cost.train_flops, cost.cpu_seconds) == (2, 100, 1e9, 5.0)
+
+
+def test_costs_say_what_answering_takes(card: Card) -> None:
+    """Width 12 or 32, one layer four times or once: keys and values, four bytes each."""
+    costs = {column.label: column.costs for column in card.columns}
+    assert costs["model"]["ceiling"].cache_bytes == 2 * 12 * 4 * 4
+    assert costs["model"]["composition"].cache_bytes == 2 * 32 * 4 * 4
+    assert costs["unlooped"]["composition"].cache_bytes == 2 * 32 * 4
+    assert costs["unlooped-deep"]["composition"].cache_bytes == 2 * 32 * 4 * 4
+    of = {label: c["in_context"].forward_flops for label, c in costs.items()}
+    assert of["model"] == of["unlooped-deep"] and of["unlooped"] == of["unlooped-long"]
+    config = load_grid(suite_axes.HERE / "in_context" / "tiny.yaml").points[0].config
+    columns = config.task.bind(0).sample(np.random.default_rng(0), 8).tokens.shape[1]
+    sizes: dict[str, int] = {"documents": 1, "context": columns - 1, "predicted": 0, "losses": 0}
+    one, two = (config.model.forward_flops(69, n_loops=n, **sizes) for n in (1, 2))
+    assert of["model"] - of["unlooped"] == 3 * (two - one) > 0, "the last token is not read"
+
+
+def test_a_model_from_elsewhere_has_flops_and_no_cache() -> None:
+    entry = find_entry(f"{EXAMPLES / 'gated_loop.py'}:GatedLoop")
+    assert cache_bytes(entry.config) is None
+    coda = find_entry("huginn").config
+    assert cache_bytes(coda) == 2 * 4 * 32 * (1 + 4 + 1), "prelude, four loops, coda"
+
+
+def test_what_is_behind_the_scores_is_on_the_page(card: Card, tmp_path: Path) -> None:
+    table = curves_table(card)
+    assert table is not None
+    assert ("composition", "hops, share of seeds", "model", "2: 1 · 3: 0") in table.rows
+    write_card(card, tmp_path, tmp_path)
+    assert "2: 1 · 3: 0" in (tmp_path / "card.html").read_text()
+    assert "2: 1 · 3: 0" in (tmp_path / "card.md").read_text()
+    older = card.model_dump(exclude={"references": True})
+    for column in older["columns"]:
+        for score in column["scores"].values():
+            del score["along"], score["curve"]
+        for cost in column["costs"].values():
+            del cost["forward_flops"], cost["cache_bytes"]
+    read = Card.model_validate(older)
+    assert curves_table(read) is None and "| – | – |" in markdown(read)
+    write_card(read, tmp_path, tmp_path)
+    assert "Behind the scores" not in (tmp_path / "card.html").read_text()
+
+
+def test_several_cards_stand_on_one_page(card: Card, tmp_path: Path) -> None:
+    other = card.model_copy(update={"name": "other", "title": "Other <i>", "references": "mine"})
+    few = {n: a for n, a in card.axes.items() if n in ("ceiling", "rounded")}
+    third = card.model_copy(update={"name": "third", "axes": few})
+    table = comparison_table([card, other, third])
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert list(rows) == ["mine", "other", "third"]
+    assert rows["mine"]["ceiling"] == ".8" and rows["mine"]["interchange"] == "–"
+    assert rows["mine"]["P(> unlooped-long)"].startswith(".75")
+    path = write_comparison([card, other, third], tmp_path / "cards.html")
+    html = path.read_text()
+    assert html.count('<img src="data:image/svg+xml;base64,') == 2, "two axes make no radar"
+    assert "Other &lt;i&gt;" in html and "references of mine" in html
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    assert path.read_bytes() == write_comparison([card, other, third], path).read_bytes()
+
+
+def test_cards_that_cannot_be_read_are_named(card: Card, tmp_path: Path) -> None:
+    assert cards_in(tmp_path) == []
+    for name in ("a", "b"):
+        (tmp_path / "cards" / name).mkdir(parents=True)
+        write_card(card.model_copy(update={"name": name}), tmp_path / "cards" / name, tmp_path)
+    assert [c.name for c in cards_in(tmp_path)] == ["a", "b"]
+    (tmp_path / "cards" / "b" / "card.json").write_text("{}")
+    with pytest.raises(LoopscopeError, match=r"b.card.json is no card of this version"):
+        cards_in(tmp_path)
 
 
 def test_aggregates_are_over_normalised_seeds_of_shared_axes(card: Card) -> None:

@@ -10,10 +10,12 @@ from toy_suite import shrink_suite
 
 from experiments.cli.score import score
 from experiments.errors import LoopscopeError
+from experiments.results.long_table import read_results
 from experiments.suite import records as suite_records
 from experiments.suite.card import Card
 from experiments.suite.entry import shipped
 from experiments.suite.records import add_record, card_of, check_record, records_table
+from experiments.suite.references import REFERENCES
 
 
 def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
@@ -54,6 +56,24 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     assert found.run_id in card.run_ids and found.outside == 0
     differences = [row[3].value for row in found.table.rows]  # type: ignore[attr-defined]
     assert differences == [0.0] * 2, "two numbers of pairs; the same code repeats exactly"
+    # another model beside it in the folder: its record has its own runs, and no reference
+    with pytest.raises(typer.Exit):
+        options = ("tiny", "in_context", "loop", 1, None, [], False, False)
+        score(["two_loops"], out, *options)
+    (folder / "two_loops").mkdir()
+    (folder / "two_loops" / "model.yaml").write_text(shipped()["two_loops"].read_text())
+    add_record("two_loops", out, folder)
+    kept = read_results(folder / "two_loops" / "runs.zip")
+    assert kept.source.grids.keys() == {"score-two_loops"}
+    assert set(kept.runs["arm"][kept.runs["status"] == "done"]) == {"model"}
+    every = read_results(folder / "loop" / "runs.zip")
+    assert set(every.runs["arm"][every.runs["status"] == "done"]) == set(("model", *REFERENCES))
+    assert every.source.grids.keys() == {"score-loop"}
+    assert check_record("two_loops", tmp_path / "again", 0, folder).outside == 0
+    (folder / "two_loops" / "runs.zip").unlink()
+    with pytest.raises(LoopscopeError, match="runs.zip is missing: .*check it in a clone"):
+        check_record("two_loops", tmp_path / "again", 0, folder)
+
     # the control: a range that nothing lies in
     monkeypatch.setattr(suite_records, "BEYOND", -1.0)
     assert check_record("loop", tmp_path / "again", 0, folder).outside == 2

@@ -87,6 +87,49 @@ def test_rounded_is_the_mean_share_kept() -> None:
     assert "nothing to lose" in score("rounded", *few).reason
 
 
+def test_recall_by_loop_is_the_share_read_after_the_best_loop_but_the_last() -> None:
+    read = {0: {1: -0.5, 2: 0.25, 3: 1.0, 4: 2.0}, 1: {1: 0.5, 2: 0.25, 3: 1.0, 4: 1.0}}
+    rows = [bits(s, v, loop=n) for s, of in read.items() for n, v in of.items()]
+    found = score("recall_by_loop", *rows)
+    assert found.per_seed == {0: 0.5, 1: 1.0} and found.value == 0.75
+    assert found.unit == "share of the bits, after loop 3" and found.ceiling == 1.0
+    assert found.curve == {"1": 0.0, "2": 0.25, "3": 1.0, "4": 1.5}
+    assert found.along == "loop, bits/parameter"
+    # a head that is sure of what is wrong reads less than nothing
+    low = score("recall_by_loop", bits(0, -0.5, loop=1, n_loops=2), bits(0, 2.0, loop=2, n_loops=2))
+    assert low.value == -0.25 and low.normalised == 0.0
+    once = score("recall_by_loop", bits(0, 1.0, loop=1, n_loops=1))
+    assert once.reason == "one loop: there is none before the last"
+    assert "before the last loop" in score("recall_by_loop", bits(0, 1.0)).reason
+    few = score("recall_by_loop", bits(0, 0.05, loop=3), bits(0, 0.09))
+    assert few.reason == "less than 0.1 bits per parameter are stored: nothing to read"
+
+
+def test_what_is_behind_a_score_is_told_along_its_axis() -> None:
+    hops = [right(s, d, v) for d, v in ((2, 1.0), (3, 0.5)) for s in (0, 1)]
+    assert score("composition", *hops, right(2, 3, 1.0)).curve == {
+        "2": 1.0,
+        "3": pytest.approx(1 / 3),
+    }, "of three seeds one"
+    depths = [right(0, 1, 0.9), right(1, 1, 0.7), right(0, 3, 0.2)]
+    assert score("procedure", *depths).curve == {"1": pytest.approx(0.8), "3": 0.2}
+    assert score("in_context", *depths).along == "pairs"
+    rows = (bits(0, 2.0), bits(0, 1.8, "_int8"), bits(0, 1.0, "_int4"))
+    rows += (bits(1, 1.0), bits(1, 1.0, "_int8"), bits(1, 0.0, "_int4"))
+    found = score("rounded", *rows)
+    assert found.curve == {"8": pytest.approx(0.95), "4": 0.25}
+    assert found.value == pytest.approx((0.95 + 0.25) / 2)
+
+
+def test_reliability_names_the_rates_at_which_every_seed_works() -> None:
+    share = {0.002: (1.0, 1.0), 0.004: (1.0, 1.0), 0.008: (0.96, 0.94), 0.016: (0.1, 0.2)}
+    rows = [right(s, 2, v, lr=lr) for lr, of in share.items() for s, v in enumerate(of)]
+    found = score("reliability", *rows)
+    assert found.unit.endswith("every seed at 0.002 and 0.004")
+    assert found.curve == {"0.002": 1.0, "0.004": 1.0, "0.008": 0.5, "0.016": 0.0}
+    assert score("reliability", *rows[6:]).unit.endswith("every seed at no rate")
+
+
 def test_composition_counts_hops_solved_at_the_rate_that_validation_chooses() -> None:
     slow = [right(s, d, 0.96, lr=0.002) for s in (0, 1) for d in (2, 3)]
     fast = [right(0, 2, 1.0), right(0, 3, 0.94), right(1, 2, 1.0), right(1, 3, 0.95)]
@@ -144,6 +187,10 @@ def test_insides_are_read_before_the_last_loop() -> None:
     loops = {1: 0.3, 2: 0.6, 4: 0.9}
     rows = [read | {"loop": n, "value": v} for n, v in loops.items()]
     found = score("bridge", *rows)
+    assert "halfway to all from loop 2," in found.unit, "(.2 + 1) / 2 = .6"
+    assert found.curve == {"1": 0.3, "2": 0.6, "4": 0.9} and found.along == "loop"
+    unread = score("bridge", *(row | {"value": 0.59} for row in rows))
+    assert "halfway to all after no loop," in unread.unit
     assert found.value == 0.6 and found.unit.endswith("after loop 2")
     assert found.normalised == pytest.approx(0.5)
     swapped = {"metric": "follows_donor", "item": "answer", "difficulty": 2, "floor": 0.1}
