@@ -63,23 +63,29 @@ def cost_table(card: Card) -> TextTable:
     heads = ("architecture", "grid", "runs", "params", "training FLOPs", "CPU s")
     heads += ("FLOPs a document", "cache bytes a token")
     notes = (
-        "Each of a run, on average. FLOPs a document: one forward pass of all loops over it; "
+        "Averages over runs. FLOPs a document: one forward pass of all loops over it; "
         "cache: keys and values of every block that runs, which shared caches and exits make less.",
     )
-    return TextTable("Costs", heads, tuple(rows), notes)
+    return TextTable("Of one run", heads, tuple(rows), notes)
 
 
 def curves_table(card: Card) -> TextTable | None:
     """What is behind the scores, by loop, hops, learning rate; None where there is none."""
     rows = []
     for name, axis in card.axes.items():
-        for column in card.columns:
-            score = column.scores[name]
-            if score.curve:
-                told = " · ".join(f"{place}: {short(v)}" for place, v in score.curve.items())
-                rows.append((axis.title, score.along, column.label, told))
-    heads = ("axis", "along", "architecture", "means over seeds")
-    return TextTable("Behind the scores", heads, tuple(rows)) if rows else None
+        scores = [column.scores[name] for column in card.columns]
+        if along := next((score.along for score in scores if score.curve), ""):
+            rows.append((axis.title, along, *map(curve_text, scores)))
+    heads = ("axis", "along", *(column.label for column in card.columns))
+    return TextTable("Means over seeds", heads, tuple(rows)) if rows else None
+
+
+def curve_text(score: Score) -> str:
+    """
+    >>> curve_text(Score(curve={"1": 0.25, "4": 1.0}))
+    '1: .25 · 4: 1'
+    """
+    return " · ".join(f"{place}: {short(v)}" for place, v in score.curve.items()) or "–"
 
 
 def _number(value: float | None) -> str:

@@ -40,7 +40,7 @@ def radar(data: pd.DataFrame) -> "Picture":
         raise ValueError(f"a radar needs {FEWEST} axes or more, got {len(names)}")
     angles = [2 * pi * i / len(names) for i in range(len(names))]
     with style():
-        picture = Figure(figsize=(6.4, 4.6), layout="constrained")
+        picture = Figure(figsize=(4.8, 4.8), layout="constrained")
         axes: Any = picture.add_subplot(projection="polar")  # which the stubs do not know
         axes.set_theta_offset(pi / 2)
         axes.set_theta_direction(-1)
@@ -58,5 +58,5 @@ def radar(data: pd.DataFrame) -> "Picture":
             side = round(sin(angle), 6)
             text.set_horizontalalignment("center" if side == 0 else "left" if side > 0 else "right")
         axes.spines["polar"].set_visible(False)
-        picture.legend(loc="outside right upper")
+        picture.legend(loc="outside lower center", ncols=2)
     return picture

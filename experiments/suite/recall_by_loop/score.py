@@ -14,7 +14,8 @@ LEAST = 0.1
 def score(runs: Results) -> Score:
     """Bits read after the best loop but the last, as a share of those read after the last.
 
-    Below 0 where that head is surer of what is wrong than a guess from the pools.
+    Nothing is read where that head is surer of what is wrong than a guess from the pools; the
+    bits themselves, behind the score, are below 0 there.
     """
     rows = where(runs.runs, metric="bits_per_parameter", item="total")
     early, late = rows[rows["loop"] < rows["n_loops"]], rows[rows["loop"] == rows["n_loops"]]
@@ -29,6 +30,6 @@ def score(runs: Results) -> Score:
         return Score.none(f"less than {LEAST:g} bits per parameter are stored: nothing to read")
     loop = early.groupby("loop")["value"].mean().idxmax()
     read = each_seed(early[early["loop"] == loop])
-    shares = {seed: bits / stored[seed] for seed, bits in read.items()}
+    shares = {seed: max(bits / stored[seed], 0.0) for seed, bits in read.items()}
     found = Score.of(shares, f"share of the bits, after loop {loop:g}", floor=0.0, ceiling=1.0)
     return found.seen_along("loop, bits/parameter", means_along(rows, "loop"))

@@ -83,6 +83,8 @@ def test_speed_reads_the_first_evaluation() -> None:
 def test_rounded_is_the_mean_share_kept() -> None:
     rows = (bits(0, 2.0), bits(0, 1.8, "_int8"), bits(0, 1.0, "_int4"))
     assert score("rounded", *rows).value == pytest.approx(0.7)
+    worse = (bits(0, 2.0), bits(0, 1.8, "_int8"), bits(0, -3.0, "_int4"))
+    assert score("rounded", *worse).value == pytest.approx(0.45), "no less than none is kept"
     few = (bits(0, 0.05), bits(0, 0.05, "_int8"), bits(0, 0.01, "_int4"))
     assert "nothing to lose" in score("rounded", *few).reason
 
@@ -95,9 +97,9 @@ def test_recall_by_loop_is_the_share_read_after_the_best_loop_but_the_last() -> 
     assert found.unit == "share of the bits, after loop 3" and found.ceiling == 1.0
     assert found.curve == {"1": 0.0, "2": 0.25, "3": 1.0, "4": 1.5}
     assert found.along == "loop, bits/parameter"
-    # a head that is sure of what is wrong reads less than nothing
+    # a head that is sure of what is wrong reads nothing
     low = score("recall_by_loop", bits(0, -0.5, loop=1, n_loops=2), bits(0, 2.0, loop=2, n_loops=2))
-    assert low.value == -0.25 and low.normalised == 0.0
+    assert low.value == 0.0 and low.curve == {"1": -0.5, "2": 2.0}
     once = score("recall_by_loop", bits(0, 1.0, loop=1, n_loops=1))
     assert once.reason == "one loop: there is none before the last"
     assert "before the last loop" in score("recall_by_loop", bits(0, 1.0)).reason
