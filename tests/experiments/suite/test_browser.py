@@ -6,6 +6,7 @@ import pytest
 from chromium import FOUND, NAMES, chromium
 
 from experiments.suite.card import AxisText, Card, Column
+from experiments.suite.comparison import write_comparison
 from experiments.suite.page import write_card
 from experiments.suite.score import Score
 
@@ -40,3 +41,21 @@ def test_a_card_is_drawn_asks_for_nothing_and_scrolls_only_inside(
         assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
         assert page.run("document.documentElement.scrollWidth") <= width
         assert page.run("document.querySelectorAll('table').length") == 3
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_radars_of_several_cards_are_drawn_and_fit(tmp_path: Path, width: int) -> None:
+    cards = [small_card().model_copy(update={"name": name}) for name in "xyz"]
+    path = write_comparison(cards, tmp_path / "cards.html")
+    with chromium(tmp_path / "profile") as page:
+        page.resize(width, 900)
+        page.open(path)
+        assert page.complaints == []
+        assert page.run("[...document.images].length") == 3
+        assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
+        assert page.run("document.documentElement.scrollWidth") <= width
+        assert page.run(
+            "[...document.images].every(i => i.getBoundingClientRect().right <= innerWidth)"
+        )
+        beside = "new Set([...document.images].map(i => i.getBoundingClientRect().top)).size"
+        assert page.run(beside) == (1 if width == 1400 else 3)
