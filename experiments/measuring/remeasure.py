@@ -16,6 +16,7 @@ from experiments.measuring.measure import (
     subject_of,
 )
 from experiments.runs.folder import RunFolder
+from experiments.runs.lock import RunLock
 from experiments.runs.output import check_output, find_run, run_folders
 from experiments.runs.repair import check_plain
 from generators.task import Task
@@ -127,8 +128,7 @@ def _measure(
     """
     import torch
 
-    result = folder.result()
-    if result is None:
+    if folder.result() is None:
         raise LoopscopeError(f"{folder.path} has no result yet; run its grid first")
     check_plain(folder.path)
     config = folder.config()
@@ -140,6 +140,26 @@ def _measure(
         return None
     records = tuple(record_probe(folder, probe, subject, step) for probe in asked)
     own = frozenset(map(probe_id, chosen))
+    with RunLock.hold(folder.lock_path):
+        apart, dropped = _merge(folder, records, own, replace)
+    new = {r["id"] for r in records}
+    return Remeasurement(folder.run_id, "", records, apart, dropped - new, own)
+
+
+def _merge(
+    folder: RunFolder, records: tuple[dict[str, Any], ...], own: frozenset[str], replace: bool
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Brings new measurements into a result; ids of those kept apart, and of those dropped.
+
+    The result is read here and not before measuring, which takes minutes: others may have
+    measured the same run meanwhile.
+
+    Raises:
+        LoopscopeError: the result is gone.
+    """
+    result = folder.result()
+    if result is None:
+        raise LoopscopeError(f"the result of {folder.path} went while it was measured")
     before = frozenset(row.get("probe", "") for row in result["measurements"])
     new, kinds = {r["id"] for r in records}, set(map(_kind, before))
     apart = set() if replace else {i for i in new - own - before if _kind(i) in kinds}
@@ -152,7 +172,7 @@ def _measure(
     code = {identity: code[identity] for identity in known if identity in code}
     changed = {"probe_code": code} if code or "probe_code" in result else {}
     folder.write_result({**result, **changed, "measurements": kept + rows})
-    return Remeasurement(folder.run_id, "", records, frozenset(apart), dropped - new, own)
+    return frozenset(apart), dropped
 
 
 def _kind(identity: str) -> str:

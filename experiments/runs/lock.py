@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from experiments.errors import LoopscopeError
 from experiments.runs.json_files import named
 
 #: seconds without a heartbeat after which a lock has expired
@@ -114,6 +115,27 @@ class RunLock:
                 return None
             path.unlink(missing_ok=True)
             return lock if lock._create() else None
+
+    @classmethod
+    @contextlib.contextmanager
+    def hold(cls, path: Path, patience: float = 30.0) -> Iterator[Self]:
+        """The lock for something short, waited for where another process holds it.
+
+        Raises:
+            LoopscopeError: it is held for more than `patience` seconds.
+        """
+        until = time.monotonic() + patience
+        while (lock := cls.acquire(path)) is None:
+            if time.monotonic() > until:
+                raise LoopscopeError(
+                    f"{path.parent} is in use by another process, see {path.name} there; "
+                    "try again when that has ended"
+                )
+            time.sleep(0.1)
+        try:
+            yield lock
+        finally:
+            lock.release()
 
     def _create(self) -> bool:
         try:

@@ -8,11 +8,14 @@ from typer.testing import CliRunner
 from experiments.cli.main import app
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
+from experiments.measuring import remeasure
 from experiments.measuring.remeasure import measure_again, measure_each
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json
+from experiments.runs.lock import RunLock
 from experiments.training.train import train
 from probes.accuracy import Accuracy
+from probes.lens import Lens
 
 ACCURACY = {"kind": "accuracy", "items": 8}
 
@@ -117,3 +120,33 @@ def test_any_error_is_told_with_its_run(
     assert "RuntimeError: no such kernel" in found[folders[0].run_id]
     with pytest.raises(LoopscopeError, match="no such kernel"):
         measure_again(folders[0].path.parent)
+
+
+def test_what_another_process_measured_meanwhile_stays(
+    folders: list[RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, record = folders[0], remeasure.record_probe
+
+    def slow(*args: object) -> dict[str, object]:
+        monkeypatch.setattr(remeasure, "record_probe", record)
+        measure_again(folder.path.parent, [folder.run_id], (Lens(items=8),))  # the other one
+        return record(*args)  # pyrefly: ignore
+
+    monkeypatch.setattr(remeasure, "record_probe", slow)
+    measure_again(folder.path.parent, [folder.run_id])
+    kinds = {row["probe"].rpartition("-")[0] for row in (folder.result() or {})["measurements"]}
+    assert kinds == {"accuracy", "lens"}
+    assert not folder.lock_path.exists()
+
+
+def test_a_lock_that_stays_held_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with (
+        RunLock.hold(path),
+        pytest.raises(LoopscopeError, match="in use by another process.*try again"),
+        RunLock.hold(path, patience=0.2),
+    ):
+        pass
+    with RunLock.hold(path, patience=0.0):
+        assert path.exists()
+    assert not path.exists()
