@@ -16,13 +16,14 @@ import experiments
 
 ROOT = Path(experiments.__file__).parents[1]
 PACKAGES = ("generators", "models", "probes", "experiments")
-GROUND = {"errors", "text", "machine", "shadowing"}
+GROUND = {"errors", "text", "machine", "palette", "shadowing"}
 DATA_AND_MODELS = {"generators", "models", "probes"}
 ONE_RUN = {*GROUND, *DATA_AND_MODELS, "config", "runs"}
 #: room -> the rooms it may import, from the ground up
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "text": set(),
+    "palette": set(),
     "shadowing": set(),
     "machine": {"errors", "text"},
     "generators": set(),

@@ -19,14 +19,13 @@ from rich.text import Text
 from experiments.execution.arm_curves import ArmCurve, ArmCurves
 from experiments.execution.progress import FAILURES, Progress
 from experiments.execution.time_left import TimeLeft
+from experiments.palette import ON_ANY_BACKGROUND as COLOURS
 from experiments.runs.folder import RunFolder
 
 #: seconds between two updates
 EVERY = 1.0
 #: runs that are worked on, and lines, which are shown
 ROWS, LINES = 12, 5
-#: of arms: Okabe & Ito
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#777777")
 
 
 def in_notebook() -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from math import ceil, log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.analysis.drawing.style import FLOOR, GREY, LINES, Looks, points
 from experiments.analysis.drawing.words import in_words
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
+    from seaborn._core.moves import Move
     from seaborn._marks.base import Mark
 
 #: (text, properties of a line)
@@ -27,66 +28,63 @@ def names_of(data: "pd.DataFrame") -> list[str]:
     return list(dict.fromkeys(data["panel"].dropna()))
 
 
-def blank(
-    names: Sequence[str], *, columns: int = 3, size: tuple[float, float] = (WIDTH, HEIGHT)
-) -> tuple["Picture", list["Axes"]]:
-    """A picture with one axes per name, at most `columns` in a row, on common axes."""
-    from matplotlib.figure import Figure
-
-    wide = min(columns, len(names))
-    high = ceil(len(names) / wide)
-    picture = Figure(figsize=(size[0] * wide + 0.5, size[1] * high), layout="constrained")
-    grid = picture.subplots(high, wide, squeeze=False, sharex=True, sharey=True).ravel().tolist()
-    for axes, name in zip(grid, names, strict=False):
-        axes.set_title(in_words(name))
-    for axes in grid[len(names) :]:
-        axes.remove()
-    return picture, grid[: len(names)]
-
-
 class Facets:
-    """A picture to which marks of `seaborn.objects` are added: a facet for each `panel`.
+    """A picture to which marks of `seaborn.objects` are added: a facet for each `panel` of `data`.
 
     Every layer has rows of its own and takes the variables of the whole from its columns of the
     same names, unless it says otherwise. No state of pyplot is touched.
 
     Args:
-        names: of the panels, in order.
+        data: what is drawn; its mean `floor` is a dashed line.
         labels: of the x and the y axis.
         looks: of the values of the variable `color`.
+        variants: values of the variable `linestyle`, or `fill`: a second distinction.
+        rows: names on the y axis, downwards, where it has names.
         titles: panel -> what stands above it; None: its name in words.
         variables: name -> column, as `seaborn.objects.Plot` takes them.
     """
 
     def __init__(
         self,
-        names: Sequence[str],
+        data: "pd.DataFrame",
         labels: tuple[str, str],
         looks: Looks,
         *,
+        variants: Sequence[str] = (),
+        rows: Sequence[str] = (),
         columns: int = 3,
         titles: dict[str, str] | None = None,
         **variables: str,
     ) -> None:
         import matplotlib
         from matplotlib.figure import Figure
-        from seaborn.objects import Plot
+        from seaborn.objects import Nominal, Plot
 
-        self.names, self.columns, self.variables = names, columns, variables
-        wide = min(columns, len(names))
-        size = (WIDTH * wide + 0.5, HEIGHT * ceil(len(names) / wide))
+        self.data, self.looks, self.variants, self.variables = data, looks, variants, variables
+        self.names = names_of(data)
+        wide = min(columns, len(self.names))
+        self.high = ceil(len(self.names) / wide)
+        size = (WIDTH * wide + 0.5, HEIGHT * self.high)
         self.picture = Figure(figsize=size, layout="constrained")
-        self._titles = titles or {name: in_words(name) for name in names}
-        scales: dict[str, Any] = {
-            "color": {value: colour for value, (colour, _) in looks.items()},
-            "marker": {value: marker for value, (_, marker) in looks.items()},
-        }
+        colours = {value: colour for value, (colour, _) in looks.items()}
         nothing: Any = []  # every layer says which panel its rows belong to
+        scales: dict[str, Any] = {
+            "color": Nominal(colours, order=list(looks)),
+            "fillcolor": {**colours, "": "white"},
+            "marker": {value: marker for value, (_, marker) in looks.items()},
+            "linestyle": {name: LINES[i % len(LINES)] for i, name in enumerate(variants)},
+            "fill": {name: i % 2 == 0 for i, name in enumerate(variants)},
+            "alpha": {False: 0.35, True: 0.9},
+            "pointsize": {False: 3.5, True: 4.5},
+            **dict.fromkeys(("halign", "offset")),  # as they are
+            **({"y": Nominal(order=list(rows))} if rows else {}),
+        }
+        above: Any = in_words if titles is None else titles.get
         self._plot = (
             Plot()
-            .facet(col=nothing, order=list(names), wrap=columns)
+            .facet(col=nothing, order=self.names, wrap=columns)
             .scale(**scales)
-            .label(x=labels[0], y=labels[1])
+            .label(x=labels[0], y=labels[1], title=above)
             .theme({k: v for k, v in matplotlib.rcParams.items() if k != "backend"})
             .on(self.picture)
         )
@@ -95,7 +93,7 @@ class Facets:
         self,
         mark: "Mark",
         rows: "pd.DataFrame",
-        *,
+        *moves: "Move",
         orient: str | None = None,
         **variables: str | None,
     ) -> None:
@@ -104,49 +102,63 @@ class Facets:
             return
         used = {**self.variables, "col": "panel", **variables}
         mapped: dict[str, Any] = {k: v for k, v in used.items() if v is not None}
-        data = rows.reset_index(drop=True)
-        layer: dict[str, Any] = {"orient": orient, "legend": False, "data": data}
-        self._plot = self._plot.add(mark, **layer, **mapped)
+        layer: dict[str, Any] = {"orient": orient, "legend": False}
+        layer["data"] = rows.reset_index(drop=True)
+        self._plot = self._plot.add(mark, *moves, **layer, **mapped)
 
-    def draw(self) -> list[tuple["Axes", str]]:
-        """Draws the marks; the axes of every panel with its name."""
+    def add_seeds(self, rows: "pd.DataFrame", *moves: "Move", **variables: str | None) -> None:
+        """A faint point for each seed, a stronger one where seeds are `apart`, without a mean."""
+        from seaborn.objects import Dot
+
+        rows = rows.assign(apart=rows.get("apart", False))
+        look: dict[str, str | None] = {"marker": None, "alpha": "apart", "pointsize": "apart"}
+        self.add(Dot(marker="o", edgewidth=0), rows, *moves, **look, **variables)
+
+    def draw(
+        self, floor: Literal["axhline", "axvline"] | None = "axhline"
+    ) -> list[tuple["Axes", "pd.DataFrame"]]:
+        """Draws the marks and the mean floor of every panel; the axes of each with its rows."""
         import warnings
 
         with warnings.catch_warnings():
             # of seaborn 0.13 with pandas 3
             warnings.filterwarnings("ignore", "The copy keyword is deprecated")
             self._plot.plot()
-        for axes, name in zip(self.picture.axes, self.names, strict=True):
-            axes.set_title(self._titles.get(name, name))
-        return list(zip(self.picture.axes, self.names, strict=True))
+        rows = [self.data[self.data["panel"] == name] for name in self.names]
+        panels = list(zip(self.picture.axes, rows, strict=True))
+        for axes, here in panels:
+            if floor and here["floor"].notna().any():
+                getattr(axes, floor)(here["floor"].mean(), color=GREY, **FLOOR)
+        return panels
 
+    def finish(
+        self,
+        title: str | None,
+        caption: Sequence[str],
+        *more: Entry,
+        named: bool = True,
+        **look: Any,
+    ) -> "Picture":
+        """Adds what is around the panels: a legend of looks, variants, the floor and `more`.
 
-def entries(looks: Looks, **properties: Any) -> list[Entry]:
-    """What a legend says of the looks; nothing where there is one alone."""
-    style = {"markersize": 5, **properties}
-    return [
-        (in_words(str(value)), {"color": colour, "marker": marker, **style})
-        for value, (colour, marker) in looks.items()
-        if len(looks) > 1
-    ]
-
-
-def line_entries(names: Sequence[str]) -> list[Entry]:
-    """What a legend says of line styles; nothing where there is one alone."""
-    return [
-        (
-            in_words(name),
-            {
-                "color": GREY,
-                "linestyle": LINES[i % len(LINES)],
-                "marker": "o",
-                "markersize": 5,
-                "markerfacecolor": "white" if i % 2 else GREY,
-            },
-        )
-        for i, name in enumerate(names)
-        if len(names) > 1
-    ]
+        Args:
+            named: whether the looks are told; there is nothing to tell of one alone.
+            look: of their lines in the legend.
+        """
+        shown: list[Entry] = []
+        if named and len(self.looks) > 1:
+            for value, (colour, marker) in self.looks.items():
+                own = {"color": colour, "marker": marker, "markersize": 5, **look}
+                shown.append((in_words(str(value)), own))
+        if len(self.variants) > 1:
+            for i, name in enumerate(self.variants):
+                own = {"color": GREY, "marker": "o", "markersize": 5, **look}
+                own["linestyle"] = look.get("linestyle", LINES[i % len(LINES)])
+                face = {"markerfacecolor": "white" if i % 2 else GREY}
+                shown.append((in_words(name), {**own, **face}))
+        if self.data["floor"].notna().any():
+            shown.append(FLOOR_ENTRY)
+        return finish(self.picture, title, [*shown, *more], caption)
 
 
 #: what legends call the dashed line of a floor
@@ -166,19 +178,9 @@ def finish(
         picture.legend(handles=handles, loc="outside right upper")
         longest = max(len(text) for text, _ in shown)
         picture.set_figwidth(picture.get_figwidth() + 0.6 + 0.065 * longest)
-    if caption:
-        below = {"fontsize": points(0.85), "color": GREY, "x": 0.01, "ha": "left", "wrap": True}
-        picture.supxlabel(" ".join(caption), **below)
+    below = {"fontsize": points(0.85), "color": GREY, "x": 0.01, "ha": "left", "wrap": True}
+    picture.supxlabel(" ".join(filter(None, caption)), **below)
     return picture
-
-
-def faint(alone: bool = False) -> "Mark":
-    """The mark of single seeds, which is stronger where they stand `alone`, without a mean."""
-    from seaborn.objects import Dot
-
-    if alone:
-        return Dot(alpha=0.9, pointsize=4.5, marker="o", edgewidth=0)
-    return Dot(alpha=0.35, pointsize=3.5, marker="o", edgewidth=0)
 
 
 def apart(values: Iterable[float]) -> bool:
@@ -194,11 +196,22 @@ def widest_gap(values: Iterable[float]) -> tuple[float, float]:
     return max(pairs, key=lambda pair: pair[1] - pair[0])
 
 
-def seeds_caption(seeds: Iterable[int], marks: str = "Points and lines", bars: str = "bars") -> str:
-    """Says what is drawn of so many seeds, and owns up to a single one."""
+def seeds_caption(
+    seeds: Iterable[int],
+    marks: str = "Points and lines",
+    bars: str = "bars",
+    *,
+    of_items: bool = False,
+) -> str:
+    """Says what is drawn of so many seeds, and owns up to a single one.
+
+    Args:
+        of_items: that one has an interval over its questions.
+    """
     counts = set(seeds)
     if counts == {1}:
-        return "One seed: a demonstration, not a result."
+        told = "One seed: a demonstration, not a result."
+        return f"{told} Bars: 95 % interval over questions." if of_items else told
     return f"{marks}: mean of {seeds_text(counts)}; {bars}: 95 % interval; faint: each seed."
 
 
@@ -207,16 +220,6 @@ def seeds_text(counts: Iterable[int]) -> str:
     ascending = sorted(counts)
     ends = dict.fromkeys((ascending[0], ascending[-1]))
     return f"{'–'.join(map(str, ends))} seed{'s' if ascending[-1] > 1 else ''}"
-
-
-def floors(axes: "Axes", by_series: dict[Any, float], looks: Looks) -> None:
-    """A dashed line per floor in its series' colour; one grey line where all are the same."""
-    known = {name: value for name, value in by_series.items() if value == value}
-    if known and max(known.values()) - min(known.values()) < 1e-3:
-        axes.axhline(next(iter(known.values())), color=GREY, **FLOOR)
-        return
-    for name, value in known.items():
-        axes.axhline(value, color=looks[name][0], **FLOOR)
 
 
 def share_axis(axes: "Axes") -> None:

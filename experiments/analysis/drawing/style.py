@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import LoopscopeError
+from experiments.palette import COLOURS as COLOURS
 from experiments.runs.json_files import replacing
 from generators.plugins import nearest
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 #: value -> (colour, marker)
 Looks = dict[Any, tuple[str, str]]
 
-#: of arms: Okabe & Ito, told apart by the colour-blind, darkest first
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: of names that are no arms: Paul Tol's muted scheme
 NAMED = ("#332288", "#CC6677", "#117733", "#DDCC77", "#882255", "#44AA99", "#999933")
 #: ends of the ramp for what has an order
@@ -120,12 +119,11 @@ def _in_order(arms: list[str]) -> list[str]:
 
 def _shade(i: int) -> str:
     """The i-th of 21 colours: each of `COLOURS`, then darker, then paler."""
-    from matplotlib.colors import to_hex, to_rgb
+    from seaborn import blend_palette
 
-    base = to_rgb(COLOURS[i % len(COLOURS)])
-    towards, share = ((0.0, 0.0), (0.2, 0.45), (1.0, 0.5))[i // len(COLOURS) % 3]
-    red, green, blue = ((1 - share) * c + share * towards for c in base)
-    return to_hex((red, green, blue))
+    base = COLOURS[i % len(COLOURS)]
+    towards, share = ((base, 0), ("#333333", 45), ("white", 50))[i // len(COLOURS) % 3]
+    return blend_palette([base, towards], 101).as_hex()[share]
 
 
 def ramp(values: Iterable[Hashable]) -> Looks:

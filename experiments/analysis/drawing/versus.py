@@ -5,34 +5,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments.analysis.drawing.panels import (
-    FLOOR_ENTRY,
+    Entry,
     Facets,
     apart,
-    entries,
-    faint,
-    finish,
-    floors,
-    line_entries,
     loops_axis,
-    names_of,
     seeds_caption,
     seeds_text,
     share_axis,
     widest_gap,
 )
-from experiments.analysis.drawing.style import FLOOR, GREY, LINES, Looks, looks_of, points
+from experiments.analysis.drawing.style import FLOOR, GREY, Looks, looks_of, points
 from experiments.analysis.drawing.words import in_words
-from experiments.analysis.figures.figure import Figure
+from experiments.analysis.figures.figure import Figure, Picture, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
 
 #: share of its place on the x axis by which a series may at most be moved aside
 ASIDE = 0.08
 #: what makes a point
 KEYS = ["panel", "hue", "series", "at", "over"]
+CEILING: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
+STORED: Entry = ("everything stored", {"color": GREY, "linestyle": ":"})
 APART_CAPTION = "k/n: seeds that reach .95, where they fall into two groups and a mean misleads."
 
 
@@ -41,8 +36,8 @@ class Against:
     """What `value` is drawn against, and how.
 
     Attributes:
+        y, label: of the two axes.
         x: column.
-        label, y: of the two axes.
         axis: shapes the x axis, given the values on it.
         bounded: accuracies, from 0 to 1. Seeds of which some solve their questions and others do
             not are shown one by one, without a mean. Other quantities show their ceiling, dotted.
@@ -51,17 +46,14 @@ class Against:
         caption: further sentences below.
     """
 
-    x: str
-    label: str
-    axis: "Callable[[Axes, Iterable[float]], None]"
     y: str
+    x: str = "n_loops"
+    label: str = "loops"
+    axis: "Callable[[Axes, Iterable[float]], None]" = loops_axis
     bounded: bool = False
     ceiling: bool = True
     aside: bool = True
-    caption: tuple[str, ...] = ()
-
-
-LOOPS: dict[str, Any] = {"x": "n_loops", "label": "loops", "axis": loops_axis}
+    caption: str = ""
 
 
 class Versus(Figure):
@@ -72,121 +64,91 @@ class Versus(Figure):
 
     against: ClassVar[Against]
 
-    def plot(self, data: "pd.DataFrame") -> "Picture":
-        return plot_versus(data, self.against, self.title)
+    def plot(self, data: Rows) -> Picture:
+        from seaborn.objects import Path, Range, Text
+
+        of, looks = self.against, looks_of(data, "hue")
+        seeds = data.groupby(["panel", "hue", "series", of.x])["run_id"].nunique()
+        data = _places(data, of.x, ASIDE if of.aside else 0.0)
+        variants = list(dict.fromkeys(data["series"]))
+        cells = _cells(data, of.bounded)
+        hollow = cells["series"].map(variants.index) % 2 == 1
+        cells = cells.assign(face=cells["hue"].mask(hollow, ""))
+        facets = Facets(
+            data,
+            (of.label, of.y),
+            looks,
+            variants=variants,
+            titles=_titles(seeds),
+            **{"x": "at", "y": "mean", "color": "hue", "marker": "hue"},
+        )
+        several = cells[cells["n"] > 1]
+        facets.add_seeds(data[[*KEYS, "value"]].merge(several, on=KEYS), y="value")
+        ends = {"y": None, "marker": None, "ymin": "low", "ymax": "high"}
+        facets.add(Range(linewidth=1.2), cells[cells["low"].notna()], **ends)
+        lines = {"linestyle": "series", "fillcolor": "face"}
+        facets.add(Path(linewidth=1.4, pointsize=5), cells, **lines)
+        place = {"y": "middle", "marker": None, "offset": "down"}
+        facets.add(Text(fontsize=points(0.85), valign="top"), _solved(cells), text="text", **place)
+        for axes, rows in facets.draw(floor=None):
+            _levels(axes, rows, "floor", ["hue"], of.x, looks, **FLOOR)
+            if of.bounded:
+                share_axis(axes)
+            elif of.ceiling:
+                _levels(axes, rows, "ceiling", ["hue", "n_loops"], of.x, looks, **CEILING)
+            of.axis(axes, data[of.x])
+        told = [seeds_caption(seeds), APART_CAPTION * bool(cells["apart"].any()), of.caption]
+        more = [STORED] if of.ceiling and not of.bounded else []
+        return facets.finish(self.title, told, *more)
 
 
-def plot_versus(data: "pd.DataFrame", of: Against, title: str | None) -> "Picture":
-    """The picture of a `Versus`."""
-    from seaborn.objects import Path, Range
-
-    looks = looks_of(data, "hue")
-    seeds = data.groupby(["panel", "hue", "series", of.x])["run_id"].nunique()
-    data = _places(data, of.x, ASIDE if of.aside else 0.0)
-    cells = _cells(data, of.bounded)
-    variants = list(dict.fromkeys(data["series"]))
-    names = names_of(data)
-    place = {"x": "at", "y": "mean", "color": "hue", "marker": "hue"}
-    facets = Facets(names, (of.label, of.y), looks, titles=_titles(names, seeds), **place)
-    points_of = data[[*KEYS, "value"]].merge(cells[cells["n"] > 1], on=KEYS)
-    for alone in (False, True):
-        facets.add(faint(alone), points_of[points_of["apart"] == alone], y="value", marker=None)
-    ends = {"y": None, "marker": None, "ymin": "low", "ymax": "high"}
-    facets.add(Range(linewidth=1.2), cells[cells["low"].notna()], **ends)
-    for i, name in enumerate(variants):
-        face: dict[str, Any] = {"fillcolor": "white"} if i % 2 else {}  # hollow
-        mark = Path(linestyle=LINES[i % len(LINES)], linewidth=1.4, pointsize=5, **face)
-        facets.add(mark, cells[cells["series"] == name])
-    for axes, name in facets.draw():
-        rows = data[data["panel"] == name]
-        _floors(axes, rows, of.x, looks)
-        if of.bounded:
-            share_axis(axes)
-            _tell_solved(axes, cells[cells["panel"] == name], looks)
-        elif of.ceiling:
-            _ceiling(axes, rows, of.x, looks)
-        of.axis(axes, data[of.x])
-    levels = [FLOOR_ENTRY] if data["floor"].notna().any() else []
-    if of.ceiling and not of.bounded:
-        levels.append(("everything stored", {"color": GREY, "linestyle": ":"}))
-    told = [seeds_caption(seeds), *([APART_CAPTION] if cells["apart"].any() else []), *of.caption]
-    return finish(facets.picture, title, [*entries(looks), *line_entries(variants), *levels], told)
-
-
-def _places(data: "pd.DataFrame", x: str, aside: float) -> "pd.DataFrame":
+def _places(data: Rows, x: str, aside: float) -> Rows:
     """With `at`: the place on the x axis, moved sideways by a share of it for each series."""
-    order = {name: list(dict.fromkeys(rows)) for name, rows in _series(data).groupby(data["panel"])}
-    shifts = []
-    for panel, name in zip(data["panel"], _series(data), strict=True):
-        among = order[panel]
-        step = min(0.03, 2 * aside / max(1, len(among) - 1))
-        shifts.append(step * (among.index(name) - (len(among) - 1) / 2))
-    return data.assign(
-        over=data[x].astype(float),
-        at=[float(v) * (1 + s) for v, s in zip(data[x], shifts, strict=True)],
-    )
+    names = (data["hue"] + "\n" + data["series"]).groupby(data["panel"])
+    order = names.transform(lambda series: series.factorize()[0])
+    last = order.groupby(data["panel"]).transform("max")
+    step = (2 * aside / last.clip(lower=1)).clip(upper=0.03)
+    over = data[x].astype(float)
+    return data.assign(over=over, at=over * (1 + step * (order - last / 2)))
 
 
-def _series(data: "pd.DataFrame") -> "pd.Series":
-    import pandas as pd
-
-    return pd.Series(list(zip(data["hue"], data["series"], strict=True)), index=data.index)
-
-
-def _cells(data: "pd.DataFrame", bounded: bool) -> "pd.DataFrame":
+def _cells(data: Rows, bounded: bool) -> Rows:
     """A row per point: mean and interval over seeds; none where accuracies lie `apart`."""
     from experiments.results.selection import over_seeds
 
     found = over_seeds(data.drop_duplicates([*KEYS, "run_id", "item"]), KEYS)
-    lies = data.groupby(KEYS)["value"].agg(lambda seeds: bounded and apart(seeds)).astype(bool)
-    middle = data.groupby(KEYS)["value"].agg(lambda seeds: sum(widest_gap(seeds)) / 2)
-    found = found.merge(lies.rename("apart"), on=KEYS).merge(middle.rename("middle"), on=KEYS)
-    found = found.sort_values("at", kind="stable")
+    seeds = data.groupby(KEYS)["value"]
+    lies = seeds.agg(lambda values: bounded and apart(values)).astype(bool).rename("apart")
+    middle = seeds.agg(lambda values: sum(widest_gap(values)) / 2).rename("middle")
+    found = found.merge(lies, on=KEYS).merge(middle, on=KEYS).sort_values("at", kind="stable")
     found.loc[found["apart"], ["mean", "low", "high"]] = float("nan")
     return found
 
 
-def _titles(names: list[str], seeds: "pd.Series") -> dict[str, str]:
+def _titles(seeds: "pd.Series") -> dict[str, str]:
     """Names of panels in words, with their seeds where panels differ in them."""
-    told = {name: seeds_text(counts) for name, counts in seeds.groupby(level="panel")}
-    if len(set(told.values())) == 1:
-        return {name: in_words(name) for name in names}
-    return {name: f"{in_words(name)}\n{told[name]}" for name in names}
+    told = seeds.groupby(level="panel").agg(seeds_text)
+    several = told.nunique() > 1
+    return {str(name): in_words(str(name)) + f"\n{text}" * several for name, text in told.items()}
 
 
-def _tell_solved(axes: "Axes", cells: "pd.DataFrame", looks: Looks) -> None:
-    """How many seeds are solved, in a column between the two groups of those that lie apart."""
-    above: dict[float, int] = {}
-    for cell in cells[cells["apart"]].to_dict("records"):
-        line = above[cell["over"]] = above.get(cell["over"], -1) + 1
-        axes.annotate(
-            f"{round(cell['solved'] * cell['n'])}/{cell['n']}",
-            (cell["at"], cell["middle"]),
-            fontsize=points(0.85),
-            color=looks[cell["hue"]][0],
-            textcoords="offset points",
-            xytext=(0, -10 * line),
-            ha="center",
-        )
+def _solved(cells: Rows) -> Rows:
+    """Where seeds lie apart: how many are solved, to stand in a column between the two groups."""
+    cells = cells[cells["apart"]]
+    told = [f"{round(s * n)}/{n}" for s, n in zip(cells["solved"], cells["n"], strict=True)]
+    return cells.assign(text=told, down=10 * cells.groupby(["panel", "over"]).cumcount())
 
 
-def _floors(axes: "Axes", rows: "pd.DataFrame", x: str, looks: Looks) -> None:
-    if rows.groupby("hue")["floor"].nunique().max() > 1 and x != "n_loops":
-        floor = rows.groupby(x)["floor"].mean()
-        axes.plot(floor.index.tolist(), floor.tolist(), color=GREY, **FLOOR)
+def _levels(
+    axes: "Axes", rows: Rows, column: str, by: list[str], x: str, looks: Looks, **look: Any
+) -> None:
+    """Floors or ceilings: each in the colour of the one hue that it is of, grey if of several."""
+    if rows.groupby("hue")[column].nunique().max() > 1 and x != "n_loops":
+        along = rows.groupby(x)[column].mean()
+        axes.plot(along.index.tolist(), along.tolist(), color=GREY, **look)
         return
-    floors(axes, rows.groupby("hue", sort=False)["floor"].mean().to_dict(), looks)
-
-
-def _ceiling(axes: "Axes", rows: "pd.DataFrame", x: str, looks: Looks) -> None:
-    """The largest possible values, each in the colour that it is of; grey: of several."""
-    if rows.groupby("hue")["ceiling"].nunique().max() > 1 and x != "n_loops":
-        ceiling = rows.groupby(x)["ceiling"].mean()
-        axes.plot(ceiling.index.tolist(), ceiling.tolist(), color=GREY, linestyle=":", linewidth=1)
-        return
-    most = rows.groupby(["hue", "n_loops"], sort=False)["ceiling"].mean().round(2).dropna()
-    for value, of in most.groupby(most):
-        hues = of.index.get_level_values("hue").unique()
+    known = rows.groupby(by, sort=False)[column].mean().dropna()
+    for _, same in known.groupby(known.round(2)):
+        hues = same.index.get_level_values("hue").unique()
         alone = len(hues) == 1 and rows["hue"].nunique() > 1
-        colour = looks[hues[0]][0] if alone else GREY
-        axes.axhline(value, color=colour, linestyle=":", linewidth=1.0)
+        axes.axhline(same.iloc[0], color=looks[hues[0]][0] if alone else GREY, **look)

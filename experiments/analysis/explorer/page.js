@@ -1,7 +1,7 @@
 // Draws points of runs along chosen axes, and two selected runs side by side.
 "use strict";
 
-const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a8a8a"];
+const COLOURS = PALETTE;
 const RAMP = [[181, 136, 220], [61, 20, 94]]; // ends of the ramp for what has an order
 const $ = (id) => document.getElementById(id);
 

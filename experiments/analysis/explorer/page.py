@@ -1,5 +1,6 @@
 """The explorer: one HTML file in which results can be touched, without any network."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -8,6 +9,7 @@ from experiments.analysis.explorer.data import explorer_data, typed
 from experiments.analysis.html import filled, packed, page_target, text_of, write_page
 from experiments.analysis.report.grids import Shipped
 from experiments.errors import LoopscopeError
+from experiments.palette import ON_ANY_BACKGROUND
 from experiments.results.long_table import Results
 from experiments.runs.schema_version import release
 
@@ -40,7 +42,8 @@ def explorer_page(
     return filled(
         text_of(PACKAGE, "page.html"),
         style,
-        text_of(PACKAGE, "page.js") + text_of(PACKAGE, "details.js"),
+        text_of(PACKAGE, "page.js").replace("PALETTE", json.dumps(ON_ANY_BACKGROUND))
+        + text_of(PACKAGE, "details.js"),
         version=release(),
         title=place or "runs",
         n_runs=results.runs["run_id"].nunique(),

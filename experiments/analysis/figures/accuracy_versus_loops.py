@@ -1,24 +1,19 @@
 """Held-out accuracy against the number of loops, by difficulty, with the floor of each world."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
-from experiments.analysis.drawing.versus import LOOPS, Against, Versus
-from experiments.analysis.figures.figure import OfQuestions
+from experiments.analysis.drawing.versus import Against, Versus
+from experiments.analysis.figures.figure import OfQuestions, Results, Rows
 from experiments.results import selection
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from experiments.results.long_table import Results
 
 
 class AccuracyVersusLoops(OfQuestions, Versus):
     """One panel per part; colour is the difficulty, the line k, width and what else differs."""
 
     kind: Literal["accuracy_versus_loops"] = "accuracy_versus_loops"
-    against: ClassVar[Against] = Against(**LOOPS, y="held-out accuracy", bounded=True)
+    against = Against("held-out accuracy", bounded=True)
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         rows = self.accuracies(selection.last_loop(results.runs))
         return rows.assign(
             panel=selection.panels_of(rows),

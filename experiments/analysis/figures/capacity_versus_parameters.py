@@ -1,26 +1,22 @@
 """Bits stored against parameters, with the lines of 2, 1 and ½ bits and all there is to store."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from experiments.analysis.drawing import panels, style
+from experiments.analysis.drawing.panels import names_of, numbers_axis
+from experiments.analysis.drawing.style import GREY, points
 from experiments.analysis.drawing.versus import Against, Versus
-from experiments.analysis.figures.figure import CAPACITY, Need, measured
+from experiments.analysis.figures.figure import OfBits, Picture, Results, Rows
 from experiments.results import selection
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Picture
-
-    from experiments.results.long_table import Results
 
 #: bits per parameter
 LEVELS = (2.0, 1.0, 0.5)
+CAPTION = "Grey lines: bits per parameter. Dotted bars: every bit there is to store."
 
 
-class CapacityVersusParameters(Versus):
+class CapacityVersusParameters(OfBits, Versus):
     """One panel per grid and task, colours by arm; both axes logarithmic (2404.05405, figure 1).
 
     A grey bar over a point is R_max: every bit of its world. An arm near its bar has nothing
@@ -28,55 +24,46 @@ class CapacityVersusParameters(Versus):
     """
 
     kind: Literal["capacity_versus_parameters"] = "capacity_versus_parameters"
-    against: ClassVar[Against] = Against(
+    against = Against(
+        "bits stored",
         "parameters",
         "parameters",
-        panels.numbers_axis,
-        y="bits stored",
+        numbers_axis,
         ceiling=False,
         aside=False,
-        caption=("Grey lines: bits per parameter. Dotted bars: every bit there is to store.",),
+        caption=CAPTION,
     )
-    item: str = Field("total", description="which bits: total, name, values or one attribute")
 
-    def needs(self) -> tuple[Need, ...]:
-        return (measured(*CAPACITY, part=self.part),)
-
-    def data(self, results: "Results") -> "pd.DataFrame":
-        rows = self.select(selection.last_loop(results.runs), metric="bits", item=self.item)
-        told = selection.series(rows, [*selection.PLACE, "arm", "parameters"], [])
-        rows = rows.assign(
-            panel=selection.panels_of(rows.assign(part="")), hue=rows["arm"], series=told
-        )
+    def data(self, results: Results) -> Rows:
+        rows = self.bits(results, "bits")
+        told = selection.series(rows, [*selection.PLACE, "arm", "parameters", "item"], [])
+        told = self.with_items(told, rows)
+        panel = selection.panels_of(rows.assign(part=""))
+        rows = rows.assign(panel=panel, hue=rows["arm"], series=told)
         return rows.sort_values(["panel", "n_loops", "parameters"], kind="stable")
 
-    def plot(self, data: "pd.DataFrame") -> "Picture":
+    def plot(self, data: Rows) -> Picture:
         picture = super().plot(data.assign(floor=float("nan")))
-        for axes, name in zip(picture.axes, panels.names_of(data), strict=True):
+        for axes, name in zip(picture.axes, names_of(data), strict=True):
             rows = data[data["panel"] == name]
             _levels(axes, rows)
             axes.set_yscale("log")  # once its limits are known, which values below 0 are not within
             if below := int((rows["value"] <= 0).sum()):
                 told = f"{below} of {len(rows)} values at or below 0"
-                look = {"color": style.GREY, "fontsize": style.points(0.85), "ha": "right"}
+                look = {"color": GREY, "fontsize": points(0.85), "ha": "right"}
                 axes.text(0.98, 0.03, told, transform=axes.transAxes, **look)
         return picture
 
 
-def _levels(axes: "Axes", rows: "pd.DataFrame") -> None:
+def _levels(axes: "Axes", rows: Rows) -> None:
     """Lines of equal bits per parameter, and R_max at every size."""
-
     ends: Any = axes.get_xlim()
     for level in LEVELS:
-        axes.plot(ends, [level * end for end in ends], color=style.GREY, linewidth=0.9, zorder=1)
-        place = {"textcoords": "offset points", "ha": "left", "va": "center", "color": style.GREY}
-        at = (ends[1], level * ends[1])
-        axes.annotate(f"{level:g}", at, xytext=(3, 0), fontsize=style.points(0.85), **place)
+        axes.plot(ends, [level * end for end in ends], color=GREY, linewidth=0.9, zorder=1)
+        place = {"textcoords": "offset points", "xytext": (3, 0), "va": "center", "color": GREY}
+        axes.annotate(f"{level:g}", (ends[1], level * ends[1]), fontsize=points(0.85), **place)
     for size, ceiling in rows[["parameters", "ceiling"]].drop_duplicates().itertuples(index=False):
-        axes.hlines(
-            ceiling, size / 1.12, size * 1.12, color=style.GREY, linestyle=":", linewidth=1.4
-        )
-    axes.set_xlim(*ends)
-    values = rows["value"][rows["value"] > 0]
-    lowest = min(values.min() if len(values) else ends[0] * LEVELS[-1], ends[0] * LEVELS[-1])
-    axes.set_ylim(lowest / 1.5, max(rows["ceiling"].max(), LEVELS[0] * ends[1]) * 1.5)
+        axes.hlines(ceiling, size / 1.12, size * 1.12, color=GREY, linestyle=":", linewidth=1.4)
+    lowest = min([*rows["value"][rows["value"] > 0], ends[0] * LEVELS[-1]])
+    highest = max(rows["ceiling"].max(), LEVELS[0] * ends[1])
+    axes.set(xlim=ends, ylim=(lowest / 1.5, highest * 1.5))

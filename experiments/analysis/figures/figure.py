@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SerializeAsAny, field_validator
 
@@ -13,20 +13,22 @@ from experiments.errors import LoopscopeError
 from experiments.results.code_versions import refuse_mixed
 from experiments.results.row_filter import parse
 from experiments.results.row_filter import select as chosen
-from experiments.results.selection import where
+from experiments.results.selection import joined, last_loop, where
 from generators.plugins import OpenUnion
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import pandas as pd
-    from matplotlib.figure import Figure as Picture
 
-    from experiments.results.long_table import Results
+    from experiments.results import long_table
 
+# what figures take and give; names that a grid can read without paying for pandas and matplotlib
+Rows: TypeAlias = "pd.DataFrame"
+Results: TypeAlias = "long_table.Results"
+Picture: TypeAlias = "matplotlib.figure.Figure"
 Parts = str | tuple[str, ...] | None
 #: points of a grid: part and run
 Points = Sequence[tuple[str, RunConfig]]
-#: probes that count bits
-CAPACITY = ("capacity", "capacity_biod", "capacity_sequences")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Figure(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    #: kinds of probes of which one has to have measured the runs; none: any results will do
+    probes: ClassVar[tuple[str, ...]] = ()
     kind: str
     name: str | None = Field(
         None, pattern=r"^[^/\\]+$", description="of the files; None: the kind and its parts"
@@ -114,7 +118,7 @@ class Figure(BaseModel, ABC):
         return conditions
 
     @abstractmethod
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         """What is drawn, one row per point.
 
         Raises:
@@ -122,12 +126,13 @@ class Figure(BaseModel, ABC):
         """
 
     @abstractmethod
-    def plot(self, data: "pd.DataFrame") -> "Picture":
+    def plot(self, data: Rows) -> Picture:
         """The picture of `data`."""
 
     def needs(self) -> Sequence[Need]:
         """What runs have to have, so that a grid is told before hours of training what it lacks."""
-        return ()
+        asked = self.model_dump(include={"split", "difficulty", "part"})
+        return (measured(*self.probes, **asked),) if self.probes else ()
 
     def missing(self, points: Points) -> Iterator[str]:
         """What the points of a grid lack for this figure, a sentence each."""
@@ -145,7 +150,7 @@ class Figure(BaseModel, ABC):
         parts = (self.part,) if isinstance(self.part, str) else self.part or ()
         return "-".join([self.kind, *parts])
 
-    def select(self, runs: "pd.DataFrame", hint: str = "", **wanted: Any) -> "pd.DataFrame":
+    def select(self, runs: Rows, hint: str = "", **wanted: Any) -> Rows:
         """Rows of this figure's parts and filter with the wanted columns, at least one.
 
         Args:
@@ -173,17 +178,19 @@ class Figure(BaseModel, ABC):
         return rows
 
 
-class OfQuestions(Figure):
-    """A figure of accuracies of questions."""
+class ByDifficulty(Figure):
+    """A figure of what is measured at every difficulty of a task."""
 
-    split: str = Field("test", description="split of the questions")
     difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
-    def needs(self) -> Sequence[Need]:
-        asked = measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part)
-        return (asked,)
 
-    def accuracies(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+class OfQuestions(ByDifficulty):
+    """A figure of accuracies of questions."""
+
+    probes = ("accuracy",)
+    split: str = Field("test", description="split of the questions")
+
+    def accuracies(self, runs: Rows) -> Rows:
         """Its rows of `runs`, by difficulty.
 
         Raises:
@@ -192,6 +199,28 @@ class OfQuestions(Figure):
         asked = {"split": self.split, "difficulty": self.difficulty}
         rows = self.select(runs, metric="accuracy", item="", **asked)
         return rows.sort_values("difficulty", kind="stable")
+
+
+class OfBits(Figure):
+    """A figure of stored bits."""
+
+    probes = ("capacity", "capacity_biod", "capacity_sequences")
+    item: str | tuple[str, ...] = Field(
+        "total", description="which bits: total, name, values or one attribute"
+    )
+
+    def bits(self, results: Results, metric: str = "bits_per_parameter") -> Rows:
+        """The bits of the trained loops.
+
+        Raises:
+            LoopscopeError: there are none.
+        """
+        return self.select(last_loop(results.runs), metric=metric, item=self.item)
+
+    @staticmethod
+    def with_items(told: list[str], rows: Rows) -> list[str]:
+        """What is told of every row, and its item where rows are of several."""
+        return joined(told, rows["item"]) if rows["item"].nunique() > 1 else told
 
 
 AnyFigure = Annotated[SerializeAsAny[Figure], OpenUnion(Figure, "experiments.analysis.figures")]

@@ -1,19 +1,22 @@
 """A measured number by loop and layer, such as what the lens or a linear probe finds where."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.drawing import panels, style, words
-from experiments.analysis.figures.figure import Figure, Need, measured
+from experiments.analysis.drawing.panels import finish, names_of, seeds_caption
+from experiments.analysis.drawing.style import points
+from experiments.analysis.drawing.words import in_words
+from experiments.analysis.figures.figure import (
+    ByDifficulty,
+    Need,
+    Picture,
+    Results,
+    Rows,
+    measured,
+)
 from experiments.errors import LoopscopeError
 from experiments.results import selection
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure as Picture
-
-    from experiments.results.long_table import Results
 
 #: the state after all blocks of a loop, before the first loop the embedding
 END = "end"
@@ -22,7 +25,7 @@ PROBES = {"lens": "lens", "probe": "linear"}
 WHOLE = ("", "embed", "state")
 
 
-class HeatMap(Figure):
+class HeatMap(ByDifficulty):
     """Loops downwards, layers to the right; a panel per target, difficulty and arm.
 
     Reads rows whose `item` is a target, or `target@core.0.loop.2`: the state after that block.
@@ -34,78 +37,74 @@ class HeatMap(Figure):
     kind: Literal["heat_map"] = "heat_map"
     metric: str = Field("lens_accuracy", description="metric of the probe `lens` or `linear`")
     target: str | tuple[str, ...] | None = Field(None, description="None: all")
-    difficulty: int | tuple[int, ...] | None = Field(None, description="None: all")
 
     def needs(self) -> tuple[Need, ...]:
         kind = PROBES.get(self.metric.partition("_")[0])
         return () if kind is None else (measured(kind, difficulty=self.difficulty, part=self.part),)
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         rows = self.select(results.runs, metric=self.metric, difficulty=self.difficulty)
-        places = list(map(_place, rows["item"]))
-        for i, column in enumerate(("target", "layer", "before")):
-            rows = rows.assign(**{column: [place[i] for place in places]})
-        wanted = (self.target,) if isinstance(self.target, str) else self.target
-        if wanted is not None:
+        places = zip(*map(_place, rows["item"]), strict=True)
+        rows = rows.assign(**dict(zip(("target", "layer", "before"), places, strict=True)))
+        if self.target is not None:
             there = ", ".join(dict.fromkeys(rows["target"]))
+            wanted = (self.target,) if isinstance(self.target, str) else self.target
             rows = rows[rows["target"].isin(wanted)]
             if rows.empty:
                 raise LoopscopeError(f"figure {self.kind}: no target {self.target}; has {there}")
         rows = rows.sort_values(["difficulty", "target"], kind="stable")
         told = selection.series(rows, [*selection.PLACE, "arm", "difficulty", "item", "loop"], [])
-        names = selection.joined(
-            selection.panels_of(rows, tasks=False),
-            rows["arm"],
-            told,
-            selection.difficulties_of(rows),
-        )
+        panels, hard = selection.panels_of(rows, tasks=False), selection.difficulties_of(rows)
+        names = selection.joined(panels, rows["arm"], told, hard)
         panel = [f"{name}\n{target}" for name, target in zip(names, rows["target"], strict=True)]
-        cells = selection.over_seeds(
-            rows.assign(panel=panel), ["panel", "target", "loop", "before", "layer"]
-        )
-        floor = cells.groupby("panel")["floor"].transform("mean")
-        told = zip(cells["panel"], floor, strict=True)
-        return cells.assign(panel=[p if f != f else f"{p}, floor {f:.2f}" for p, f in told])
+        by = ["panel", "target", "loop", "before", "layer"]
+        cells = selection.over_seeds(rows.assign(panel=panel), by)
+        floors = cells.groupby("panel")["floor"].transform("mean")
+        told = floors.map(lambda floor: "" if floor != floor else f", floor {floor:.2f}")
+        return cells.assign(panel=cells["panel"] + told)
 
-    def plot(self, data: "pd.DataFrame") -> "Picture":
-        from seaborn import heatmap
+    def plot(self, data: Rows) -> Picture:
+        import matplotlib.pyplot as plt
+        from seaborn import FacetGrid, heatmap
 
-        names = panels.names_of(data)
-        columns = _in_order(data)
+        data = data.assign(panel=data["panel"].map(in_words))
+        names, columns = names_of(data), _in_order(data)
         per_target = len(names) // data["target"].nunique()
-        wide = per_target if 1 < per_target < 5 else 3
-        size = (0.4 + 0.33 * len(columns) + 0.8, 0.9 + 0.24 * (data["loop"].nunique() + 1))
-        picture, grid = panels.blank(names, columns=wide, size=size)
+        wide = min(per_target if 1 < per_target < 5 else 3, len(names))
         share = bool(data["mean"].between(-1, 1).all())
         low, high = data["mean"].min(), data["mean"].max()
-        low, high = (min(0.0, low), 1.0) if share else (low, high)
-        for i, (axes, name) in enumerate(zip(grid, names, strict=True)):
-            rows = data[data["panel"] == name]
+        size = (1.35 + 0.33 * len(columns), 0.9 + 0.24 * (data["loop"].nunique() + 1))
+        grid = FacetGrid(data, col="panel", col_wrap=wide, height=size[1], aspect=size[0] / size[1])
+        for (_, at, _), rows in grid.facet_data():
             table = rows.pivot(index="loop", columns=["before", "layer"], values="mean")
-            heatmap(
+            axes = heatmap(
                 table.reindex(columns=columns).astype(float),
-                vmin=low,
-                vmax=high,
+                vmin=min(0.0, low) if share else low,
+                vmax=1.0 if share else high,
                 cmap="cividis",  # even in grey, and the same to the colour-blind
                 annot=True,
                 fmt="z.2f" if share else ".3g",
-                annot_kws={"fontsize": style.points(0.78)},
+                annot_kws={"fontsize": points(0.78)},
                 xticklabels=[_tick(*column) for column in columns],
                 cbar=False,
-                ax=axes,
+                ax=grid.axes[at],
             )
-            for at in range(1, len(columns)):
-                if columns[at][0] != columns[at - 1][0]:
-                    axes.axvline(at, color="white", linewidth=4)
-            last = i + wide >= len(names)
-            axes.set(xlabel=_axis(columns) if last else "", ylabel="" if i % wide else "loop")
+            for i in range(1, len(columns)):
+                if columns[i][0] != columns[i - 1][0]:
+                    axes.axvline(i, color="white", linewidth=4)
             axes.tick_params(axis="y", rotation=0)
             axes.grid(False)
-        metric = words.in_words(self.metric)
-        picture.colorbar(grid[0].collections[0], ax=grid, label=metric, shrink=0.8, aspect=30)
+        before = any(n for n, _ in columns)
+        grid.set_axis_labels("layer, −n: n tokens before" if before else "layer", "loop")
+        grid.set_titles("{col_name}")
+        plt.close(grid.figure)  # no state of pyplot is left
+        grid.figure.set_layout_engine("constrained")
+        metric = in_words(self.metric)
+        bar: dict[str, Any] = {"label": metric, "shrink": 0.8, "aspect": 30}
+        grid.figure.colorbar(grid.axes[0].collections[0], ax=list(grid.axes), **bar)
         told = "Cells: means over seeds, whose intervals are in the CSV."
-        told = panels.seeds_caption([1]) if set(data["n"]) == {1} else told
-        return panels.finish(picture, self.title or metric, [], [told])
+        told = seeds_caption([1]) if set(data["n"]) == {1} else told
+        return finish(grid.figure, self.title or metric, [], [told])
 
 
 def _place(item: str) -> tuple[str, str, int]:
@@ -116,18 +115,12 @@ def _place(item: str) -> tuple[str, str, int]:
     return target, END if layer in WHOLE else layer, int(before or 0)
 
 
-def _in_order(data: "pd.DataFrame") -> list[tuple[int, str]]:
+def _in_order(data: Rows) -> list[tuple[int, str]]:
     """(tokens before, layer) from left to right."""
-    layers = [layer for layer in dict.fromkeys(data["layer"]) if layer != END]
-    layers += [END] if END in set(data["layer"]) else []
+    layers = sorted(dict.fromkeys(data["layer"]), key=lambda layer: layer == END)
     return [(n, layer) for n in sorted(set(data["before"]), reverse=True) for layer in layers]
 
 
 def _tick(before: int, layer: str) -> str:
     """`core layer 1`, two tokens before the one that predicts: `core layer 1 −2`."""
-
-    return f"{words.in_words(layer)} −{before}" if before else words.in_words(layer)
-
-
-def _axis(columns: list[tuple[int, str]]) -> str:
-    return "layer, −n: n tokens before" if any(n for n, _ in columns) else "layer"
+    return f"{in_words(layer)} −{before}" if before else in_words(layer)

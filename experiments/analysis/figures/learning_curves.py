@@ -1,20 +1,17 @@
 """A metric over training by arm, and the step at which it emerges."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.drawing import panels, style
-from experiments.analysis.figures.figure import Figure, Need
+from experiments.analysis.drawing.panels import Entry, Facets, share_axis
+from experiments.analysis.drawing.style import GREY, arm_looks
+from experiments.analysis.figures.figure import Figure, Need, Picture, Results, Rows
 from experiments.config.chosen_probes import measures
 from experiments.results import selection
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure as Picture
-
     from experiments.config.run import RunConfig
-    from experiments.results.long_table import Results
 
 #: what every run logs, whether or not it is evaluated during training; some of it with a gate
 LOGGED = ("loss", "mean_exit", "exit_entropy", "exit_probability", "loop_loss", "growth_loss")
@@ -36,22 +33,16 @@ class LearningCurves(Figure):
     def needs(self) -> tuple[Need, ...]:
         if self.metric in LOGGED:
             return ()
-
-        def evaluated(config: "RunConfig") -> bool:
-            if self.metric != "accuracy":
-                return config.observe.evaluate_every is not None
-            return measures(
-                config,
-                self.metric,
-                in_training=True,
-                split=self.split,
-                difficulty=self.difficulty,
-            )
-
         told = f"measures {self.metric} during training; set observe.evaluate_every"
-        return (Need(told, evaluated, self.part),)
+        return (Need(told, self._evaluated, self.part),)
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def _evaluated(self, config: "RunConfig") -> bool:
+        if self.metric != "accuracy":
+            return config.observe.evaluate_every is not None
+        asked = self.model_dump(include={"split", "difficulty"})
+        return measures(config, self.metric, in_training=True, **asked)
+
+    def data(self, results: Results) -> Rows:
         import pandas as pd
 
         from experiments.results.long_table import emergence_step
@@ -59,59 +50,41 @@ class LearningCurves(Figure):
         rows = self.select(
             selection.last_loop(results.curves),
             "" if self.metric == "loss" else "; set observe.evaluate_every to have more",
-            metric=self.metric,
-            item=self.item,
-            split=self.split,
-            difficulty=self.difficulty,
+            **self.model_dump(include={"metric", "item", "split", "difficulty"}),
         )
         hard = [selection.difficulties_of(rows)] if rows["difficulty"].notna().any() else []
         panel = selection.joined(selection.panels_of(rows), *hard)
         told = selection.series(rows, [*selection.PLACE, "arm", "step"], [])
         rows = rows.assign(panel=panel, series=selection.joined(rows["arm"], told), variant=told)
-        if self.level is None:
+        if (level := self.level) is None:
             return rows.assign(emerged=None)
-        level = self.level
-        curves = rows.groupby(["panel", "series", "run_id"], sort=False)
-        steps = [
-            {"panel": p, "series": s, "run_id": r, "emerged": emergence_step(curve, level)}
-            for (p, s, r), curve in curves
-        ]
-        return rows.merge(pd.DataFrame(steps), on=["panel", "series", "run_id"])
+        key = ["panel", "series", "run_id"]
+        curves = rows.groupby(key, sort=False)
+        steps = [(*at, emergence_step(curve, level)) for at, curve in curves]
+        return rows.merge(pd.DataFrame(steps, columns=[*key, "emerged"]), on=key)
 
-    def plot(self, data: "pd.DataFrame") -> "Picture":
+    def plot(self, data: Rows) -> Picture:
         from seaborn.objects import Dot, Line
 
-        looks = style.arm_looks(data)
-        variants = list(dict.fromkeys(data["variant"]))
         rows = data.drop_duplicates(["panel", "run_id", "step"]).astype({"step": float})
-        drawn = panels.Facets(
-            panels.names_of(rows),
+        drawn = Facets(
+            rows,
             ("training step", _label(self.metric, self.split)),
-            looks,
+            arm_looks(data),
+            variants=list(dict.fromkeys(data["variant"])),
             columns=min(3, data["difficulty"].nunique() or 3),
-            x="step",
-            y="value",
-            color="arm",
+            **{"x": "step", "y": "value", "color": "arm"},
         )
-        for i, name in enumerate(variants):
-            mark = Line(linewidth=1.1, linestyle=style.LINES[i % len(style.LINES)])
-            chosen = rows[rows["variant"] == name]
-            drawn.add(mark, chosen, group="run_id")
+        drawn.add(Line(linewidth=1.1), rows, group="run_id", linestyle="variant")
         rings = rows[rows["step"] == rows["emerged"].astype(float)]
         drawn.add(Dot(marker="o", pointsize=7, fill=False, edgewidth=1.1), rings)
-        for axes, name in drawn.draw():
-            floor = rows[rows["panel"] == name]["floor"]
-            if floor.notna().any():
-                axes.axhline(floor.mean(), color=style.GREY, **style.FLOOR)
+        for axes, _ in drawn.draw():
             if self.metric == "accuracy":
-                panels.share_axis(axes)
-        shown = [*panels.entries(looks, marker=""), *panels.line_entries(variants)]
-        if data["floor"].notna().any():
-            shown.append(panels.FLOOR_ENTRY)
-        if len(rings):
-            circle = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "linestyle": ""}
-            shown.append((f"reaches {self.level:g}", {"color": style.GREY, **circle}))
-        return panels.finish(drawn.picture, self.title, shown, ["One line for each seed."])
+                share_axis(axes)
+        ring: dict[str, Any] = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}
+        ring |= {"linestyle": "", "color": GREY}
+        more: list[Entry] = [(f"reaches {self.level:g}", ring)] if len(rings) else []
+        return drawn.finish(self.title, ["One line for each seed."], *more, marker="")
 
 
 def _label(metric: str, split: str) -> str:

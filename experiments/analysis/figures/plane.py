@@ -5,22 +5,33 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.analysis.drawing import panels, style, words
-from experiments.analysis.figures.figure import CAPACITY, Figure, Need, Parts, Points, measured
+from experiments.analysis.drawing.panels import Facets, apart, seeds_caption, share_axis
+from experiments.analysis.drawing.style import GREY, arm_looks
+from experiments.analysis.drawing.words import in_words
+from experiments.analysis.figures.figure import (
+    Figure,
+    Need,
+    OfBits,
+    Parts,
+    Picture,
+    Points,
+    Results,
+    Rows,
+    measured,
+)
 from experiments.errors import LoopscopeError
 from experiments.results import selection
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure as Picture
-
     from experiments.config.run import RunConfig
-    from experiments.results.long_table import Results
 
 #: what makes two models of different tasks the same architecture
 ARCHITECTURE = ["k", "n_loops", "layers", "width"]
+#: whose points are joined in order of loops
+FAMILY = ["k", "layers", "width", "series"]
 #: what makes a point
 KEYS = ["panel", "series", "arm", *ARCHITECTURE]
+QUANTITIES = ["bits_per_parameter", "accuracy"]
 APART = "No mean of accuracies is drawn where seeds fall into two groups, only each seed."
 
 
@@ -40,7 +51,7 @@ class Plane(Figure):
 
     def needs(self) -> tuple[Need, ...]:
         return (
-            measured(*CAPACITY, part=self.capacity_part),
+            measured(*OfBits.probes, part=self.capacity_part),
             measured("accuracy", split=self.split, difficulty=self.difficulty, part=self.part),
         )
 
@@ -56,7 +67,7 @@ class Plane(Figure):
         if shapes[0].isdisjoint(shapes[1]):
             yield "no architecture (layers, loops and width) is measured by both of its probes"
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         runs = selection.last_loop(results.runs)
         stored = self._capacity(runs)
         accuracy = self._accuracy(runs)
@@ -78,7 +89,7 @@ class Plane(Figure):
         both.attrs["left_out"] = alone
         return both
 
-    def _capacity(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+    def _capacity(self, runs: Rows) -> Rows:
         own = {"part": self.capacity_part, "where": self.capacity_where, "conditions": ()}
         figure = self.model_copy(update=own)
         rows = figure.select(runs, metric="bits_per_parameter", item="total")
@@ -90,7 +101,7 @@ class Plane(Figure):
             [*ARCHITECTURE, "seed", "arm", "series", "stored_in", "bits_per_parameter", "ceiling"]
         ]
 
-    def _accuracy(self, runs: "pd.DataFrame") -> "pd.DataFrame":
+    def _accuracy(self, runs: Rows) -> Rows:
         rows = self.select(
             runs, metric="accuracy", item="", split=self.split, difficulty=self.difficulty
         )
@@ -104,66 +115,45 @@ class Plane(Figure):
             [*ARCHITECTURE, "seed", "arm", "panel", "accuracy", "floor"]
         ]
 
-    def plot(self, data: "pd.DataFrame") -> "Picture":
+    def plot(self, data: Rows) -> Picture:
         from seaborn.objects import Dot, Path, Range
 
-        looks = style.arm_looks(data)
-        variants = list(dict.fromkeys(data["series"].dropna()))
         cells = _cells(data)
+        variants = list(dict.fromkeys(data["series"].dropna()))
         labels = ("bits per parameter", "held-out accuracy")
-        variables = {"x": "bits", "y": "right", "color": "arm", "marker": "arm"}
-        drawn = panels.Facets(panels.names_of(cells), labels, looks, **variables)
+        x, y = (f"{quantity} mean" for quantity in QUANTITIES)
+        variables = {"x": x, "y": y, "color": "arm", "marker": "arm"}
+        drawn = Facets(data, labels, arm_looks(data), variants=variants, **variables)
         joins = {"group": "family", "color": None, "marker": None}
-        drawn.add(Path(color=style.GREY, linewidth=0.8, marker=""), cells, **joins)
-        several = cells[cells["n"] > 1]
-        for across, along in ("xy", "yx"):
-            ends = {along: None, f"{along}min": f"{along}low", f"{along}max": f"{along}high"}
+        drawn.add(Path(color=GREY, linewidth=0.8, marker=""), cells, **joins)
+        several = cells[cells["accuracy n"] > 1]
+        for across, along, of in zip("yx", "xy", QUANTITIES, strict=True):
+            ends = {along: None, f"{along}min": f"{of} low", f"{along}max": f"{of} high"}
             drawn.add(Range(linewidth=0.9), several, orient=across, **ends)
-        seeds = data.merge(several[[*KEYS, "alone"]], on=KEYS)
-        for alone in (False, True):
-            place = {"x": "bits_per_parameter", "y": "accuracy"}
-            drawn.add(panels.faint(alone), seeds[seeds["alone"] == alone], **place)
-        for i, variant in enumerate(variants):
-            mark = Dot(pointsize=6, fill=i % 2 == 0)
-            drawn.add(mark, cells[cells["series"] == variant])
-        for axes, name in drawn.draw():
-            axes.axhline(
-                data[data["panel"] == name]["floor"].mean(), color=style.GREY, **style.FLOOR
-            )
-            panels.share_axis(axes)
+        seeds = data.merge(several[[*KEYS, "apart"]], on=KEYS)
+        drawn.add_seeds(seeds, x=QUANTITIES[0], y=QUANTITIES[1])
+        drawn.add(Dot(pointsize=6), cells, fill="series")
+        for axes, _ in drawn.draw():
+            share_axis(axes)
             # from zero, so that a small difference of capacity looks small
-            low, high = axes.get_xlim()
-            axes.set_xlim(min(0.0, low), high)
-        shown = panels.entries(looks, linestyle="")
-        for i, text in enumerate(variants if len(variants) > 1 else ()):
-            face = {"markerfacecolor": "white" if i % 2 else style.GREY}
-            shown.append((text, {"color": style.GREY, "marker": "o", "linestyle": "", **face}))
+            axes.set_xlim(min(0.0, axes.get_xlim()[0]), axes.get_xlim()[1])
         counts = data.groupby([*ARCHITECTURE, "panel"])["seed"].nunique()
-        told = [panels.seeds_caption(counts, "Points"), _origin(data)]
-        if cells["alone"].any():
-            told.insert(1, APART)
-        return panels.finish(drawn.picture, self.title, [*shown, panels.FLOOR_ENTRY], told)
+        told = [seeds_caption(counts, "Points"), APART * bool(cells["apart"].any()), _origin(data)]
+        return drawn.finish(self.title, told, linestyle="")
 
 
-def _cells(data: "pd.DataFrame") -> "pd.DataFrame":
+def _cells(data: Rows) -> Rows:
     """A row per point: means and intervals over seeds of both quantities, by loops."""
-
     data = data.assign(run_id=data["seed"])
-    both = {}
-    for along, column in (("x", "bits_per_parameter"), ("y", "accuracy")):
-        ends = {"low": f"{along}low", "high": f"{along}high"}
-        rows = data.rename(columns={column: "value"}).assign(metric=column)
-        both[along] = selection.over_seeds(rows, KEYS).rename(columns=ends)
-    means = both["y"].rename(columns={"mean": "right"})
-    found = both["x"].rename(columns={"mean": "bits"}).drop(columns="n")
-    found = found.merge(means[[*KEYS, "right", "ylow", "yhigh", "n"]], on=KEYS)
-    alone = data.groupby(KEYS)["accuracy"].agg(panels.apart).rename("alone")
-    found = found.merge(alone, on=KEYS)
-    found.loc[found["alone"], ["right", "ylow", "yhigh"]] = float("nan")
-    keys = zip(found["k"], found["layers"], found["width"], found["series"], strict=True)
-    found = found.assign(family=list(map(str, keys))).sort_values("n_loops", kind="stable")
-    found.attrs = data.attrs
-    return found
+    rows = data.melt([*KEYS, "run_id", "floor", "ceiling"], QUANTITIES, "metric")
+    cells = selection.over_seeds(rows, [*KEYS, "metric"])
+    values = ["mean", "low", "high", "n"]
+    cells = cells.pivot(index=KEYS, columns="metric", values=values).astype(float)
+    cells.columns = [f"{metric} {end}" for end, metric in cells.columns]
+    parted = data.groupby(KEYS, dropna=False)["accuracy"].agg(apart).rename("apart")
+    cells = cells.join(parted).reset_index().sort_values("n_loops", kind="stable")
+    cells.loc[cells["apart"], [f"accuracy {end}" for end in ("mean", "low", "high")]] = float("nan")
+    return cells.assign(family=cells[FAMILY].astype(str).agg(" ".join, axis=1))
 
 
 def _shape(config: "RunConfig") -> tuple[int, int, int | None]:
@@ -171,14 +161,14 @@ def _shape(config: "RunConfig") -> tuple[int, int, int | None]:
     return model.core, model.loops, getattr(model, "width", None)
 
 
-def _origin(data: "pd.DataFrame") -> str:
+def _origin(data: Rows) -> str:
     """Whose bits stand on x, and what is not drawn."""
     stored = "; ".join(dict.fromkeys(data["stored_in"].dropna()))
-    text = f"Bits: of {words.in_words(stored)}, in runs of the same layers, loops, width and seed."
+    text = f"Bits: of {in_words(stored)}, in runs of the same layers, loops, width and seed."
     left_out = data.attrs.get("left_out")
     return f"{text} Not drawn, for want of one of the two: {left_out}." if left_out else text
 
 
-def _architectures(rows: "pd.DataFrame") -> str:
+def _architectures(rows: Rows) -> str:
     unique = rows[["arm", "width"]].drop_duplicates()
     return ", ".join(f"{arm} of width {width}" for arm, width in unique.itertuples(index=False))

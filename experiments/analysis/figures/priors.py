@@ -1,16 +1,11 @@
 """Priors on the exit compared: where they make the gate leave, and how right each loop is."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
-from experiments.analysis.drawing import panels
+from experiments.analysis.drawing.panels import counting_axis
 from experiments.analysis.drawing.versus import Against, Versus
-from experiments.analysis.figures.figure import Need, OfQuestions, leaves_by_a_gate
+from experiments.analysis.figures.figure import Need, OfQuestions, Results, Rows, leaves_by_a_gate
 from experiments.results import selection
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from experiments.results.long_table import Results
 
 EXITS = "exit probability at the end"
 
@@ -22,14 +17,12 @@ class Priors(OfQuestions, Versus):
     """
 
     kind: Literal["priors"] = "priors"
-    against: ClassVar[Against] = Against(
-        "loop", "loop", panels.counting_axis, y="probability or accuracy", bounded=True
-    )
+    against = Against("probability or accuracy", "loop", "loop", counting_axis, bounded=True)
 
     def needs(self) -> tuple[Need, ...]:
         return (leaves_by_a_gate(self.part), *super().needs())
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         import pandas as pd
 
         exits = self.select(results.curves, metric="exit_probability")

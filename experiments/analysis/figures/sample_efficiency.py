@@ -1,19 +1,16 @@
 """Held-out accuracy against the number of distinct training questions, by loops."""
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.analysis.drawing import panels
+from experiments.analysis.drawing.panels import numbers_axis
 from experiments.analysis.drawing.versus import Against, Versus
-from experiments.analysis.figures.figure import Need, OfQuestions
+from experiments.analysis.figures.figure import Need, OfQuestions, Results, Rows
 from experiments.errors import LoopscopeError
 from experiments.results import selection
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from experiments.config.run import RunConfig
-    from experiments.results.long_table import Results
 
 
 class SampleEfficiency(OfQuestions, Versus):
@@ -24,11 +21,11 @@ class SampleEfficiency(OfQuestions, Versus):
     """
 
     kind: Literal["sample_efficiency"] = "sample_efficiency"
-    against: ClassVar[Against] = Against(
+    against = Against(
+        "held-out accuracy",
         "mean_questions",
         "distinct training questions",
-        panels.numbers_axis,
-        y="held-out accuracy",
+        numbers_axis,
         bounded=True,
         aside=False,
     )
@@ -37,19 +34,16 @@ class SampleEfficiency(OfQuestions, Versus):
         told = "has a task that counts its training questions by difficulty"
         return (*super().needs(), Need(told, _counts, self.part))
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         rows = self.accuracies(selection.last_loop(results.runs))
         place = [*selection.PLACE, "difficulty"]
         rows = rows[rows["difficulty"].notna()].drop_duplicates(["run_id", *place])
-        counts = _Questions(results)
-        asked = zip(rows["run_id"], rows["component"], rows["difficulty"], strict=True)
-        found = [counts(run_id, component, int(d)) for run_id, component, d in asked]
-        rows = rows.assign(questions=[float("nan") if n is None else float(n) for n in found])
-        if rows["questions"].isna().all():
+        rows = rows.assign(questions=_questions(results, rows))
+        rows = rows[rows["questions"].notna()]
+        if rows.empty:
             raise LoopscopeError(
                 f"figure {self.kind}: these tasks do not count their training questions"
             )
-        rows = rows[rows["questions"].notna()]
         panel = selection.joined(selection.panels_of(rows), selection.difficulties_of(rows))
         told = selection.series(rows, [*place, "arm", "questions"], [])
         # the split is drawn by seed, so that seeds of one arm differ by a few questions
@@ -62,19 +56,15 @@ def _counts(config: "RunConfig") -> bool:
     return any(p.count("train", d) is not None for p in parts for d in p.difficulties_of("train"))
 
 
-class _Questions:
-    """(run, component, difficulty) -> distinct training questions; runs share their worlds."""
-
-    def __init__(self, results: "Results") -> None:
-        self._results = results
-        self._tasks: dict[str, Any] = {}
-        self._key_of: dict[str, str] = {}
-
-    def __call__(self, run_id: str, component: str, difficulty: int) -> int | None:
-        if run_id not in self._key_of:
-            config = self._results.config(run_id)
-            key = json.dumps([config.task.model_dump(mode="json"), config.seed], default=str)
-            self._key_of[run_id] = key
-            if key not in self._tasks:
-                self._tasks[key] = config.bound_task()
-        return self._tasks[self._key_of[run_id]].parts[component].count("train", difficulty)
+def _questions(results: Results, rows: Rows) -> list[float]:
+    """Distinct training questions of every row; runs of one world share its task."""
+    configs = {run_id: results.config(run_id) for run_id in rows["run_id"].unique()}
+    world = {
+        run_id: json.dumps([config.task.model_dump(mode="json"), config.seed], default=str)
+        for run_id, config in configs.items()
+    }
+    firsts = {key: run_id for run_id, key in world.items()}
+    tasks: dict[str, Any] = {key: configs[run_id].bound_task() for key, run_id in firsts.items()}
+    asked = zip(rows["run_id"], rows["component"], rows["difficulty"], strict=True)
+    found = [tasks[world[run]].parts[part].count("train", int(d)) for run, part, d in asked]
+    return [float("nan") if n is None else float(n) for n in found]

@@ -1,19 +1,13 @@
 """How many seeds solve the held-out questions: what bimodal results need instead of a mean."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from experiments.analysis.drawing import rows
-from experiments.analysis.figures.figure import OfQuestions
+from experiments.analysis.drawing.rows import plot_rows
+from experiments.analysis.figures.figure import OfQuestions, Picture, Results, Rows
 from experiments.results import selection
 from probes.statistics.seeds import SOLVED
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure as Picture
-
-    from experiments.results.long_table import Results
 
 
 class SeedsSolved(OfQuestions):
@@ -25,14 +19,14 @@ class SeedsSolved(OfQuestions):
     kind: Literal["seeds_solved"] = "seeds_solved"
     level: float = Field(SOLVED, gt=0, le=1, description="accuracy that counts as solved")
 
-    def data(self, results: "Results") -> "pd.DataFrame":
+    def data(self, results: Results) -> Rows:
         found = self.accuracies(selection.last_loop(results.runs))
         found = selection.with_failed(found, results.runs)
         panel = selection.joined(selection.panels_of(found), selection.difficulties_of(found))
         told = selection.series(found, [*selection.PLACE, "arm", "difficulty"], [])
         return found.assign(panel=panel, name=selection.joined(found["arm"], told))
 
-    def plot(self, data: "pd.DataFrame") -> "Picture":
+    def plot(self, data: Rows) -> Picture:
         import pandas as pd
 
         from probes.statistics import solved
@@ -41,15 +35,14 @@ class SeedsSolved(OfQuestions):
         found = []
         for (panel, arm, name), cell in data.groupby(["panel", "arm", "name"], sort=False):
             share = solved(cell["value"].tolist(), self.level)
-            place = {"panel": panel, "arm": arm, "name": name}
+            place = {"panel": panel, "arm": arm, "name": name, "text": f"{share.count}/{share.n}"}
             ends = {"mean": share.count / share.n, "low": share.low, "high": share.high}
-            found.append({**place, **ends, "floor": None, "text": f"{share.count}/{share.n}"})
+            found.append({**place, **ends, "floor": float("nan")})
         cells = pd.DataFrame(found)
         cells.attrs = data.attrs
         told = [f"Points: share of seeds that reach {self.level:g}; bars: 95 % Wilson interval."]
-        failed = data[data["status"] == "failed"]["run_id"].nunique()
-        if failed:
+        if failed := data[data["status"] == "failed"]["run_id"].nunique():
             told.append(f"Runs that failed ({failed}) count as not solved.")
         across = data["panel"].nunique() // data["difficulty"].nunique()
         look = {"columns": across, "title": self.title, "caption": told}
-        return rows.plot_rows(cells, data[:0], "share of seeds solved", **look)
+        return plot_rows(cells, data[:0], "share of seeds solved", **look)

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from synthetic_results import LOOPS, accuracies, bits, config, write_run, write_toy
 
 from experiments.analysis.drawing.style import FLOOR, ramp, style
-from experiments.analysis.figures import draw
+from experiments.analysis.figures import draw, figure_of
 from experiments.analysis.figures.accuracy_versus_loops import AccuracyVersusLoops
 from experiments.analysis.figures.capacity_versus_loops import CapacityVersusLoops
 from experiments.analysis.figures.figure import Figure
@@ -102,6 +102,17 @@ def test_capacity_series_are_told_apart_by_exposures(tmp_path: Path) -> None:
     }
     items = CapacityVersusLoops(item=("name", "value")).data(read_results(tmp_path))
     assert "400 exposures, name" in set(items["hue"])
+
+
+@pytest.mark.parametrize("kind", ["capacity_versus_people", "capacity_versus_parameters"])
+def test_bits_of_several_items_are_told_apart(kind: str, tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    rows = bits(2, 1.0)
+    stored = [{**row, "metric": "bits", "value": 1e4 * row["value"]} for row in rows]
+    write_run(tmp_path, "a", config("bios", 2, 0), [*rows, *stored])
+    data = figure_of(kind, item=("name", "value")).data(read_results(tmp_path))
+    assert set(data["series"]) == {"name", "value"} and len(data) == 2
+    assert set(figure_of(kind).data(read_results(tmp_path))["series"]) == {""}
 
 
 def test_capacity_picture_shows_floor_and_ceiling(out: Path) -> None:

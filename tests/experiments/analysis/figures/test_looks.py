@@ -86,6 +86,22 @@ def test_what_is_no_arm_has_no_arms_colour(drawn: dict[tuple[str, str], Picture]
     assert set(named("abc")) == set("abc")
 
 
+def test_there_is_one_palette() -> None:
+    """Figures, the display of running grids and the explorer take theirs from one file."""
+    experiments = REFERENCE.parent
+    sources = [
+        p for ending in ("py", "js", "css", "html") for p in experiments.rglob(f"*.{ending}")
+    ]
+    holds = [path.name for path in sources if COLOURS[1] in path.read_text(encoding="utf-8")]
+    assert holds == ["palette.py"]
+    from experiments.analysis.explorer.page import explorer_page
+    from experiments.execution import live
+
+    page = explorer_page(read_results(reference("quick"), "quick"))
+    told = [colour for colour in live.COLOURS if f'"{colour}"' in page]
+    assert told == [*COLOURS[:6], live.COLOURS[6]] and live.COLOURS[6] != COLOURS[6] == "#000000"
+
+
 def test_more_than_twenty_arms_are_told_apart() -> None:
     import pandas as pd
 
@@ -209,6 +225,49 @@ def test_seeds_solved_is_a_share_with_its_interval(tmp_path: Path) -> None:
     assert ends == [pytest.approx(wilson_interval(*share)) for share in ((0, 3), (2, 4))]
     stricter = picture("seeds_solved", out, level=0.99).axes[0]
     assert [text.get_text() for text in stricter.texts] == ["0/3", "1/4"]
+
+
+def test_arms_of_one_row_stand_aside_with_their_bars(tmp_path: Path) -> None:
+    """Means, bars and seeds of an arm at one height; an arm alone in the middle of its row."""
+    prepare_output(tmp_path)
+    for k, caches in ((1, ("full", "average")), (2, ("full",))):
+        for seed in range(3):
+            run = config("multihop", 2, seed)
+            run["model"]["core"] = k
+            rows = []
+            for cache in caches:
+                place = {"split": "test", "difficulty": 2, "loop": 2, "n_items": 100}
+                place["item"] = f"exit all, cache {cache}, prefill full"
+                value = {"full": 0.5, "average": 0.3}[cache] + 0.1 * k + 0.01 * seed
+                rows.append({"metric": "accuracy", "value": value, **place})
+                rows.append({"metric": "cache_bytes_per_token", "value": 512, **place})
+            write_run(tmp_path, f"{k}-{seed}", run, rows)
+    (axes,) = picture("cache_strategies", tmp_path).axes
+    rows_of = [text.get_text() for text in axes.get_yticklabels()]
+    assert rows_of == ["cache full: 512 B/token", "cache average: 512 B/token"]
+    bars = [s for c in axes.collections if hasattr(c, "get_segments") for s in c.get_segments()]
+    means = {0.61: -0.2, 0.71: 0.2, 0.41: 1.0}  # 1⊗2 and 2⊗2 of the first row, 1⊗2 of the second
+    heights = {float(bar[0][1]): sorted(bar[:, 0]) for bar in bars if bar[0][1] == bar[1][1]}
+    assert sorted(heights) == pytest.approx(sorted(means.values()))
+    dots = [point for c in axes.collections for point in c.get_offsets().tolist()]
+    for mean, height in means.items():
+        here = sorted(x for x, y in dots if y == pytest.approx(height))
+        assert here == pytest.approx([mean - 0.01, mean, mean, mean + 0.01])
+        (ends,) = [ends for y, ends in heights.items() if y == pytest.approx(height)]
+        assert ends[0] < mean < ends[1]
+    assert set(legend_of(picture("cache_strategies", tmp_path))) == {"1⊗2", "2⊗2"}
+
+
+def test_no_figure_is_left_with_pyplot(drawn: dict[tuple[str, str], Picture]) -> None:
+    """A notebook would show it a second time, and a report of many would keep all in memory."""
+    import matplotlib.pyplot as plt
+
+    from experiments.analysis.figures import draw_figure, figure_of
+
+    results = read_results(reference("inside"), "inside")
+    draw_figure(figure_of("heat_map", difficulty=3), results)
+    draw_figure(figure_of("extrapolation"), results)
+    assert not plt.get_fignums()
 
 
 def test_grids_are_kept_apart(tmp_path: Path) -> None:
