@@ -34,7 +34,8 @@ def card_table(card: Card) -> TextTable:
     rows.append(
         ("interquartile mean", *(interval_text(c.interquartile_mean) for c in card.columns))
     )
-    rows.append(("P(model better)", *(interval_text(c.improvement) for c in card.columns)))
+    better = (interval_text(column.improvement) for column in card.columns[1:])
+    rows.append(("P(model better)", "– the model itself", *better))
     title = f"{card.title} ({card.label}), size {card.size}"
     notes = (f"{'; '.join(CELL)}.", AGGREGATE, *_missing(card))
     heads = ("axis", *(column.label for column in card.columns))
@@ -75,8 +76,8 @@ def curves_table(card: Card) -> TextTable | None:
     for name, axis in card.axes.items():
         scores = [column.scores[name] for column in card.columns]
         if along := next((score.along for score in scores if score.curve), ""):
-            rows.append((axis.title, along, *map(curve_text, scores)))
-    heads = ("axis", "along", *(column.label for column in card.columns))
+            rows.append((f"{axis.title} ({along})", *map(curve_text, scores)))
+    heads = ("axis", *(column.label for column in card.columns))
     return TextTable("Means over seeds", heads, tuple(rows)) if rows else None
 
 

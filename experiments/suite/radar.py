@@ -59,4 +59,5 @@ def radar(data: pd.DataFrame) -> "Picture":
             text.set_horizontalalignment("center" if side == 0 else "left" if side > 0 else "right")
         axes.spines["polar"].set_visible(False)
         picture.legend(loc="outside lower center", ncols=2)
+        picture.draw_without_rendering()  # lays it out, so that its names have their room
     return picture

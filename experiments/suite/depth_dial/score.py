@@ -17,7 +17,8 @@ def score(runs: Results) -> Score:
     trained = int(rows["n_loops"].iloc[0])
     if trained < 2:
         return Score.none("one loop: there is no half of it")
-    every, asked = rows, [trained // 2, 2 * trained, 4 * trained]
+    asked = [trained // 2, 2 * trained, 4 * trained]
+    every = rows[rows["loop"].isin([*asked, trained])]
     rows = rows[rows["loop"].isin(asked)]
     if missing := sorted(set(asked) - set(rows["loop"])):
         limit = where(runs.runs, metric="loop_limit")["value"]

@@ -125,7 +125,7 @@ def test_what_is_behind_the_scores_is_on_the_page(card: Card, tmp_path: Path) ->
     table = curves_table(card)
     assert table is not None
     solved = ("2: 1 · 3: 0", *3 * ("2: 0 · 3: 0",))
-    assert ("composition", "hops, share of seeds", *solved) in table.rows
+    assert ("composition (hops, share of seeds)", *solved) in table.rows
     write_card(card, tmp_path, tmp_path)
     assert "2: 1 · 3: 0" in (tmp_path / "card.html").read_text()
     assert "2: 1 · 3: 0" in (tmp_path / "card.md").read_text()

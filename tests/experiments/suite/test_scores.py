@@ -159,6 +159,8 @@ def test_depth_dial_is_the_mean_at_half_twice_and_four_times_the_loops() -> None
     loops = {1: 0.1, 2: 0.5, 4: 1.0, 8: 0.9, 16: 0.4}
     rows = [right(0, 2, v, metric="loops_accuracy", loop=n) for n, v in loops.items()]
     assert score("depth_dial", *rows).value == pytest.approx(0.6)
+    more = right(0, 2, 0.7, metric="loops_accuracy", loop=3)
+    assert score("depth_dial", *rows, more).curve == {"2": 0.5, "4": 1.0, "8": 0.9, "16": 0.4}
     limit = {"metric": "loop_limit", "value": 8.0}
     found = score("depth_dial", *rows[:4], limit)
     assert found.value is None and found.reason == "16 loops cannot be run; there are weights for 8"
