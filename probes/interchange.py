@@ -80,9 +80,12 @@ class Interchange(QuestionProbe):
     Loop t swaps the residual stream as the core leaves it in loop t, before the final norm, so
     that both the head and the next loop see the donor's; loop 0 what enters the first loop
     (behind the prelude). `item` says where: `all` tokens, the token before the `answer`, or a
-    span such as `entity`. Rows: `follows_donor`, `follows_base`, `follows_neither`, of pairs in
-    which the model's own answers differ; `interchange_pairs`, their number. The floor of
-    `follows_donor` is that of other pairs' donors. An answer is its likeliest first token.
+    span such as `entity`; `each` swaps every token by itself, as `each@state -n` for the one n
+    before the token before the answer, which the figure `heat_map` draws.
+
+    Rows: `follows_donor`, `follows_base`, `follows_neither`, of pairs in which the model's own
+    answers differ; `interchange_pairs`, their number. The floor of `follows_donor` is that of
+    other pairs' donors. An answer is its likeliest first token.
 
     Controls are among the rows: `all` at loop 0 is the donor's run, so that `follows_donor` is 1,
     and so it is at every loop unless an injection brings the base's input back in; `answer` at
@@ -117,7 +120,7 @@ class Interchange(QuestionProbe):
         asked = self.difficulties or task.difficulties_of(self.split)
         if not wrong and max(asked, default=0) < 2:
             yield "difficulties", f"needs one of 2 or more hops, whose first leads on; got {asked}"
-        known = ["all", *named(task, self.split).spans]
+        known = ["all", "each", *named(task, self.split).spans]
         for name in self.swap:
             if name not in known:
                 yield "swap", lacks(task, "span", name, known)
@@ -160,9 +163,9 @@ class Interchange(QuestionProbe):
                 kept &= (mine == wanted) & (theirs == other_wanted)
             count = float(kept.sum())
             rows = [Measurement("interchange_pairs", count, len(base), **where)]
+            spots = {k: v for name in self.swap for k, v in _spots(base, name, at, tokens).items()}
             for loop, hook in hooks.items() if count else ():
-                for name in self.swap:
-                    spot = _tokens_of(base, name, at, tokens)
+                for name, spot in spots.items():
                     state = given.captured[hook]
                     logits = patched_logits(model, tokens, at, hook, state, spot, loops)
                     found = logits.argmax(-1)[kept]
@@ -174,20 +177,24 @@ class Interchange(QuestionProbe):
         return rows
 
 
-def _tokens_of(
+def _spots(
     batch: Batch, name: str, at: tuple["Tensor", "Tensor"], tokens: "Tensor"
-) -> "Tensor":
-    """Tokens whose state is swapped, bool[B, T]."""
+) -> dict[str, "Tensor"]:
+    """Item -> tokens whose state is swapped together, bool[B, T], of one entry of `swap`."""
     import torch
 
-    if name == "all":
-        return torch.ones_like(tokens, dtype=torch.bool)
     columns = torch.arange(tokens.shape[1], device=tokens.device)
+    last = at[1][:, None]
+    if name == "all":
+        return {name: torch.ones_like(tokens, dtype=torch.bool)}
     if name == "answer":
-        return columns == at[1][:, None]
+        return {name: columns == last}
+    if name == "each":
+        back = range(int(last.max()), -1, -1)
+        return {f"each@state -{n}" if n else "each@state": columns == last - n for n in back}
     having(batch, name)  # names the spans there are
     start, stop = torch.from_numpy(batch.spans[name]).to(tokens.device).T[..., None]
-    return (columns >= start) & (columns < stop)
+    return {name: (columns >= start) & (columns < stop)}
 
 
 def _shares(found: "Tensor", mine: "Tensor", theirs: "Tensor") -> list[dict]:

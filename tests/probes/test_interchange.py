@@ -49,6 +49,21 @@ def test_the_solver_follows_the_state_that_holds_the_entity(differ):
             assert found["follows_neither", "answer", k, loop].value == 0
 
 
+def test_each_token_by_itself_says_where_the_state_is():
+    probe = Interchange(items=64, only_right=True, swap=("each", "answer", "entity"))
+    found = table(probe.measure(subject(HookedSolver(TASK, 3), TASK)))
+    for k in (2, 3):
+        (entity,) = set(
+            TASK.sample(np.random.default_rng(0), 4, difficulty=k).spans["entity"][:, 0]
+        )
+        last = TASK.sample(np.random.default_rng(0), 4, difficulty=k).spans["answer"][0, 0] - 1
+        for loop in range(4):
+            for n in range(last + 1):
+                item = f"each@state -{n}" if n else "each@state"
+                share = found["follows_donor", item, k, loop].value
+                assert share == ((n == 0) if loop else (n == last - entity)), (k, loop, n)
+
+
 def test_a_swapped_relation_alone_is_followed_by_neither_kind_of_state():
     """The entity's state is the same in both questions: swapping it leaves the base's answer."""
     probe = Interchange(items=64, differ="relation")

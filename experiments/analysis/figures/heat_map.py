@@ -21,7 +21,7 @@ from experiments.results import selection
 #: the state after all blocks of a loop, before the first loop the embedding
 END = "end"
 #: first word of a metric -> the probe that measures it
-PROBES = {"lens": "lens", "probe": "linear"}
+PROBES = {"lens": "lens", "probe": "linear", "follows": "interchange"}
 WHOLE = ("", "embed", "state")
 
 
@@ -35,7 +35,9 @@ class HeatMap(ByDifficulty):
     """
 
     kind: Literal["heat_map"] = "heat_map"
-    metric: str = Field("lens_accuracy", description="metric of the probe `lens` or `linear`")
+    metric: str = Field(
+        "lens_accuracy", description="metric of the probe `lens`, `linear` or `interchange`"
+    )
     target: str | tuple[str, ...] | None = Field(None, description="None: all")
 
     def needs(self) -> tuple[Need, ...]:
