@@ -58,7 +58,8 @@ class HeatMap(ByDifficulty):
         told = selection.series(rows, [*selection.PLACE, "arm", "difficulty", "item", "loop"], [])
         panels, hard = selection.panels_of(rows, tasks=False), selection.difficulties_of(rows)
         names = selection.joined(panels, rows["arm"], told, hard)
-        panel = [f"{name}\n{target}" for name, target in zip(names, rows["target"], strict=True)]
+        both = zip(names, rows["target"], strict=True)
+        panel = [name if target == "each" else f"{name}\n{target}" for name, target in both]
         by = ["panel", "target", "loop", "before", "layer"]
         cells = selection.over_seeds(rows.assign(panel=panel), by)
         floors = cells.groupby("panel")["floor"].transform("mean")
@@ -87,17 +88,16 @@ class HeatMap(ByDifficulty):
                 annot=True,
                 fmt="z.2f" if share else ".3g",
                 annot_kws={"fontsize": points(0.78)},
-                xticklabels=[_tick(*column) for column in columns],
+                xticklabels=_ticks(columns),
                 cbar=False,
                 ax=grid.axes[at],
             )
             for i in range(1, len(columns)):
-                if columns[i][0] != columns[i - 1][0]:
+                if columns[i][0] != columns[i - 1][0] and columns[i][1] != END:
                     axes.axvline(i, color="white", linewidth=4)
             axes.tick_params(axis="y", rotation=0)
             axes.grid(False)
-        before = any(n for n, _ in columns)
-        grid.set_axis_labels("layer, −n: n tokens before" if before else "layer", "loop")
+        grid.set_axis_labels(_axis(columns), "loop")
         grid.set_titles("{col_name}")
         plt.close(grid.figure)  # no state of pyplot is left
         grid.figure.set_layout_engine("constrained")
@@ -126,3 +126,15 @@ def _in_order(data: Rows) -> list[tuple[int, str]]:
 def _tick(before: int, layer: str) -> str:
     """`core layer 1`, two tokens before the one that predicts: `core layer 1 −2`."""
     return f"{in_words(layer)} −{before}" if before else in_words(layer)
+
+
+def _ticks(columns: list[tuple[int, str]]) -> list[str]:
+    if {layer for _, layer in columns} == {END}:
+        return [f"−{before}" if before else "0" for before, _ in columns]
+    return [_tick(*column) for column in columns]
+
+
+def _axis(columns: list[tuple[int, str]]) -> str:
+    if len(columns) > 1 and {layer for _, layer in columns} == {END}:
+        return "token, 0: the one before the answer"
+    return "layer, −n: n tokens before" if any(n for n, _ in columns) else "layer"

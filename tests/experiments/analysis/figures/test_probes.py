@@ -268,6 +268,20 @@ def test_heat_map_sets_tokens_further_left_further_left(tmp_path: Path) -> None:
     assert axes.collections[0].get_clim() == (-0.01, 1.0)
 
 
+def test_heat_map_of_swapped_states_has_a_column_per_token(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    items = {"each@state -1": (1.0, 0.0), "each@state": (0.25, 0.75)}
+    rows = [row("follows_donor", v[i], item, i) for item, v in items.items() for i in (0, 1)]
+    write_run(tmp_path, "a", config("multihop", 1, 0), [*rows, row("follows_donor", 0.5, "all", 0)])
+    figure = HeatMap(metric="follows_donor", target="each")
+    with style():
+        axes, _ = figure.plot(figure.data(read_results(tmp_path))).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["−1", "0"]
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.25", "0.00", "0.75"]
+    assert axes.get_xlabel() == "token, 0: the one before the answer"
+    assert "each" not in axes.get_title()
+
+
 def test_q_exit_curve_leaves_out_what_has_one_loop(tmp_path: Path) -> None:
     prepare_output(tmp_path)
     for loops in (1, 3):
