@@ -4,6 +4,7 @@ import inspect
 import keyword
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 
@@ -112,6 +113,10 @@ def begin(what: str, name: str, folder: Path) -> tuple[Path, str]:
     else:
         _check_kind(what, kind)
         text = "".join(_skeleton(what, cls, kind))
+        if not path.exists() and find_spec(stem) is not None:
+            raise LoopscopeError(
+                f"{path.name} would hide the Python module {stem} beside it; choose another name"
+            )
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text.replace("NAME", stem) if what == "grid" else text)
@@ -133,23 +138,27 @@ def _skeleton(what: str, cls: str, kind: str) -> Iterator[str]:
     found = re.search(rf"```python\n# {re.escape(file)}\n(.*?)```", guide, re.DOTALL)
     if found is None:
         raise LoopscopeError(f"the guide of this installation holds no {file}")
+    if keyword.iskeyword(cls) or cls != old_cls and re.search(rf"\b{cls}\b", found[1]):
+        raise LoopscopeError(
+            f"a class {cls} would hide what a {what} needs under that name; choose another name"
+        )
     text = re.sub(rf"\b{old_cls}\b(?! modulo)", cls, found[1])
     text = text.replace(f'"{old_kind}"', f'"{kind}"')
     yield f"# A {what} that works as it stands, from `loopscope new {what}`. What to change:\n"
     yield "# - the docstrings, which `loopscope list` and the documentation show;\n"
     yield "# - the fields, which are the options of a grid, each with bounds and a description;\n"
-    yield f"# - `{METHODS[what]}`, where the work is done.\n"
+    yield f"# - {METHODS[what]}, where the work is done.\n"
     if what in ("task", "model", "objective"):
         yield "# Raise `version: ClassVar[int]` whenever the same fields would give another one.\n"
     yield "# The contract and what a test has to show: experiments/EXTENDING.md.\n"
     yield text
 
 
-#: the method of a skeleton that does the work
+#: the methods of a skeleton that do the work
 METHODS = {
-    "task": "sample",
-    "model": "Module.forward",
-    "objective": "per_position",
-    "probe": "measure",
-    "figure": "data and plot",
+    "task": "`sample`",
+    "model": "`Module.forward`",
+    "objective": "`per_position`",
+    "probe": "`measure`",
+    "figure": "`data` and `plot`",
 }

@@ -129,6 +129,35 @@ def test_nothing_is_overwritten_and_bad_names_are_told(tmp_path: Path, what: str
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    ("what", "name", "message"),
+    [
+        ("task", "batch", "a class Batch would hide what a task needs"),
+        ("probe", "measurement", "a class Measurement would hide"),
+        ("figure", "rows", "a class Rows would hide"),
+        ("model", "none", "a class None would hide"),
+        ("objective", "true", "a class True would hide"),
+        ("task", "numpy", "numpy.py would hide the Python module numpy"),
+        ("model", "random", "random.py would hide the Python module random"),
+    ],
+)
+def test_a_name_that_would_break_the_skeleton_is_refused(
+    tmp_path: Path, what: str, name: str, message: str
+) -> None:
+    with pytest.raises(LoopscopeError, match=message):
+        begin(what, name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_new_grid_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = begin("grid", "mine", tmp_path)
+    assert command(monkeypatch, "run", path, "--out", tmp_path / "runs", "--workers", 1) == 0
+    assert set(load_runs(tmp_path / "runs")["status"]) == {"done"}
+    drawn = {p.name for p in (tmp_path / "runs" / "figures").glob("*.png")}
+    assert drawn == {"mine-accuracy_versus_loops.png", "mine-learning_curves.png"}
+
+
 def test_a_kind_that_is_shipped_is_not_begun_again(tmp_path: Path) -> None:
     with pytest.raises(LoopscopeError, match="there is a probe 'accuracy' already"):
         begin("probe", "accuracy", tmp_path)
