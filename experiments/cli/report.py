@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def report(
     out: Results = RUNS,
     grid: Annotated[str | None, typer.Option(help="only the runs of this grid")] = None,
-    file: Annotated[Path | None, typer.Option(help="default: OUT/report.html")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "--to", help="default: OUT/report.html")
+    ] = None,
     claims: Annotated[
         list[str],
         typer.Option(

@@ -40,6 +40,12 @@ def place_of(out: Path | str) -> Path:
     return known[name]
 
 
+def name_of(place: Path) -> str:
+    """What one types for results: `reference:NAME` of those that come along, else their path."""
+    known = {path.resolve(): f"{PREFIX}{name}" for name, path in reference_results().items()}
+    return known.get(place.resolve(), str(place))
+
+
 def read_only(out: Path | str) -> str:
     """Why nothing is written to reference results, for the commands that would."""
     return f"{out} comes with loopscope and is read only; copy {place_of(out)} and work on the copy"

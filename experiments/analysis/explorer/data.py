@@ -18,6 +18,7 @@ from experiments.results.long_table import COLUMNS, Results
 from experiments.results.row_filter import MEASURED
 from experiments.results.selection import axis_columns, difficulty_name, last_loop
 from experiments.results.source import Source
+from experiments.runs.reference import is_reference, name_of
 from generators.plugins import choices, former_values
 from generators.task import Task
 
@@ -226,8 +227,8 @@ def typed(path: Path) -> str:
     >>> typed(Path("runs/mine")), typed(Path.cwd() / "runs")
     ('runs/mine', 'runs')
     """
-    from_here = os.path.relpath(path)
-    return min(str(path), from_here, key=len)
+    name = name_of(path)
+    return name if is_reference(name) else min(name, os.path.relpath(path), key=len)
 
 
 def _commands(
@@ -238,4 +239,5 @@ def _commands(
         return {}
     known = {n: asked(n, source.grids[n], shipped(n)) for n in grids if n in source.grids}
     out = typed(source.path)
+    out = f"runs/{source.path.stem}" if is_reference(out) else out
     return {name: grid.command("run", out, *grid.settings) for name, grid in known.items()}

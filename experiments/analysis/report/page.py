@@ -22,6 +22,7 @@ from experiments.analysis.tables.tables import tables
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Results, read_results
 from experiments.results.source import Source, open_source
+from experiments.runs.reference import is_reference, name_of
 from experiments.runs.schema_version import release
 
 #: the package of the page's files
@@ -72,7 +73,7 @@ def page(
     Raises:
         LoopscopeError: as `write_report`.
     """
-    shown, results = str(source.path), read_results(source, grid)
+    shown, results = name_of(source.path), read_results(source, grid)
     runs = results.runs
     if runs.empty:
         raise LoopscopeError(f"{shown} has no runs yet; `loopscope run GRID` trains some")
@@ -97,6 +98,7 @@ def page(
     return render(
         title=grids[0].title or grids[0].name if len(grids) == 1 else f"Results in {shown}",
         out=shown,
+        own=f"runs/{source.path.stem}" if is_reference(shown) else shown,
         n_runs=runs["run_id"].nunique(),
         sections=sections,
         unfinished=unfinished_table(runs, results.curves),

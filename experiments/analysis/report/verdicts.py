@@ -81,10 +81,10 @@ def first_with_verdicts(claims: Iterable[Judged]) -> list[Judged]:
 
 
 def answers(claims: Iterable[Judged]) -> list[tuple[str, str, int, int]]:
-    """(claim, outcome, cells that have it, cells judged), without those that have no verdict."""
+    """(claim, outcome, cells that have it, cells judged); a claim without verdicts says so."""
     found = []
     for claim in claims:
-        counts = {o: n for o, n in claim.outcomes.items() if o != NONE}
+        counts = {o: n for o, n in claim.outcomes.items() if o != NONE} or claim.outcomes
         found += [(claim.claim, o, n, sum(counts.values())) for o, n in counts.items()]
     return found
 

@@ -12,8 +12,10 @@ import pytest
 from synthetic_results import config, write_run, write_toy
 from typer.testing import CliRunner
 
+from experiments.analysis.explorer.data import explorer_data
 from experiments.analysis.report.environments import environment_table
 from experiments.analysis.report.grids import ORDER, Asked, asked, in_order
+from experiments.analysis.report.page import page as page_of
 from experiments.analysis.report.page import write_report
 from experiments.analysis.report.tables import run_tables
 from experiments.analysis.report.verdicts import Judged, answers, first_with_verdicts, judged
@@ -27,6 +29,7 @@ from experiments.results.long_table import load_curves, load_runs, read_results
 from experiments.results.source import open_source
 from experiments.runs.json_files import write_json
 from experiments.runs.output import prepare_output, record_grid
+from experiments.runs.reference import REFERENCE, name_of, place_of
 
 #: elements that are never closed
 VOID = ("br", "img", "input", "meta")
@@ -308,7 +311,24 @@ def test_verdicts_come_before_what_has_none() -> None:
         Judged("c", "", {"undecided": 1, "no verdict": 1}),
     ]
     assert [claim.claim for claim in first_with_verdicts(claims)] == ["c", "a", "b"]
-    assert answers(claims) == [("c", "undecided", 1, 1)]
+    first = first_with_verdicts(claims)
+    assert answers(first) == [("c", "undecided", 1, 1), ("b", "no verdict", 2, 2)]
+
+
+def test_results_that_come_along_are_named_as_one_types_them() -> None:
+    """The page holds no path of the machine that wrote it, and no command that is refused."""
+    headline = REFERENCE / "headline"
+    page_text = page_of(open_source(headline), "headline", ("manipulation-better",), lambda _: None)
+    assert str(REFERENCE) not in page_text
+    found = Reader(page_text)
+    commands = [line for line in found.text["code"] if line.startswith("loopscope")]
+    assert "loopscope table reference:headline --grid headline" in commands
+    own = [c for c in commands if c.startswith(("loopscope run", "loopscope probe"))]
+    assert own == ["loopscope run headline.yaml --out runs/headline"]
+    explored = explorer_data(read_results(headline, "headline"))
+    assert explored["commands"] == {"headline": own[0]}
+    assert name_of(headline) == "reference:headline" and place_of("reference:headline") == headline
+    assert name_of(Path("runs/headline")) == "runs/headline"
 
 
 def test_rows_without_a_verdict_stand_last() -> None:
