@@ -12,9 +12,12 @@ from experiments.cli.score import score
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import read_results
 from experiments.suite import records as suite_records
-from experiments.suite.card import Card
-from experiments.suite.entry import shipped
-from experiments.suite.records import add_record, card_of, check_record, records_table
+from experiments.suite.axes import chosen
+from experiments.suite.card import Card, make_card
+from experiments.suite.comparison import write_comparison
+from experiments.suite.entry import find_entry, shipped
+from experiments.suite.grid import name_of, write_grid
+from experiments.suite.records import add_record, card_of, check_record, records_table, scored
 from experiments.suite.references import REFERENCES
 
 
@@ -25,6 +28,28 @@ def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
         assert (size == "not scored yet") == (card_of(name) is None)
     with pytest.raises(LoopscopeError, match="did you mean 'ouro'"):
         card_of("uoro")
+
+
+@pytest.mark.parametrize("name", [card.name for card in scored()])
+def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(name: str, tmp_path: Path) -> None:
+    card, entry = card_of(name), find_entry(name)
+    assert card is not None and card.unfinished == 0
+    other = find_entry(card.references) if card.references else None
+    wanted = chosen(None, card.size)
+    grid = write_grid(entry, wanted, card.size, tmp_path, other)
+    assert {point.run_id for point in grid.grid.points} == set(card.run_ids)
+    runs = read_results(shipped()[name].parent / "runs.zip", name_of(name))
+    again = make_card(entry, grid, wanted, card.size, runs, other)
+    assert again.columns[0].scores == card.columns[0].scores
+    done = runs.runs["run_id"][runs.runs["status"] == "done"]
+    assert set(done) <= set(card.run_ids) and len(set(done)) == (8 if other else len(card.run_ids))
+
+
+def test_the_page_of_records_has_those_that_are_scored(tmp_path: Path) -> None:
+    path = write_comparison(scored(), tmp_path / "records.html")
+    html = path.read_text()
+    assert len(scored()) >= 2 and html.count("<figure>") == len(scored())
+    assert all(f"<strong>{card.name}</strong>" in html for card in scored())
 
 
 def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
