@@ -204,6 +204,23 @@ carrier["first decodable there"] = [
 carrier
 
 # %% [markdown]
+# One seed of one world can be an accident. The probe does the same swap for every token by itself
+# (`swap: each`), and the grid `ladder` has ten seeds of a world without a guess above 1/8: means
+# over seeds, by the number of hops. One loop takes one relation.
+
+# %%
+LADDER = reference("ladder_strings")
+show("heat_map", LADDER, metric="follows_donor", target="each", where={"arm": [LOOPED]})
+
+# %%
+swapped = load_runs(LADDER)
+swapped = swapped[(swapped["metric"] == "follows_donor") & (swapped["arm"] == LOOPED)]
+swapped = swapped[swapped["item"].str.startswith("each") & (swapped["difficulty"] == 4)]
+carried = swapped.sort_values("value").groupby(["seed", "loop"]).last()["value"].unstack()
+print("four hops: the largest share of answers that follow one token, least of ten seeds")
+carried.min()
+
+# %% [markdown]
 # ## Exits: do harder questions take more loops?
 #
 # The gate says after each loop how likely the model is to stop. `entropy` with β = 0.1 trained it
