@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from experiments.measuring.load import load_model
     from experiments.notebook import compare
     from experiments.notebook.explorer import explore
-    from experiments.results import load_curves, load_runs
+    from experiments.results import load_curves, load_runs, load_task
 
     __version__: str
 
@@ -39,6 +39,7 @@ __all__ = [
     "load_grid",
     "load_model",
     "load_runs",
+    "load_task",
     "run_grid",
 ]
 
@@ -51,6 +52,7 @@ _PLACES = {
     "load_grid": ("experiments.grid", "load_grid"),
     "load_model": ("experiments.measuring.load", "load_model"),
     "load_runs": ("experiments.results", "load_runs"),
+    "load_task": ("experiments.results", "load_task"),
     "run_grid": ("experiments.execution.runner", "run_grid"),
 }
 

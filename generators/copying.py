@@ -12,13 +12,12 @@ from pydantic import Field, model_validator
 
 from generators.hashing import mix
 from generators.online import OnlineTask
+from generators.support.distinct import distinct
 from generators.task import Batch, Task
 from generators.vocabulary import BOS, Vocabulary
 
 #: sequences of the shortest length: fewer, and none might be left for a split
 FEWEST = 4096
-#: random numbers that distinct symbols are ordered by, in memory at once
-DRAWN_AT_ONCE = 4_000_000
 
 
 class Copying(OnlineTask):
@@ -127,11 +126,7 @@ class Copying(OnlineTask):
         """Symbol numbers int64[B, L], -1 beyond the end."""
         n = len(lengths)
         if self.distinct:
-            drawn = np.empty((n, self.length), np.int64)
-            rows = max(1, DRAWN_AT_ONCE // self.symbols)
-            for i in range(0, n, rows):
-                order = rng.random((min(rows, n - i), self.symbols)).argsort(axis=1)
-                drawn[i : i + rows] = order[:, : self.length]
+            drawn = distinct(rng, n, self.length, self.symbols)
         else:
             drawn = rng.integers(0, self.symbols, (n, self.length))
         return np.where(np.arange(self.length) < lengths[:, None], drawn, -1)

@@ -14,13 +14,12 @@ from pydantic import Field, model_validator
 from generators.batch import Batch
 from generators.hashing import mix
 from generators.online import OnlineTask
+from generators.support.distinct import distinct
 from generators.task import Task
 from generators.vocabulary import BOS, Vocabulary
 
 #: sets of pairs there have to be, so that some are left for every split
 FEWEST_SETS = 10_000
-#: random numbers that distinct symbols are ordered by, in memory at once
-DRAWN_AT_ONCE = 4_000_000
 
 
 class MQAR(OnlineTask):
@@ -132,15 +131,15 @@ class MQAR(OnlineTask):
         else:
             pairs = np.full(n, difficulty)
         inside = np.arange(self.pairs) < pairs[:, None]
-        key = _distinct(rng, n, self.pairs, self.keys)
-        value = _distinct(rng, n, self.pairs, self.values)
+        key = distinct(rng, n, self.pairs, self.keys)
+        value = distinct(rng, n, self.pairs, self.values)
 
         def fingerprint(rows: np.ndarray) -> np.ndarray:
             each = mix(key[rows] * self.values + value[rows], 1)
             return np.where(inside[rows], each, np.uint64(0)).sum(axis=1)
 
         def redraw(rows: np.ndarray) -> None:
-            value[rows] = _distinct(rng, len(rows), self.pairs, self.values)
+            value[rows] = distinct(rng, len(rows), self.pairs, self.values)
 
         self.settle(split, np.arange(n), fingerprint, redraw)
         return self._documents(rng, pairs, inside, key, value)
@@ -213,12 +212,3 @@ class MQAR(OnlineTask):
             "context": float(np.mean([1 / p for p in pairs])),
             "chance": 1 / self.values,
         }
-
-
-def _distinct(rng: np.random.Generator, n: int, m: int, of: int) -> np.ndarray:
-    """m different numbers below `of` in each row, int64[n, m], uniform."""
-    drawn = np.empty((n, m), np.int64)
-    rows = max(1, DRAWN_AT_ONCE // of)
-    for i in range(0, n, rows):
-        drawn[i : i + rows] = rng.random((min(rows, n - i), of)).argsort(axis=1)[:, :m]
-    return drawn

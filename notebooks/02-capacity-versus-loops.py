@@ -145,9 +145,10 @@ print(compare(reference("saturation"), "capacity-equal", grid="saturation", expo
 # %% [markdown]
 # In one layer the claim is **contradicted**: a store that is shown more than fits holds .6 to .7
 # bits per parameter more with two and four loops than with one. In two layers it is undecided, and
-# the difference small (.08). As many passes hold about as much, loops or layers: one pass cannot
-# use all of its parameters. In the other grid (attributes in random order, which hides much in
-# noise) nothing is decided, and exposures move the number more than loops do. Twice the exposures
-# still add 6 to 10 % to a full store, so that this is nearly, not quite, what the arms can hold.
+# the difference small (.08). As many passes hold about as much, loops or layers. The reading that
+# fits, not tested apart, is that one pass does not reach all of its parameters. In the other grid
+# (attributes in random order, which hides much in noise) nothing is decided, and exposures move
+# the number more than loops do. Twice the exposures still add 6 to 10 % to a full store, so that
+# this is nearly, not quite, what the arms can hold.
 #
 # Next: notebook 3 asks the other half of the question, what a model can *compute* with its facts.

@@ -33,7 +33,7 @@ def load_model(
 
 
 def load_task(out: Path | str, run_id: str) -> Task:
-    """The task that a run was trained on, with its world; needs no weights.
+    """The task of a run in a folder, with its world; `loopscope.load_task` reads archives too.
 
     Raises:
         LoopscopeError: no such run, or its config is damaged.

@@ -94,18 +94,32 @@ def find_run(out: Path, prefix: str) -> RunFolder:
         LoopscopeError: no run, or several.
     """
     out = place_of(out)
-    folders = run_folders(out)
-    found = [f for f in folders if f.run_id == prefix] or [
-        f for f in folders if f.run_id.startswith(prefix)
-    ]
+    if out.is_file():
+        raise LoopscopeError(
+            f"{out} is no folder of runs; an archive holds their numbers and not their weights"
+        )
+    if not out.is_dir():
+        raise LoopscopeError(f"{out} is no folder of runs; --out names another")
+    folders = {folder.run_id: folder for folder in run_folders(out)}
+    return folders[one_called(prefix, folders, out)]
+
+
+def one_called(prefix: str, run_ids: Iterable[str], place: Path) -> str:
+    """The one id that is `prefix` or starts with it.
+
+    Raises:
+        LoopscopeError: none, or several.
+    """
+    names = list(run_ids)
+    found = [n for n in names if n == prefix] or [n for n in names if n.startswith(prefix)]
     if not found:
-        if not out.is_dir():
-            raise LoopscopeError(f"{out} is no folder of runs; --out names another")
-        raise LoopscopeError(f"{out} has no run {prefix}; `loopscope status {out}` lists its runs")
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(f.run_id for f in found)
-    raise LoopscopeError(f"{prefix} is the start of {len(found)} runs in {out}: {names}")
+        raise LoopscopeError(
+            f"{place} has no run {prefix}; `loopscope status {place}` lists its runs"
+        )
+    if len(found) > 1:
+        told = f"{prefix} is the start of {len(found)} runs in {place}"
+        raise LoopscopeError(f"{told}: {', '.join(found)}")
+    return found[0]
 
 
 def run_folder(run: str, out: Path) -> RunFolder:

@@ -14,11 +14,12 @@ from experiments.errors import LoopscopeError
 from experiments.execution.runner import run_grid
 from experiments.grid.grid import load_grid
 from experiments.planning.plan import plan
-from generators import copying
 from generators.copying import Copying
+from generators.mqar import MQAR
 from generators.multihop import MultiHop
 from generators.plugins import choices
 from generators.streams import Stream, generator
+from generators.support import distinct
 from generators.task import Task
 
 MAKE = """
@@ -157,10 +158,15 @@ def test_plan_and_run_refuse_a_world_before_they_try(
     assert run_memory(config) > config.task.world_bytes + 4e8
 
 
-def test_symbols_in_parts_are_the_same_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Copying(length=9, shortest=3, symbols=30).bind(2)
+@pytest.mark.parametrize(
+    "task",
+    [Copying(length=9, shortest=3, symbols=30), MQAR(pairs=4, length=32, keys=30, values=30)],
+    ids=lambda task: task.kind,
+)
+def test_symbols_in_parts_are_the_same_symbols(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task.bind(2)
     whole = task.sample(generator(2, Stream.TRAIN), 100)
-    monkeypatch.setattr(copying, "DRAWN_AT_ONCE", 7 * 30)
+    monkeypatch.setattr(distinct, "DRAWN_AT_ONCE", 7 * 30)
     assert np.array_equal(task.sample(generator(2, Stream.TRAIN), 100).tokens, whole.tokens)
 
 
