@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution, requires
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,22 @@ def show(kind: str, out: Path | str, grid: str | None = None, **options: Any) ->
         png, *_ = draw(kind, out, grid, folder, **options)
         data = png.read_bytes()
     pixels = int.from_bytes(data[16:20], "big")  # from the header of the file
-    return Image(data, format="png", width=min(WIDTH, pixels // 2))
+    return Image(in_few_colours(data), format="png", width=min(WIDTH, pixels // 2))
+
+
+def in_few_colours(png: bytes) -> bytes:
+    """The same picture on white in 256 colours: charts look alike, at a third of the bytes.
+
+    Notebooks keep their pictures, and come along with every installation.
+    """
+    from PIL import Image
+
+    with Image.open(BytesIO(png)) as picture:
+        shown = picture.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+        small, packed = flat.convert("RGB").quantize(256, dither=Image.Dither.NONE), BytesIO()
+    small.save(packed, "png", optimize=True)
+    return packed.getvalue()
 
 
 def compare(
@@ -261,6 +277,7 @@ def offline_charts() -> None:
 
     def bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         picture, size = spec_to_mimebundle(spec, format="png", mode="vega-lite", scale_factor=1.5)
+        picture["image/png"] = in_few_colours(picture["image/png"])
         told, about = drawn_by_jupyter(spec)
         return {**told, **picture, "text/plain": "<a chart>"}, {**about, **size}
 

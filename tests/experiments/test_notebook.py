@@ -3,12 +3,16 @@
 import json
 import re
 import sys
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from chromium import FOUND, NAMES, chromium
+from matplotlib import pyplot as plt
+from PIL import Image
 from typer.testing import CliRunner
 
 from experiments.cli.main import app
@@ -17,6 +21,7 @@ from experiments.measuring.load import load_subject, load_task
 from experiments.notebook import (
     WIDTH,
     compare,
+    in_few_colours,
     offline_charts,
     probe_run,
     reference,
@@ -157,3 +162,18 @@ def test_charts_without_their_extra_say_what_is_missing(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(LoopscopeError, match=r"vl_convert is missing; .*loopscope\[notebooks\]"):
         offline_charts()
+
+
+def test_pictures_of_notebooks_are_small_and_look_alike() -> None:
+    figure, axes = plt.subplots(dpi=150)
+    axes.imshow(np.arange(64).reshape(8, 8), cmap="cividis")
+    axes.plot(np.random.default_rng(0).random((9, 30)) * 8, color="red", alpha=0.5)
+    whole = BytesIO()
+    figure.savefig(whole)
+    plt.close(figure)
+    few = in_few_colours(whole.getvalue())
+    assert len(few) < 0.6 * len(whole.getvalue())
+    both = (BytesIO(whole.getvalue()), BytesIO(few))
+    pixels = [np.asarray(Image.open(png).convert("RGB"), float) for png in both]
+    assert pixels[0].shape == pixels[1].shape
+    assert np.abs(pixels[0] - pixels[1]).mean() < 2, "of 255"
