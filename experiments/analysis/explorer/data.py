@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from experiments.analysis.report.grids import Shipped, asked
@@ -62,7 +63,9 @@ def explorer_data(
     ids = places["run_id"].tolist()
     hard = runs[runs["difficulty"].notna()]
     # objectives with a gate log its probabilities; the last ones stand for what no probe measured
-    curves = results.curves[[key in numbers for key in _places(results.curves)]]
+    # an array, since an empty list of booleans would be taken for one of no columns
+    shown = np.array([key in numbers for key in _places(results.curves)], bool)
+    curves = results.curves[shown]
     gates = curves[curves["metric"] == "exit_probability"]
     last = gates[gates["step"] == gates.groupby("run_id")["step"].transform("max")]
     return {

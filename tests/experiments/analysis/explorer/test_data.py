@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from many_runs import many
-from synthetic_results import write_mixed, write_toy
+from synthetic_results import config, write_mixed, write_run, write_toy
 from typer.testing import CliRunner
 
 from experiments.analysis.explorer.data import explorer_data, one_run_grid, repeated, rounded
@@ -145,6 +145,16 @@ def test_seeds_share_the_text_of_their_config(out: Path) -> None:
     data = explorer_data(read_results(write_toy(out.parent / "seeds")))
     assert len(data["runs"]) == 27 and len(data["configs"]) == 6, "two tasks, three loops"
     assert {seed for _, seed in data["config"]} == {0, 1, 2}
+
+
+def test_runs_that_all_failed_before_a_step_are_shown(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    write_run(tmp_path, "a", config("bios", 1, 0)).fail("no memory")
+    results = read_results(tmp_path)
+    assert results.curves.empty
+    data = explorer_data(results)
+    assert (data["runs"], data["reasons"]) == (["a"], ["no memory"])
+    assert "loopscope" in explorer_page(results)
 
 
 def test_commands_name_the_shipped_grid_or_its_file() -> None:
