@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SerializeAsAny, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator
 
 from experiments.config.chosen_probes import measures
 from experiments.config.run import RunConfig
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Rows: TypeAlias = "pd.DataFrame"
 Results: TypeAlias = "long_table.Results"
 Picture: TypeAlias = "matplotlib.figure.Figure"
+#: 20,000 dots, as figures are written: more takes minutes and gigabytes
+Inches = Annotated[float, Field(gt=0, le=100)]
 Parts = str | tuple[str, ...] | None
 #: points of a grid: part and run
 Points = Sequence[tuple[str, RunConfig]]
@@ -102,11 +104,13 @@ class Figure(BaseModel, ABC):
     formats: tuple[Literal["png", "svg", "pdf"], ...] = Field(
         ("png", "svg"), min_length=1, description="files to write, beside the CSV"
     )
-    size: tuple[PositiveFloat, PositiveFloat] | None = Field(
+    size: tuple[Inches, Inches] | None = Field(
         None, description="width and height in inches; None: as large as its panels need"
     )
     font: str | None = Field(None, description="family of the letters; None: DejaVu Sans")
-    font_size: PositiveFloat | None = Field(None, description="of the text, in points; None: 9")
+    font_size: float | None = Field(
+        None, gt=0, le=200, description="of the text, in points; None: 9"
+    )
 
     @field_validator("conditions")
     @classmethod

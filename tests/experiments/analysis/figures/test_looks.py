@@ -322,6 +322,9 @@ def test_format_size_and_font_are_options(tmp_path: Path) -> None:
     for wrong, message in (
         ({"font": "DejaVu Sanz"}, "none of that name .did you mean 'DejaVu Sans"),
         ({"size": [0, 2]}, "greater than 0"),
+        ({"size": [1e9, 2]}, "less than or equal to 100"),
+        ({"size": [float("inf"), 2]}, "less than or equal to 100"),
+        ({"font_size": 1e6}, "less than or equal to 200"),
         ({"formats": ["gif"]}, "'png', 'svg' or 'pdf'"),
         ({"formats": []}, "at least 1"),
         ({"font_size": -1}, "greater than 0"),
