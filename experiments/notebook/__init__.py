@@ -70,9 +70,9 @@ def in_few_colours(png: bytes) -> bytes:
 
     Notebooks keep their pictures, and come along with every installation.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
-    with Image.open(BytesIO(png)) as picture:
+    with PngImagePlugin.PngImageFile(BytesIO(png)) as picture:
         shown = picture.convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
         small, packed = flat.convert("RGB").quantize(256, dither=Image.Dither.NONE), BytesIO()

@@ -153,7 +153,7 @@ def _cells(data: Rows) -> Rows:
     parted = data.groupby(KEYS, dropna=False)["accuracy"].agg(apart).rename("apart")
     cells = cells.join(parted).reset_index().sort_values("n_loops", kind="stable")
     cells.loc[cells["apart"], [f"accuracy {end}" for end in ("mean", "low", "high")]] = float("nan")
-    return cells.assign(family=cells[FAMILY].astype(str).agg(" ".join, axis=1))
+    return cells.assign(family=cells[FAMILY].map(str).agg(" ".join, axis=1))
 
 
 def _shape(config: "RunConfig") -> tuple[int, int, int | None]:

@@ -113,7 +113,8 @@ UNFIT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[tuple[str
             ("difficulties", "no difficulty 9 in its test split; it has 2, 3"),
             (
                 "swap",
-                r"no span 'entitty' \(did you mean 'entity'\?\); it has all, entity, relations",
+                r"no span 'entitty' \(did you mean 'entity'\?\); "
+                "it has all, each, entity, relations",
             ),
             ("swap", "no span 'where'"),
         ],
