@@ -1,7 +1,8 @@
-"""The notebook that trains, in a running JupyterLab driven by a headless Chromium.
+"""The notebooks in a running JupyterLab driven by a headless Chromium.
 
-Training is stopped with the button of the toolbar and goes on; tables and the explorer still
-answer to the mouse after the kernel was restarted.
+All run from top to bottom. In the one that trains, training is stopped with the button of the
+toolbar and goes on; tables and the explorer still answer to the mouse after the kernel was
+restarted.
 """
 
 import json
@@ -26,6 +27,7 @@ from experiments.runs.output import run_folders
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = "06-training-live"
+OTHERS = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb") if p.stem != NOTEBOOK)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(FOUND is None, reason=f"needs a Chromium: none of {', '.join(NAMES)}"),
@@ -85,30 +87,39 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Path]]:
-    """The notebook without outputs, open, and the folder in which it trains."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a JupyterLab, and its root folder."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "notebooks").mkdir()
-    notebook = nbformat.read(ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(notebook, folder / "notebooks" / f"{NOTEBOOK}.ipynb")
-    with (
-        jupyterlab(folder) as address,
-        chromium(tmp_path_factory.mktemp("profile")) as page,
-    ):
-        page.resize(1400, 900)
-        page.visit(f"{address}/lab/tree/notebooks/{NOTEBOOK}.ipynb")
-        page.wait(
-            "window.jupyterapp && document.querySelectorAll('.jp-Notebook .jp-Cell').length > 9",
-            LONG,
-        )
-        page.wait(
-            "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-            LONG,
-        )
-        yield page, folder / "runs" / "live" / "runs"
+    with jupyterlab(folder) as address:
+        yield address, folder
+
+
+def open_notebook(page: Page, server: tuple[str, Path], name: str) -> int:
+    """Opens a notebook without its outputs in a fresh page, and counts its cells of code."""
+    address, folder = server
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    page.resize(1400, 900)
+    page.visit(f"{address}/lab/tree/notebooks/{name}.ipynb?reset")
+    page.wait(
+        "window.jupyterapp && document.querySelectorAll('.jp-Notebook .jp-Cell').length > 9", LONG
+    )
+    page.wait(IDLE, LONG)
+    return len(code)
+
+
+@pytest.fixture(scope="module")
+def lab(
+    server: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Page, Path]]:
+    """The notebook that trains, open, and the folder in which it trains."""
+    with chromium(tmp_path_factory.mktemp("profile")) as page:
+        open_notebook(page, server, NOTEBOOK)
+        yield page, server[1] / "runs" / "live" / "runs"
 
 
 def run_cell(page: Page, at: int) -> None:
@@ -207,3 +218,20 @@ def test_what_is_shown_answers_after_a_restart_of_the_kernel(lab: tuple[Page, Pa
     shown = page.run(f"{inside}.querySelector('#details-0').textContent")
     assert any(run_id in shown for run_id in load_runs(out)["run_id"])
     assert page.run(f"{inside}.querySelectorAll('.stepper option').length") == 2
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_notebook_runs_from_top_to_bottom(
+    server: tuple[str, Path], tmp_path: Path, name: str
+) -> None:
+    models = "jupyterapp.shell.currentWidget.content.widgets.map(w => w.model)"
+    cells = f"{models}.filter(m => m.type === 'code')"
+    outputs = f"{cells}.flatMap(m => m.outputs.toJSON())"
+    failed = f"{outputs}.filter(o => o.output_type === 'error')"
+    with chromium(tmp_path) as page:
+        code = open_notebook(page, server, name)
+        page.run("void jupyterapp.commands.execute('notebook:run-all-cells')")
+        ended = f"{cells}.filter(m => m.executionCount !== null).length === {code}"
+        page.wait(f"{failed}.length > 0 || ({ended} && {IDLE})", LONG)
+        assert not page.run(f"{failed}.map(o => o.ename + ': ' + o.evalue)")
+        assert page.run(f"{outputs}.filter(o => o.data && o.data['image/png']).length") > 0
