@@ -1,12 +1,17 @@
 """Commands for a model of one's own: `loopscope check` and `loopscope score`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from experiments.cli.options import Changes, telling_problems
 from experiments.errors import LoopscopeError
+
+if TYPE_CHECKING:
+    from experiments.suite.entry import Entry
+    from experiments.suite.grid import CardGrid
+    from experiments.suite.scoring import Suite
 
 Model = Annotated[
     str,
@@ -74,12 +79,10 @@ def score(
     """
     from experiments.execution.backends.options import backend_options
     from experiments.execution.runner import run_grid
-    from experiments.results.long_table import read_results
     from experiments.suite.axes import chosen
     from experiments.suite.comparison import PAGE, cards_in, write_comparison
     from experiments.suite.entry import find_entries, find_entry
     from experiments.suite.grid import NAME
-    from experiments.suite.page import card_table, write_card
     from experiments.suite.scoring import Suite
 
     if workers is not None and workers < 1:
@@ -99,20 +102,30 @@ def score(
     status = 0
     for entry, grid in zip(entries, grids, strict=True):
         outcome = run_grid(grid.grid, out, backend=where, allow_drift=allow_drift)
-        results = read_results(out, grid.grid.name)
-        with telling_problems(results):
-            card = suite.card(entry, grid, results)
-            typer.echo(card_table(card).markdown())
-            for path in write_card(card, suite.folder(entry), out):
-                typer.echo(path)
+        left = _write_card(suite, entry, grid)
         status = max(status, outcome.exit_status)
         if outcome.interrupted:
-            left = f"{card.unfinished} runs of {entry.name}"
-            typer.echo(f"stopped; the same command goes on with {left}", err=True)
+            typer.echo(
+                f"stopped; the same command goes on with {left} runs of {entry.name}", err=True
+            )
             break
     if len(cards := cards_in(out)) > 1:
         typer.echo(write_comparison(cards, out / PAGE))
     raise typer.Exit(status)
+
+
+def _write_card(suite: "Suite", entry: "Entry", grid: "CardGrid") -> int:
+    """Prints and writes the card of a model; how many of its runs are not done."""
+    from experiments.results.long_table import read_results
+    from experiments.suite.page import card_table, write_card
+
+    results = read_results(suite.out, grid.grid.name)
+    with telling_problems(results):
+        card = suite.card(entry, grid, results)
+        typer.echo(card_table(card).markdown())
+        for path in write_card(card, suite.folder(entry), suite.out):
+            typer.echo(path)
+    return card.unfinished
 
 
 records = typer.Typer(
