@@ -213,8 +213,8 @@ class OfBits(Figure):
         "total", description="which bits: total, name, values or one attribute"
     )
 
-    def bits(self, results: Results, metric: str = "bits_per_parameter") -> Rows:
-        """The bits of the trained loops.
+    def bits(self, results: Results, metric: str | list[str] = "bits_per_parameter") -> Rows:
+        """The bits of the trained loops, or these metrics of them.
 
         Raises:
             LoopscopeError: there are none.
