@@ -16,6 +16,7 @@ from experiments.analysis.figures.capacity_versus_loops import CapacityVersusLoo
 from experiments.analysis.figures.figure import Figure
 from experiments.analysis.figures.learning_curves import LearningCurves
 from experiments.analysis.figures.plane import Plane
+from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import load_runs, read_results
 from experiments.results.selection import last_loop, where
@@ -241,3 +242,37 @@ def test_importing_the_figures_is_cheap() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
+
+
+def test_bits_left_of_rounded_weights_stand_over_the_bits_of_a_weight(tmp_path: Path) -> None:
+    """At 32 what was trained; where no model keeps anything, nothing is drawn."""
+    prepare_output(tmp_path)
+    for loops, left in ((1, {"": 2.0, "_int8": 1.9, "_int5": 0.5, "_int4": -3.0}), (4, {"": 2.5})):
+        left = {"_int8": 2.4, "_int5": -1.0, "_int4": -6.0, **left}
+        (total,) = (row for row in bits(loops, 1.0) if row["item"] == "total")
+        rows = [{**total, "metric": f"bits_per_parameter{e}", "value": v} for e, v in left.items()]
+        write_run(tmp_path, f"r{loops}", config("bios", loops, 0), rows)
+    figure = figure_of("capacity_versus_rounding")
+    data = figure.data(read_results(tmp_path))
+    assert set(zip(data["hue"], data["bits"], data["value"], strict=True)) == {
+        *(("1⊗1", 32, 2.0), ("1⊗1", 8, 1.9), ("1⊗1", 5, 0.5)),
+        *(("1⊗4", 32, 2.5), ("1⊗4", 8, 2.4), ("1⊗4", 5, -1.0)),
+    }
+    with style():
+        (axes,) = figure.plot(data).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5", "8", "32"]
+    assert axes.get_ylim()[0] == -0.25
+
+
+def test_a_figure_of_rounding_asks_for_a_probe_that_rounds(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    write_run(tmp_path, "r", config("bios", 1, 0), bits(1, 2.0))
+    with pytest.raises(LoopscopeError, match=r"capacity probe bits, such as `bits: \[8, 6, 4\]`"):
+        figure_of("capacity_versus_rounding").data(read_results(tmp_path))
+    figure, missing = figure_of("capacity_versus_rounding"), []
+    for left in ((), (8, 4)):
+        run = config("biod", 1, 0)
+        run["observe"] = {"probes": [{"kind": "capacity_biod", "bits": left}]}
+        missing.append(list(figure.missing([("", RunConfig.model_validate(run))])))
+    assert ["measured after rounding" in text for text in missing[0]] == [True]
+    assert missing[1] == []
