@@ -10,6 +10,7 @@ loopscope the seeds of an arm together. Arms take turns.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, stdev
@@ -19,13 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from experiments.bench.models import plain
-from experiments.bench.plain_runs import (
-    Answers,
-    PlainRun,
-    answers_of,
-    train_by_trainer,
-    train_plainly,
-)
+from experiments.bench.plain_runs import TRAINERS, Answers, PlainRun, answers_of
 from experiments.bench.together import train_together
 from experiments.config.phases import Phase
 from experiments.config.run import Observe, RunConfig
@@ -99,7 +94,10 @@ def prepared(config: RunConfig, seed: int, every: int) -> RunConfig:
     Raises:
         LoopscopeError: the plain loop does not do what it asks for.
     """
-    if why := _misfit(config):
+    why = misfit(config)
+    if not why and not Accuracy.applies(config.task.bind(config.seed)):
+        why = "is asked questions, which its task lacks"
+    if why:
         raise LoopscopeError(
             f"{config.run_id}: the plain loop of this comparison {why}; choose other runs with "
             "--part and --set"
@@ -109,7 +107,7 @@ def prepared(config: RunConfig, seed: int, every: int) -> RunConfig:
     return config.model_copy(update={"seed": seed, "observe": observe})
 
 
-def _misfit(config: RunConfig) -> str:
+def misfit(config: RunConfig) -> str:
     """What the plain loop lacks of a run; empty if nothing."""
     training = config.training
     if not isinstance(config.model, LoopedConfig) or not plain(config.model):
@@ -120,11 +118,13 @@ def _misfit(config: RunConfig) -> str:
         return "is trained by AdamW in fp32"
     if training.ema is not None or training.parts > 1:
         return "takes every batch at once and keeps no average"
-    usual = {"until_step", "warmup", "decay", "decay_share", "final", "weights", "lr"}
+    ends, rates = (
+        {"until_step", "until_exposure"},
+        {"warmup", "decay", "decay_share", "final", "lr"},
+    )
+    usual = {*ends, *rates, "weights"}
     if any(phase.model_dump(exclude_defaults=True).keys() - usual for phase in training.phases):
         return f"knows phases with {', '.join(sorted(usual))}"
-    if not Accuracy.applies(config.task.bind(config.seed)):
-        return "is asked questions, which its task lacks"
     return ""
 
 
@@ -135,7 +135,7 @@ def compare(arms: dict[str, list[RunConfig]], ways: Sequence[str]) -> Iterator[A
     """
     torch.set_num_threads(1)
     for way in (OURS, *ways):
-        WAYS[way]([_short(config) for config in next(iter(arms.values()))])
+        WAYS[way]([shortened(config) for config in next(iter(arms.values()))])
     for arm, configs in arms.items():
         seconds, answers = dict[str, float](), dict[str, list[Answers]]()
         for way in (OURS, *ways):
@@ -145,7 +145,8 @@ def compare(arms: dict[str, list[RunConfig]], ways: Sequence[str]) -> Iterator[A
         yield ArmCost(arm, seconds, answers)
 
 
-def _short(config: RunConfig) -> RunConfig:
+def shortened(config: RunConfig) -> RunConfig:
+    """The same with two steps, in which libraries import what they need."""
     training = config.training.model_copy(update={"phases": (Phase(until_step=2),)})
     return config.model_copy(update={"training": training})
 
@@ -160,18 +161,13 @@ def _ours(configs: list[RunConfig]) -> list[Answers]:
     return [answers_of(result["measurements"]) for result in results if result is not None]
 
 
-def _plain(configs: list[RunConfig]) -> list[Answers]:
-    return [train_plainly(PlainRun(config)) for config in configs]
-
-
-def _hugging_face(configs: list[RunConfig]) -> list[Answers]:
-    return [train_by_trainer(PlainRun(config)) for config in configs]
+def _beside(way: str, configs: list[RunConfig]) -> list[Answers]:
+    return [answers_of(TRAINERS[way](PlainRun(config))) for config in configs]
 
 
 WAYS: dict[str, Callable[[list[RunConfig]], list[Answers]]] = {
     OURS: _ours,
-    "plain": _plain,
-    "trainer": _hugging_face,
+    **{way: partial(_beside, way) for way in TRAINERS},
 }
 
 

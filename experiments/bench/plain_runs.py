@@ -1,6 +1,7 @@
 """Runs trained as one would without loopscope: by a plain loop, and by transformers' Trainer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from io import StringIO
@@ -15,13 +16,17 @@ from experiments.bench.models import PlainLoop, PlainTraining
 from experiments.bench.train import plain_batch
 from experiments.config.chosen_probes import chosen_probes, evaluation_probes
 from experiments.config.run import RunConfig
+from experiments.errors import LoopscopeError
 from experiments.measuring.measure import measure
 from experiments.training.optimiser import learning_rate
 from experiments.training.trainer import Trainer
 from models.config import LoopedConfig
 from models.interface import LoopedModel
-from probes.probe import Subject
+from models.outputs import Positions
+from probes.probe import Probe, Subject
 
+#: one measurement
+Row = dict[str, Any]
 #: difficulty -> accuracy of held-out questions at the end of a run
 Answers = dict[int | None, float]
 
@@ -42,6 +47,8 @@ class PlainRun:
         self.model.copy_weights(self.source.model)
         self.training = PlainTraining(self.model, config.training, self.source.device)
         self.steps = self.source.last_step
+        self.looks: list[dict[str, Any]] = []
+        self.begun = time.process_time()  # models are built without being timed, as in a run
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Tokens and targets of a step."""
@@ -52,17 +59,27 @@ class PlainRun:
         return learning_rate(self.source.span_of(step), self.config.training, step)
 
     def look(self, step: int) -> None:
-        """Evaluates where it is due after so many steps."""
-        if step % (self.config.observe.evaluate_every or self.steps) == 0 or step == self.steps:
-            self.ask(final=False)
+        """Evaluates where it is due after so many steps; a line as in a run's metrics.jsonl."""
+        if step % (self.config.observe.evaluate_every or self.steps) and step != self.steps:
+            return
+        spent = self.spent()  # this evaluation not among it, as in the lines of a run
+        rows = self.measure(evaluation_probes(self.config, self.source.subject.task))
+        self.looks.append({"step": step, "cpu_seconds": spent, "measurements": rows})
 
-    def ask(self, final: bool = True) -> Answers:
-        """What the model answers to the questions."""
+    def spent(self) -> float:
+        """Seconds of processor time since training began."""
+        return time.process_time() - self.begun
+
+    def finish(self) -> list[Row]:
+        """What the probes of the end find."""
+        return self.measure(chosen_probes(self.config, self.source.subject.task))
+
+    def measure(self, probes: tuple[Probe, ...]) -> list[Row]:
+        """The rows that probes find."""
         subject = self.source.subject
         asked = cast(LoopedModel, Dense(self.model))
         seen = Subject(asked, subject.task, subject.parameters, subject.seed, subject.device)
-        choose = chosen_probes if final else evaluation_probes
-        return answers_of(map(asdict, measure(seen, choose(self.config, subject.task))))
+        return [asdict(row) for row in measure(seen, probes)]
 
 
 class Dense(nn.Module):
@@ -71,27 +88,37 @@ class Dense(nn.Module):
     def __init__(self, model: PlainLoop) -> None:
         super().__init__()
         self.model, self.config, self.found = model, model.config, torch.empty(0)
+        self.n_loops = model.config.loops
 
     def forward(self, tokens: Tensor, n_loops: int | None = None) -> "Dense":
+        self._check(n_loops)
         self.found = self.model(tokens)
         return self
 
-    def logits(self, at: tuple[Tensor, Tensor]) -> Tensor:
-        return self.found[at]
+    def logits(self, loop: int | None = None, at: Positions | None = None) -> Tensor:
+        self._check(loop)
+        return self.found if at is None else self.found[at]
+
+    def _check(self, loop: int | None) -> None:
+        if loop not in (None, self.n_loops):
+            raise LoopscopeError(
+                f"the plain loop answers after its last loop, {self.n_loops}, and a probe of this "
+                f"run asks it after loop {loop}; let the grid's probes read the last loop alone"
+            )
 
 
-def train_plainly(run: PlainRun) -> Answers:
-    """Trains a run by a plain loop over its steps; what it answers at the end."""
+def train_plainly(run: PlainRun) -> list[Row]:
+    """Trains a run by a plain loop over its steps; what is measured at the end."""
     for step in range(run.steps):
         for group in run.training.optimiser.param_groups:
             group["lr"] = run.rate(step)
         run.training.step(*run.batch(step))
         run.look(step + 1)
-    return run.ask()
+    return run.finish()
 
 
-def train_by_trainer(run: PlainRun) -> Answers:
-    """Trains a run by the Trainer of transformers; what it answers at the end."""
+def train_by_trainer(run: PlainRun) -> list[Row]:
+    """Trains a run by the Trainer of transformers; what is measured at the end."""
     from torch.utils.data import IterableDataset
     from transformers import Trainer as HuggingFaceTrainer  # pyrefly: ignore
     from transformers import TrainerCallback, TrainingArguments  # pyrefly: ignore
@@ -141,4 +168,11 @@ def train_by_trainer(run: PlainRun) -> Answers:
                 optimizers=(optimiser, schedule),
                 callbacks=[Looks()],
             ).train()
-    return run.ask()
+    return run.finish()
+
+
+#: the ways by name
+TRAINERS: dict[str, Callable[[PlainRun], list[Row]]] = {
+    "plain": train_plainly,
+    "trainer": train_by_trainer,
+}

@@ -2,15 +2,17 @@
 
 Arms are the cells of a grid: runs that differ in their seed alone. They are trained in turns, every
 arm with the same seeds before other seeds begin, so that a change of the machine's load falls on
-all of them alike. A result counts from the first evaluation on at which it is there.
+all of them alike. A result counts from the first evaluation on at which it is there. Other ways to
+train, where they are asked for, have their turns with the same seeds of the arms that they can.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from experiments.bench.beside import check_fits, results_beside, train_beside
 from experiments.bench.result_goal import Goal, rows_of
 from experiments.errors import LoopscopeError
 from experiments.execution.backends.options import backend_options
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 HEAD = (
     *("arm", "seeds", "at the end", "over seeds", "reached at step", "exposures"),
-    *("minutes a seed", "a seed alone"),
+    *("minutes a seed", "x the least", "a seed alone"),
 )
 NEVER = "not reached"
 
@@ -55,10 +57,15 @@ class Cost:
     alone: tuple[float, ...]
     estimated: bool
 
-    def row(self) -> tuple[str, ...]:
-        """The numbers for a table headed by `HEAD`."""
+    def times(self, least: float | None) -> float | None:
+        """Its minutes in those of the cheapest arm that reaches the goal."""
+        return self.minutes / least if least else None
+
+    def row(self, least: float | None) -> tuple[str, ...]:
+        """The numbers for a table headed by `HEAD`; `least` as in `times`."""
         about = "~" if self.estimated else ""
-        until = f"{'> ' if self.step is None else ''}{about}{self.minutes:.2f}"
+        more = "> " if self.step is None else ""
+        times = self.times(least)
         alone = NEVER
         if self.alone:
             ends = f"{about}{min(self.alone):.2f} to {max(self.alone):.2f}"
@@ -70,16 +77,27 @@ class Cost:
             f"± {stdev(self.final):.3f}" if len(self.final) > 1 else "",
             NEVER if self.step is None else str(self.step),
             "" if self.exposures is None else number(round(self.exposures)),
-            until,
+            f"{more}{about}{self.minutes:.2f}",
+            "" if times is None else f"{more}{times:.2f}",
             alone,
         )
 
 
-def train_in_turns(grid: "Grid", out: Path, stack: int | None = None) -> Iterator[GridOutcome]:
+def train_in_turns(
+    grid: "Grid", out: Path, stack: int | None = None, beside: Sequence[str] = ()
+) -> Iterator[GridOutcome]:
     """Trains what a grid lacks on one core, in rounds of as many seeds as are trained in one pass.
 
     Yields the outcome of every round, then that of the whole grid; ends where it is interrupted.
+
+    Args:
+        beside: other ways that train the same seeds of what they can train, in the same round.
+
+    Raises:
+        LoopscopeError: they can train no run of the grid.
     """
+    if beside:
+        check_fits(point.config for point in grid.points)
     seeds = list(dict.fromkeys(point.config.seed for point in grid.points))
     size = stack or 1
     where = backend_options("local", workers=1, device="cpu", stack=stack)
@@ -90,7 +108,34 @@ def train_in_turns(grid: "Grid", out: Path, stack: int | None = None) -> Iterato
         yield outcome
         if outcome.interrupted:
             return
+        train_beside((point.config for point in points), beside, out)
     yield run_grid(grid, out, backend=where)
+
+
+def rows(found: Sequence[Cost]) -> list[tuple[str, ...]]:
+    """The costs as rows headed by `HEAD`."""
+    least = _least(found)
+    return [cost.row(least) for cost in found]
+
+
+def records(found: Sequence[Cost]) -> list[dict[str, Any]]:
+    """The costs for a file."""
+    least = _least(found)
+    return [{**asdict(cost), "times_the_least": cost.times(least)} for cost in found]
+
+
+def _least(found: Sequence[Cost]) -> float | None:
+    """Minutes of the cheapest arm that reaches the goal; None where none does."""
+    return min((cost.minutes for cost in found if cost.step is not None), default=None)
+
+
+def all_costs(results: "Results", goal: Goal, out: Path) -> tuple[list[Cost], float]:
+    """`costs`, and after those what arms took that were trained in other ways as well."""
+    found, level = costs(results, goal)
+    for way, others in results_beside(results, out):
+        theirs, _ = costs(others, replace(goal, level=level))
+        found += [replace(cost, arm=f"{cost.arm}, {way}") for cost in theirs]
+    return found, level
 
 
 def costs(results: "Results", goal: Goal) -> tuple[list[Cost], float]:

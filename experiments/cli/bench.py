@@ -225,35 +225,41 @@ def recipe(
     share: Annotated[
         float | None, typer.Option(min=0, max=1, help="of the seeds; default: .9, bits: their mean")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="plain|trainer", help="trains the arms that it can; repeatable"),
+    ] = None,
     where: Where = [],  # noqa: B006
     changes: Changes = [],  # noqa: B006
     file: JsonFile = None,
 ) -> None:
     """Processor time of every arm of a grid until a stated result: what each lever is worth."""
-    from dataclasses import asdict
-
-    from experiments.bench.recipe import HEAD, costs, train_in_turns
+    from experiments.bench.conclusion import usable_ways
+    from experiments.bench.recipe import HEAD, all_costs, records, rows, train_in_turns
     from experiments.bench.result_goal import chosen, goal_of
     from experiments.grid import load_grid
     from experiments.results.long_table import read_results
     from experiments.runs.json_files import write_json
     from experiments.text import aligned
 
+    if beside and not grid:
+        raise LoopscopeError("--beside trains, and needs the grid; what is trained is read anyway")
+    ways = usable_ways(beside) if beside else ()
     loaded = load_grid(grid, changes) if grid else None
     if loaded is not None:
-        for outcome in train_in_turns(loaded, out, stack):
+        for outcome in train_in_turns(loaded, out, stack, ways):
             if outcome.interrupted:
                 raise typer.Exit(130)
     read = read_results(out, None if loaded is None else loaded.name)
     results = chosen(read, where)
     asked = {"difficulty": difficulty, "level": level, "within": within, "share": share}
     goal = goal_of(results, metric, **asked)
-    found, reached = costs(results, goal)
+    found, reached = all_costs(results, goal, out)
     with telling_problems(read):
         typer.echo(f"{goal.text(reached)}; processor time of one core, evaluations included")
-        typer.echo(aligned([HEAD, *(cost.row() for cost in found)]))
+        typer.echo(aligned([HEAD, *rows(found)]))
     if file is not None:
-        write_json(file, {"goal": goal.text(reached), "arms": [asdict(cost) for cost in found]})
+        write_json(file, {"goal": goal.text(reached), "arms": records(found)})
 
 
 @bench.command()

@@ -11,7 +11,13 @@ from typer.testing import CliRunner
 
 from experiments.bench import conclusion
 from experiments.bench.conclusion import ArmCost, arms_of, compare, prepared, usable_ways
-from experiments.bench.plain_runs import Answers, PlainRun, train_by_trainer, train_plainly
+from experiments.bench.plain_runs import (
+    Answers,
+    PlainRun,
+    answers_of,
+    train_by_trainer,
+    train_plainly,
+)
 from experiments.bench.together import train_together
 from experiments.cli.main import app
 from experiments.config.run import RunConfig
@@ -49,35 +55,33 @@ def test_a_plain_loop_ends_with_the_weights_of_our_run(tmp_path: Path) -> None:
         ours, _ = load_model(tmp_path, config.run_id)
         theirs = PlainRun(config)
         begun = [p.detach().clone() for p in theirs.model.parameters()]
-        answers = train_plainly(theirs)
+        answers = answers_of(train_plainly(theirs))
         wanted = PlainRun(config)
         wanted.model.copy_weights(ours)
         pairs = zip(theirs.model.parameters(), wanted.model.parameters(), begun, strict=True)
         for mine, own, first in pairs:
             torch.testing.assert_close(mine, own, rtol=1e-3, atol=1e-3)
             assert float((mine - first).detach().abs().max()) > 5e-3, "they have been trained"
-        assert answers == pytest.approx(wanted.ask()) and set(answers) == {2, 3}
+        assert answers == pytest.approx(answers_of(wanted.finish())) and set(answers) == {2, 3}
 
 
 def test_the_trainer_takes_the_same_steps() -> None:
     pytest.importorskip("transformers", reason="needs transformers")
     pytest.importorskip("accelerate", reason="needs accelerate")
     plainly, trainer = PlainRun(prepared(run(), 0, 4)), PlainRun(prepared(run(), 0, 4))
-    assert train_plainly(plainly) == pytest.approx(train_by_trainer(trainer))
+    found, other = answers_of(train_plainly(plainly)), answers_of(train_by_trainer(trainer))
+    assert found == pytest.approx(other) and set(found) == {2, 3}
+    assert [look["step"] for look in plainly.looks] == [look["step"] for look in trainer.looks]
     for one, other in zip(plainly.model.parameters(), trainer.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_every_way_asks_at_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = list[bool]()
-
-    def ask(self: PlainRun, final: bool = True) -> Answers:
-        asked.append(final)
-        return {}
-
-    monkeypatch.setattr(PlainRun, "ask", ask)
-    train_plainly(PlainRun(prepared(run(), 0, 5)))
-    assert asked == [False, False, False, True], "after 5, 10 and 12 steps, and the final probes"
+def test_every_way_asks_at_the_same_steps() -> None:
+    asked = PlainRun(prepared(run(), 0, 5))
+    train_plainly(asked)
+    assert [look["step"] for look in asked.looks] == [5, 10, STEPS]
+    spent = [look["cpu_seconds"] for look in asked.looks]
+    assert 0 < spent[0] < spent[1] < spent[2] < asked.spent()
 
 
 def test_the_ways_take_turns_and_their_time_is_that_of_the_processor(

@@ -96,11 +96,20 @@ def test_a_share_of_the_seeds(tmp_path: Path) -> None:
     every = found(out, share=1.0)
     assert (every["slow"].step, every["fast"].step) == (None, 300)
     assert every["slow"].minutes == pytest.approx(126 / 60), "all that was spent in vain"
-    row = dict(zip(recipe.HEAD, every["slow"].row(), strict=True))
+    row = dict(zip(recipe.HEAD, every["slow"].row(None), strict=True))
     assert row["reached at step"] == "not reached" and row["minutes a seed"] == "> 2.10"
     assert row["a seed alone"] == "1.00 to 2.00, 2 of 3"
-    never = found(out, level=1.01)["fast"].row()
+    never = found(out, level=1.01)["fast"].row(None)
     assert never[-1] == "not reached" and never[4] == "not reached"
+
+
+def test_minutes_are_told_beside_the_cheapest_arm_that_gets_there(tmp_path: Path) -> None:
+    arms = list(found(write(tmp_path, SLOW, FAST), share=1.0).values())  # 2.1 in vain, 1.6
+    assert [row[7] for row in recipe.rows(arms)] == ["> 1.31", "1.00"]
+    assert [r["times_the_least"] for r in recipe.records(arms)] == pytest.approx([2.1 / 1.6, 1])
+    nowhere = list(found(tmp_path, level=1.01).values())
+    assert [row[7] for row in recipe.rows(nowhere)] == ["", ""]
+    assert [record["times_the_least"] for record in recipe.records(nowhere)] == [None, None]
 
 
 def test_the_mean_over_seeds_beside_the_best_arm(tmp_path: Path) -> None:
@@ -138,7 +147,7 @@ def test_a_run_that_failed_counts_as_one_that_does_not_get_there(tmp_path: Path)
     record_grid(tmp_path / "b", "toy", title="", figures=[], points=broken)
     (cost,) = found(tmp_path / "b").values()
     assert cost.step is None and (cost.seeds, cost.done) == (2, 1)
-    assert cost.row()[1] == "1 of 2 done" and cost.final == (0.96,)
+    assert cost.row(None)[1] == "1 of 2 done" and cost.final == (0.96,)
     assert found(tmp_path / "b", share=0.5)[cost.arm].step == 50
 
 
@@ -147,7 +156,8 @@ def test_times_that_were_not_written_down_are_estimated_and_said_to_be(tmp_path:
     cost = found(out, share=1 / 3)["slow"]
     assert cost.estimated and cost.step == 100
     assert cost.minutes == pytest.approx(126 / 2 / 60), "in proportion to the steps"
-    assert cost.row()[6] == "~1.05" and cost.row()[7].startswith("~1.05 to")
+    row = cost.row(None)
+    assert row[6] == "~1.05" and row[8].startswith("~1.05 to")
     assert load_curves(out)["cpu_seconds"].isna().all()
 
 
