@@ -7,6 +7,8 @@ import typer
 
 from experiments.cli.options import Changes, Device, JsonFile, Where, telling_problems
 from experiments.errors import LoopscopeError
+from experiments.machine import device_name
+from experiments.text import aligned
 
 bench = typer.Typer(help="Measure speed.", no_args_is_help=True)
 
@@ -27,7 +29,6 @@ def generators(
 ) -> None:
     """Tokens per second of every task on one core."""
     from experiments.bench.generators import HEAD, measure_all
-    from experiments.text import aligned
 
     rows = list(measure_all(kinds, batch=batch, seconds=seconds))
     typer.echo(f"speed on one core, padding not counted; batches of {batch}")
@@ -49,7 +50,6 @@ def train(
     file: JsonFile = None,
 ) -> None:
     """Speed of a training step beside a plain loop and, with the extra hf, a Llama."""
-    from experiments.machine import device_name
 
     if (scaling or recompute) and (shapes or file or (scaling and recompute)):
         raise LoopscopeError(
@@ -67,7 +67,6 @@ def train(
 
 def _scaling(device: str, precision: str, seconds: float) -> None:
     from experiments.bench.scaling import SCALING_HEAD, scaling
-    from experiments.text import aligned
 
     rows, formula = scaling(device, precision, seconds)
     typer.echo(aligned([SCALING_HEAD, *rows]))
@@ -76,7 +75,6 @@ def _scaling(device: str, precision: str, seconds: float) -> None:
 
 def _recompute(device: str, precision: str, seconds: float) -> None:
     from experiments.bench.scaling import RECOMPUTE_HEAD, recomputing
-    from experiments.text import aligned
 
     rows = list(recomputing(device, precision, seconds, width=128))
     typer.echo("memory kept for the backward pass; x time above 1: recomputing takes longer")
@@ -89,7 +87,6 @@ def _steps(
     from experiments.bench.timing import as_json
     from experiments.bench.train import HEAD, measure, shapes_of
     from experiments.runs.json_files import write_json
-    from experiments.text import aligned
 
     typer.echo("ratios above 1: ours is faster")
     speeds = []
@@ -98,6 +95,19 @@ def _steps(
         if file is not None:
             write_json(file, as_json(speeds, device))
     typer.echo(aligned([HEAD, *(speed.row() for speed in speeds)]))
+
+
+@bench.command()
+def growth(
+    runs: Annotated[int, typer.Option(min=5, help="of one grid")] = 2000,
+    people: Annotated[int, typer.Option(min=1, help="of one world")] = 500_000,
+    lines: Annotated[int, typer.Option(min=1, help="of metrics of every run")] = 36,
+) -> None:
+    """Processor time and memory of the commands with very many runs and people."""
+    from experiments.bench.growth import HEAD, growth
+
+    typer.echo(f"{device_name('cpu')}; imports included, waiting not")
+    typer.echo(aligned([HEAD, *growth(runs, people, lines)]))
 
 
 @bench.command("stack")
@@ -117,9 +127,7 @@ def stack_(
     from experiments.bench.timing import as_json
     from experiments.bench.train import shapes_of
     from experiments.execution.stack_planner import reason_not_stackable
-    from experiments.machine import device_name
     from experiments.runs.json_files import write_json
-    from experiments.text import aligned
 
     found = shapes_of(shapes or ["16", "32", "64"], precision, standard_shapes)
     numbers = stack or RUNS[device.partition(":")[0]]
@@ -158,8 +166,6 @@ def generate_(
         measure_exits,
         subject_with_loops,
     )
-    from experiments.machine import device_name
-    from experiments.text import aligned
 
     subject = subject_with_loops(out, run, device)
     typer.echo(f"{device_name(device)}; ratios above 1: faster than all loops, or than no cache")
@@ -189,7 +195,6 @@ def repeats(
     from experiments.bench.repeats import HEAD, WAYS, spreads, train_all_ways
     from experiments.grid import load_grid
     from experiments.runs.json_files import write_json
-    from experiments.text import aligned
 
     if not grid and not beside:
         raise LoopscopeError(
@@ -240,7 +245,6 @@ def recipe(
     from experiments.grid import load_grid
     from experiments.results.long_table import read_results
     from experiments.runs.json_files import write_json
-    from experiments.text import aligned
 
     if beside and not grid:
         raise LoopscopeError("--beside trains, and needs the grid; what is trained is read anyway")
@@ -282,9 +286,7 @@ def conclusion(
 
     from experiments.bench.conclusion import arms_of, compare, head_of, usable_ways
     from experiments.grid import load_grid
-    from experiments.machine import device_name
     from experiments.runs.json_files import write_json
-    from experiments.text import aligned
 
     chosen = usable_ways(ways)
     arms = arms_of(load_grid(grid, changes), part, seeds, every)
