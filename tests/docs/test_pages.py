@@ -124,6 +124,18 @@ def test_every_shipped_grid_and_every_command_is_named() -> None:
         assert f"loopscope {name}" in usage, name
 
 
+def test_published_variants_are_settings_that_there_are() -> None:
+    table = (ROOT / "experiments" / "VARIANTS.md").read_text(encoding="utf-8").split("\n## ")[0]
+    cells = [row.split(" | ")[1] for row in table.splitlines() if row.count(" | ") == 2][1:]
+    code = [" ".join(re.findall(r"`([^`]+)`", cell)) for cell in cells]
+    page = (ROOT / "experiments" / "CONFIGURATION.md").read_text(encoding="utf-8")
+    fields = {"objective", *re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)}
+    assert len(code) > 35
+    assert [text for text in code if set(re.findall(r"(\w+):", text)) - fields] == []
+    kinds = set(re.findall(r"kind: ([\w-]+)", " ".join(code)))
+    assert len(kinds) > 12 and kinds <= set(re.findall(r"`\"?([\w-]+)\"?`", page))
+
+
 def test_every_task_and_probe_stands_in_its_table() -> None:
     from generators.plugins import choices
     from generators.task import Task
