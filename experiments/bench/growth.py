@@ -93,7 +93,7 @@ def measured(command: Sequence[str]) -> tuple[float, int]:
     Raises:
         LoopscopeError: it failed.
     """
-    start = [sys.executable, "-P", "-c", "from experiments.cli.main import main; main()"]
+    start = [sys.executable, "-P", "-c", "from loopscope import main; main()"]
     with TemporaryFile() as told:
         where = {"stdout": subprocess.DEVNULL, "stderr": told}
         process = subprocess.Popen([*start, *command], **where)
