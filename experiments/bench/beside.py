@@ -2,7 +2,8 @@
 
 Each run that a plain loop can train is trained by the ways asked for (`experiments.bench.
 plain_runs`) from the same weights on the same documents, and evaluated by the probes of the grid
-as often; `OUT/beside/WAY/RUN ID.json` holds its evaluations, and what is there is not done again.
+as often; `OUT/beside/WAY/RUN ID.json` holds its evaluations, under a checksum, and what is there is
+not done again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from experiments.bench.conclusion import misfit, shortened
 from experiments.bench.plain_runs import TRAINERS, PlainRun
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
-from experiments.runs.json_files import read_json, write_json
+from experiments.runs.json_files import SEAL, read_json, sealed, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,13 +51,13 @@ def train_beside(configs: Iterable[RunConfig], ways: Sequence[str], out: Path) -
     for config in configs:
         for way in ways if not misfit(config) else ():
             path = out / FOLDER / way / f"{config.run_id}.json"
-            if read_json(path) is not None:
+            if _record(path) is not None:
                 continue
             if way not in warm:
                 TRAINERS[way](PlainRun(shortened(config)))
                 warm.add(way)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, _trained(config, way))
+            write_json(path, sealed(_trained(config, way)))
 
 
 def _trained(config: RunConfig, way: str) -> dict[str, Any]:
@@ -69,13 +70,30 @@ def results_beside(results: "Results", out: Path) -> Iterator[tuple[str, "Result
     """Yields (way, results) of the runs that were trained in another way as well."""
     runs = results.runs.drop_duplicates(["run_id", "cell"])
     for way in TRAINERS:
-        found = {n: read_json(out / FOLDER / way / f"{n}.json") for n in runs["run_id"]}
+        found = {n: _record(out / FOLDER / way / f"{n}.json") for n in runs["run_id"]}
         there = {name: record for name, record in found.items() if record is not None}
         if there:
             rows = runs[runs["run_id"].isin(there)]
             ends = _table(rows, {name: [record] for name, record in there.items()})
             curves = _table(rows, {name: record["looks"] for name, record in there.items()})
             yield way, replace(results, runs=ends, make_curves=lambda curves=curves: curves)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """What was measured of a run; None where nothing was.
+
+    Raises:
+        LoopscopeError: the file is not what was written.
+    """
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if record is None or sealed(record)[SEAL] not in path.read_text(errors="replace"):
+        raise LoopscopeError(
+            f"{path} is damaged or was edited; remove it, and `loopscope bench recipe GRID --out "
+            f"{path.parents[2]} --beside {path.parent.name}` makes it again"
+        )
+    return record
 
 
 def _table(runs: "pd.DataFrame", lines: dict[str, list[dict[str, Any]]]) -> "pd.DataFrame":

@@ -184,6 +184,6 @@ def usable_ways(asked: Sequence[str] | None) -> tuple[str, ...]:
             raise LoopscopeError(f"there is no way {way!r}; there are {', '.join(others)}")
         if way == "trainer" and missing:
             raise LoopscopeError(
-                f"--way trainer needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+                f"the way trainer needs {' and '.join(missing)}: pip install {' '.join(missing)}"
             )
     return tuple(asked or (way for way in others if way != "trainer" or not missing))

@@ -21,6 +21,7 @@ from experiments.execution.runner import GridOutcome
 from experiments.grid import load_grid
 from experiments.results.long_table import read_results
 from experiments.runs.folder import RunFolder
+from experiments.runs.json_files import sealed, write_json
 from experiments.runs.output import prepare_output, record_grid
 
 GRID = """
@@ -134,7 +135,7 @@ def plainly(out: Path, values: dict[int, float]) -> None:
     path = out / "beside" / "plain" / "toy-1x1-adamw.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     ends = {"cpu_seconds": 905.0, "measurements": looks[-1]["measurements"]}
-    path.write_text(json.dumps({"looks": looks, **ends}))
+    write_json(path, sealed({"looks": looks, **ends}))
 
 
 def test_the_ratio_to_the_cheapest_arm_by_hand(tmp_path: Path) -> None:
@@ -156,6 +157,21 @@ def test_the_ratio_to_the_cheapest_arm_by_hand(tmp_path: Path) -> None:
     row = dict(zip(recipe.HEAD, rows(found)[-1], strict=True))
     assert row["reached at step"] == row["a seed alone"] == "not reached"
     assert row["minutes a seed"] == "> 15.08" and row["x the least"] == "> 12.93"
+
+
+def test_a_damaged_record_is_told_and_counted_for_nothing(tmp_path: Path) -> None:
+    out, goal = write(tmp_path), Goal("bits_per_parameter", level=1.0, item="total")
+    plainly(out, {100: 0.6, 200: 1.0})
+    path = out / "beside" / "plain" / "toy-1x1-adamw.json"
+    text = path.read_text()
+    unsealed = {k: v for k, v in json.loads(text).items() if k in ("looks", "measurements")}
+    edited = text.replace("905.0", "5.0")
+    for damaged in ("", "[]", text[:-40], edited, json.dumps(unsealed)):
+        path.write_text(damaged)
+        with pytest.raises(LoopscopeError, match="toy-1x1-adamw.json is damaged .* --beside plain"):
+            all_costs(read_results(out), goal, out)
+    path.write_text(text)
+    assert len(all_costs(read_results(out), goal, out)[0]) == 3
 
 
 def test_the_best_of_our_arms_says_what_is_to_be_reached(tmp_path: Path) -> None:
