@@ -172,10 +172,10 @@ def make_card(
     return card.model_copy(update={"columns": [_compared(card, c) for c in columns]})
 
 
-def _score(axis: Axis, label: str, results: Results, refused: dict[str, str]) -> Score:
-    """An axis of one architecture; why not, where its probe refused the model."""
-    if label == MODEL and axis.probe in refused:
-        return Score.none(refused[axis.probe])
+def _score(axis: Axis, label: str, results: Results, refused: dict[str, dict[str, str]]) -> Score:
+    """An axis of one architecture; why not, where its probe refused it."""
+    if reason := refused.get(label, {}).get(axis.probe):
+        return Score.none(reason)
 
     def of_arm(rows: "pd.DataFrame") -> "pd.DataFrame":
         return rows[(rows["part"] == axis.grid) & (rows["arm"] == label)]

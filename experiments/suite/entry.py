@@ -1,6 +1,8 @@
 """What is scored: a model and how it is trained, from a class, a YAML file or a record."""
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ RECORDS = Path(__file__).parents[1] / "records"
 LOOPS = 4
 #: width at which a model is checked before the suite gives it one
 WIDTH = 32
+#: characters of a name, so that its grid `score-NAME` is not too long for one
+LONGEST = 100
 
 
 class EntryFile(Frozen):
@@ -148,10 +152,9 @@ def _checked(name: str, data: Any, find: Any, folder: Path) -> Entry:
         fields["model"] = {**model, "width": WIDTH}
         config = validate(_Parts, fields, find, folders=(folder,)).model
     model, objective = (_from_anywhere(part, folder) for part in (model, file.objective))
-    short = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     title = file.title or name
     return Entry(
-        short,
+        file_name(name),
         title,
         file.source,
         model,
@@ -161,6 +164,21 @@ def _checked(name: str, data: Any, find: Any, folder: Path) -> Entry:
         parts.objective,
         tuple(notes),
     )
+
+
+def file_name(name: str) -> str:
+    """A name that files and grids everywhere may have, of one that they may not.
+
+    Marks over letters are dropped. What has no letter or digit of ASCII at all is told apart by a
+    hash.
+
+    >>> file_name("ä b"), file_name("Ouro-1.4B"), file_name("循环")
+    ('a-b', 'Ouro-1.4B', 'model-ad3221dd')
+    """
+    plain = unicodedata.normalize("NFKD", name)
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    short = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._")[:LONGEST]
+    return short or f"model-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _from_anywhere(part: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from experiments.grid.located_yaml import load_yaml
 from experiments.runs.json_files import replacing
 from experiments.suite.axes import Axis
 from experiments.suite.entry import Entry
-from experiments.suite.references import arms_of
+from experiments.suite.references import MODEL, arms_of
+from models.model import ModelConfig
+from models.objectives.last_loop import LastLoop
+from models.objectives.objective import Objective
 
 #: what a card's grid and its files are called
 NAME = "score"
@@ -32,12 +35,12 @@ class CardGrid:
 
     Attributes:
         missing: label of a reference -> why there is none.
-        refused: kind of a probe -> why it cannot measure the model or its references.
+        refused: label of an architecture -> kind of a probe -> why it cannot measure it.
     """
 
     grid: Grid
     missing: dict[str, str]
-    refused: dict[str, str]
+    refused: dict[str, dict[str, str]]
 
 
 def name_of(entry: str) -> str:
@@ -59,11 +62,14 @@ def write_grid(
     Raises:
         ConfigError: the model does not fit the grids of the suite.
     """
-    parts, missing, refused = {}, {}, {}
+    parts: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    refused: dict[str, dict[str, str]] = {}
     for name in dict.fromkeys(axis.grid for axis in wanted):
         source = next(axis.file(size) for axis in wanted if axis.grid == name)
         parts[name], missing, dropped = _part(entry, source, other)
-        refused |= dropped
+        for label, reasons in dropped.items():
+            refused[label] = {**refused.get(label, {}), **reasons}
     data = {
         "name": name_of(entry.name),
         "title": f"Score card of {entry.title}, size {size}",
@@ -80,12 +86,12 @@ def write_grid(
     return CardGrid(load_grid(path), missing, refused)
 
 
-def _refused(run: RunConfig, entry: Entry) -> dict[str, str]:
-    """Kind of a probe of a run -> why it cannot measure a model."""
+def _refused(run: RunConfig, model: ModelConfig, loss: Objective) -> dict[str, str]:
+    """Kind of a probe of a run -> why it cannot measure a model trained by a loss."""
     refused = {}
     for probe in run.observe.probes or ():
         try:
-            probe.check_model(entry.config, run.task, entry.loss)
+            probe.check_model(model, run.task, loss)
         except ValueError as error:
             refused[probe.kind] = str(error)
     return refused
@@ -93,18 +99,26 @@ def _refused(run: RunConfig, entry: Entry) -> dict[str, str]:
 
 def _part(
     entry: Entry, source: Path, other: Entry | None
-) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
-    """A part of the grid from a grid of the suite, references missing, probes refused."""
+) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, str]]]:
+    """A part of the grid from a grid of the suite, references missing, probes refused by label.
+
+    An architecture is trained without the probes that refuse it; the others keep them.
+    """
     data, _ = load_yaml(source)
     baseline, size = data["baseline"], data["baseline"]["model"]
-    first = load_grid(source).points[0].config
-    refused = {} if other is None else _refused(first, other)
-    refused |= _refused(first, entry)
-    kept = [p for p in baseline["observe"]["probes"] if p["kind"] not in refused]
     has = type(entry.config).model_fields
     sized = {k: v for k, v in size.items() if k in has and k not in entry.model}
-    observe = {**baseline["observe"], "probes": kept}
-    baseline = {**baseline, "model": sized, "observe": observe}
     arms, missing = arms_of(entry, baseline["training"]["phases"], size, other)
-    labels = [{"name": arm.label, **arm.changes} for arm in arms]
-    return {"baseline": baseline, "axes": {**data["axes"], "arm": labels}}, missing, refused
+    run = load_grid(source).points[0].config
+    once = (other or entry).config.model_copy(update={"loops": 1})
+    refused, labels = {}, []
+    for arm in arms:
+        model, loss = (entry.config, entry.loss) if arm.label == MODEL else (once, LastLoop())
+        changes = dict(arm.changes)
+        if reasons := _refused(run, model, loss):
+            refused[arm.label] = reasons
+            probes = baseline["observe"]["probes"]
+            changes["observe.probes"] = [p for p in probes if p["kind"] not in reasons]
+        labels.append({"name": arm.label, **changes})
+    axes = {**data["axes"], "arm": labels}
+    return {"baseline": {**baseline, "model": sized}, "axes": axes}, missing, refused

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: the axis of a grid that holds learning rates
 RATE = "training.lr"
+#: bits per parameter that transformers trained in float32 are known to hold (2505.24832, Table 1)
+MOST_BITS = 3.83
 
 
 class Score(BaseModel):
@@ -28,6 +30,9 @@ class Score(BaseModel):
     value: float | None = Field(None, description="mean over seeds; None: see reason")
     floor: float | None = Field(None, description="value without the ability")
     ceiling: float | None = Field(None, description="largest value there can be")
+    common: float | None = Field(
+        None, description="value that is 1 when normalised, where ceilings differ by model"
+    )
     seeds: int = Field(0, ge=0, description="seeds behind the value")
     low: float | None = Field(None, description="lower end of the 95 % interval over seeds")
     high: float | None = Field(None, description="upper end of the 95 % interval over seeds")
@@ -81,18 +86,21 @@ class Score(BaseModel):
         return self.model_copy(update={"along": what, "curve": curve})
 
     def normal(self, value: float) -> float:
-        """(x - floor) / (ceiling - floor), cut to [0, 1].
+        """(x - floor) / (ceiling - floor), cut to [0, 1]; with `common` in place of the ceiling.
+
+        Of models whose ceilings differ, a small one would be ahead for having little to do.
 
         Raises:
             ValueError: the score has no value.
         """
         if self.floor is None or self.ceiling is None:
             raise ValueError(f"there is no value: {self.reason}")
-        return min(max((value - self.floor) / (self.ceiling - self.floor), 0.0), 1.0)
+        top = self.ceiling if self.common is None else self.common
+        return min(max((value - self.floor) / (top - self.floor), 0.0), 1.0)
 
     @property
     def normalised(self) -> float | None:
-        """`value` between its floor, 0, and its ceiling, 1; None without one."""
+        """`value` between its floor, 0, and its ceiling or `common`, 1; None without one."""
         return None if self.value is None else self.normal(self.value)
 
 
@@ -117,6 +125,12 @@ def mean_score(rows: "pd.DataFrame", unit: str, missing: str) -> Score:
         return Score.none(missing)
     floor, ceiling = float(rows["floor"].fillna(0.0).mean()), float(rows["ceiling"].mean())
     return Score.of(each_seed(rows), unit, floor=floor, ceiling=ceiling)
+
+
+def bits_score(rows: "pd.DataFrame", missing: str) -> Score:
+    """Bits per parameter; ceiling: all that there is to store, for each parameter of the model."""
+    found = mean_score(rows, "bits/parameter", missing)
+    return found if found.value is None else found.model_copy(update={"common": MOST_BITS})
 
 
 def at_best_rate(runs: "pd.DataFrame") -> "pd.DataFrame":

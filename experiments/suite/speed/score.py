@@ -2,7 +2,7 @@
 
 from experiments.results.long_table import Results
 from experiments.results.selection import last_loop, where
-from experiments.suite.score import Score, mean_score
+from experiments.suite.score import Score, bits_score
 
 GRID = "ceiling"
 PROBE = "capacity_biod"
@@ -10,10 +10,7 @@ TAG = "storing"
 
 
 def score(runs: Results) -> Score:
-    """Bits at the first evaluation during training; ceiling: all there is to store.
-
-    Everyone is shown once a step, so that a step is an exposure.
-    """
+    """Bits at the first evaluation during training; ceiling: all there is to store."""
     rows = last_loop(where(runs.curves, metric="bits_per_parameter", item="total"))
     first = rows[rows["step"] == rows["step"].min()]
-    return mean_score(first, "bits/parameter", "no bits were measured during training")
+    return bits_score(first, "no bits were measured during training")

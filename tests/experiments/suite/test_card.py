@@ -132,7 +132,7 @@ def test_what_is_behind_the_scores_is_on_the_page(card: Card, tmp_path: Path) ->
     older = card.model_dump(exclude={"references": True})
     for column in older["columns"]:
         for score in column["scores"].values():
-            del score["along"], score["curve"]
+            del score["along"], score["curve"], score["common"]
         for cost in column["costs"].values():
             del cost["forward_flops"], cost["cache_bytes"]
     read = Card.model_validate(older)
@@ -172,8 +172,8 @@ def test_cards_that_cannot_be_read_are_named(card: Card, tmp_path: Path) -> None
 def test_aggregates_are_over_normalised_seeds_of_shared_axes(card: Card) -> None:
     assert card.shared == ["ceiling", "rounded", "composition", "in_context"]
     model = card.columns[0]
-    # normalised: .8/2; (.7 + .2)/2/.8; .5; (.9 - .5)/.5, each twice; the middle half of eight
-    values = sorted([0.4, 0.5625, 0.5, 0.8] * 2)
+    # normalised: .8/3.83; (.7 + .2)/2/.8; .5; (.9 - .5)/.5, each twice; the middle half of eight
+    values = sorted([0.8 / 3.83, 0.5625, 0.5, 0.8] * 2)
     assert model.interquartile_mean is not None
     assert model.interquartile_mean.value == pytest.approx(sum(values[2:6]) / 4)
     assert model.improvement is None
@@ -182,13 +182,18 @@ def test_aggregates_are_over_normalised_seeds_of_shared_axes(card: Card) -> None
     assert last is not None and last.value == pytest.approx(3 / 4)
 
 
-def test_a_refused_probe_gives_its_reason_for_the_model_alone(
+def test_a_refused_probe_gives_its_reason_where_it_refuses_alone(
     made: tuple[Entry, CardGrid],
 ) -> None:
     entry, grid = made
-    refused = CardGrid(grid.grid, {"unlooped-deep": "no layers"}, {"interchange": "no hooks"})
+    reasons = {"model": {"accuracy": "no logits"}, "unlooped": {"interchange": "no hooks"}}
+    refused = CardGrid(grid.grid, {"unlooped-deep": "no layers"}, reasons)
     found = make_card(entry, refused, chosen(NAMES, "tiny"), "tiny", results(*ARMS))
-    assert found.columns[0].scores["interchange"].reason == "no hooks"
+    model, unlooped, _ = found.columns
+    assert model.scores["composition"].reason == "no logits"
+    assert model.scores["interchange"].reason.startswith("no states were exchanged")
+    assert unlooped.scores["interchange"].reason == "no hooks"
+    assert unlooped.scores["composition"].value == 0.0, "what refuses the model measures others"
     assert [c.label for c in found.columns] == ["model", "unlooped", "unlooped-long"]
     assert "No unlooped-deep: no layers." in card_table(found).notes
 
@@ -213,7 +218,7 @@ def test_the_radar_leaves_out_what_the_model_cannot_do(card: Card) -> None:
     data = radar_data(card)
     assert set(data["axis"]) == {"ceiling", "rounded", "composition", "in context"}
     mine = data[data["architecture"] == "model"].set_index("axis")["normalised"]
-    assert mine["ceiling"] == pytest.approx(0.4) and mine["in context"] == pytest.approx(0.8)
+    assert mine["ceiling"] == pytest.approx(0.8 / 3.83) and mine["in context"] == pytest.approx(0.8)
     assert data["normalised"].between(0, 1).all()
 
 

@@ -9,7 +9,7 @@ from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.grid.grid import load_grid
 from experiments.suite.axes import SIZES, TAGS, axes, chosen
-from experiments.suite.entry import Entry, find_entry, shipped
+from experiments.suite.entry import Entry, find_entries, find_entry, shipped
 from experiments.suite.grid import CardGrid, write_grid
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
@@ -108,9 +108,10 @@ def test_a_model_from_elsewhere_may_give_the_references(tmp_path: Path) -> None:
     own, mixed = arms(gated, tmp_path), arms(loop, tmp_path, gated)
     assert list(mixed) == ["model", "unlooped", "unlooped-long"]
     told = write_grid(loop, chosen(None, "tiny"), "tiny", tmp_path, gated).refused
-    assert (
-        list(told) == ["interchange"] and "cannot measure gated-loop-example" in told["interchange"]
-    )
+    assert list(told) == ["unlooped", "unlooped-long"], "the looped transformer shows its insides"
+    assert all("cannot measure gated-loop-example" in of["interchange"] for of in told.values())
+    kinds = {a: {p.kind for c in of for p in c.observe.probes or ()} for a, of in mixed.items()}
+    assert {arm for arm, of in kinds.items() if "interchange" in of} == {"model"}
     for arm in ("unlooped", "unlooped-long"):
         assert [c.run_id for c in mixed[arm]] == [c.run_id for c in own[arm]]
     wanted = chosen(("in_context",), "tiny")
@@ -161,11 +162,52 @@ def test_a_model_from_elsewhere_lacks_a_reference_and_a_probe_and_says_why(
     entry = find_entry(str(EXAMPLES / "gated_loop.py:GatedLoop"))
     found = write_grid(entry, chosen(("composition",), "tiny"), "tiny", tmp_path)
     assert "`core` changes nothing" in found.missing["unlooped-deep"]
-    assert list(found.refused) == ["interchange"] and "looks inside" in found.refused["interchange"]
+    for reasons in found.refused.values():
+        assert list(reasons) == ["interchange"] and "looks inside" in reasons["interchange"]
     probes = found.grid.points[0].config.observe.probes or ()
     assert [p.kind for p in probes] == ["accuracy", "extrapolation", "exits", "lens"]
     with_core = find_entry(str(EXAMPLES / "residual_scaled.py:ResidualScaled"))
     assert write_grid(with_core, chosen(("composition",), "tiny"), "tiny", tmp_path).missing == {}
+
+
+def test_a_model_that_a_probe_refuses_leaves_its_references_their_values(tmp_path: Path) -> None:
+    """The references of the plain loop are looked into, whatever the model shows."""
+    found = write_grid(find_entry(GATED), chosen(None, "tiny"), "tiny", tmp_path, find_entry("loop"))
+    assert list(found.refused) == ["model"] and list(found.refused["model"]) == ["interchange"]
+    probes = {
+        point.labels["arm"]: [p.kind for p in point.config.observe.probes or ()]
+        for point in found.grid.points
+        if point.part == "composition"
+    }
+    suite = ["accuracy", "extrapolation", "exits", "lens", "interchange"]
+    assert probes.pop("model") == suite[:-1]
+    assert probes == dict.fromkeys(("unlooped", "unlooped-deep", "unlooped-long"), suite)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("ä b.yaml", "a-b"),
+        ("-mine-.yaml", "mine"),
+        (".mine.yaml", "mine"),
+        ("Çok_iyi.v2.yaml", "Cok_iyi.v2"),
+        ("x" * 150 + ".yaml", "x" * 100),
+    ],
+)
+def test_a_name_of_a_file_becomes_one_that_files_everywhere_may_have(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / file).write_text("model: {loops: 2}")
+    entry = find_entry(str(tmp_path / file))
+    assert entry.name == name and entry.title == file.removesuffix(".yaml")
+    assert write_grid(entry, chosen(("in_context",), "tiny"), "tiny", tmp_path).grid.points
+
+
+def test_names_without_a_letter_that_can_stay_are_told_apart(tmp_path: Path) -> None:
+    for file in ("循环.yaml", "圈.yaml"):
+        (tmp_path / file).write_text("model: {loops: 2}")
+    one, other = find_entries([str(tmp_path / f) for f in ("循环.yaml", "圈.yaml")])
+    assert one.name != other.name and one.name.startswith("model-") and one.name.isascii()
 
 
 def test_the_suite_gives_a_size_only_to_what_has_it(tmp_path: Path) -> None:

@@ -55,9 +55,28 @@ def test_ceiling_is_the_mean_of_the_last_loop() -> None:
     found = score("ceiling", bits(0, 1.0), bits(1, 2.0), bits(0, 0.1, loop=1), names)
     assert (found.value, found.floor, found.ceiling, found.seeds) == (1.5, 0.0, 2.5, 2)
     assert found.per_seed == {0: 1.0, 1: 2.0}
-    assert found.normalised == pytest.approx(0.6)
+    assert found.normalised == pytest.approx(1.5 / 3.83), "of what is known to be held, not of 2.5"
     # t of one degree of freedom at .975 is 12.7, so that both ends are those of what can be
     assert (found.low, found.high) == (0.0, 2.5)
+
+
+def test_bits_of_models_of_any_size_are_normalised_alike() -> None:
+    """Equal bits per parameter are equal, whatever there is to store for each parameter."""
+    for axis in ("ceiling", "speed"):
+        small, large = (
+            score(axis, bits(0, 0.9, ceiling=top), curves=(bits(0, 0.9, ceiling=top),))
+            for top in (0.95, 3.5)
+        )
+        assert small.normalised == large.normalised == pytest.approx(0.9 / 3.83), axis
+        assert (small.ceiling, large.ceiling) == (0.95, 3.5)
+    beyond = score("ceiling", bits(0, 4.0, ceiling=6.0))
+    assert beyond.normalised == 1.0, "cut, as ever"
+
+
+def test_a_store_that_holds_nearly_all_says_that_it_may_hold_more() -> None:
+    told = "it may hold more"
+    assert told in score("ceiling", bits(0, 2.4), bits(1, 2.4)).unit
+    assert told not in score("ceiling", bits(0, 2.3), bits(1, 2.4)).unit, ".94 of 2.5"
 
 
 def test_an_interval_is_that_of_t_and_ends_where_values_can_not_be() -> None:
