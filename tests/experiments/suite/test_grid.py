@@ -172,7 +172,9 @@ def test_a_model_from_elsewhere_lacks_a_reference_and_a_probe_and_says_why(
 
 def test_a_model_that_a_probe_refuses_leaves_its_references_their_values(tmp_path: Path) -> None:
     """The references of the plain loop are looked into, whatever the model shows."""
-    found = write_grid(find_entry(GATED), chosen(None, "tiny"), "tiny", tmp_path, find_entry("loop"))
+    found = write_grid(
+        find_entry(GATED), chosen(None, "tiny"), "tiny", tmp_path, find_entry("loop")
+    )
     assert list(found.refused) == ["model"] and list(found.refused["model"]) == ["interchange"]
     probes = {
         point.labels["arm"]: [p.kind for p in point.config.observe.probes or ()]
