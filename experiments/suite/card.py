@@ -115,6 +115,15 @@ class Card(Part):
     unfinished: int = Field(0, description="runs of the grid without a result")
 
     @property
+    def standing(self) -> dict[str, str]:
+        """Reference -> `ahead`, `behind`, or `open` where the interval of P has .5 in it."""
+        return {
+            column.label: _side(column.improvement)
+            for column in self.columns[1:]
+            if column.improvement is not None
+        }
+
+    @property
     def shared(self) -> list[str]:
         """The axes on which every architecture has a value."""
         return [
@@ -227,6 +236,12 @@ def cache_bytes(model: ModelConfig) -> int | None:
     if not isinstance(model, LoopedConfig):
         return None
     return 2 * 4 * model.width * (len(model.schedule()) + model.coda)
+
+
+def _side(better: Interval) -> str:
+    if better.low is None or better.high is None:  # one seed decides nothing
+        return "open"
+    return "ahead" if better.low > 0.5 else "behind" if better.high < 0.5 else "open"
 
 
 def _compared(card: Card, column: Column) -> Column:

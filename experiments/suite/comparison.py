@@ -8,12 +8,22 @@ from experiments.analysis.report.page import render
 from experiments.errors import LoopscopeError
 from experiments.runs.json_files import replacing
 from experiments.suite.card import Card
-from experiments.suite.page import interval_text, radar_svg, short
+from experiments.suite.page import interval_text, radar_svg, short, svg_of
+from experiments.suite.radar import legend
 from experiments.suite.references import REFERENCES
+from experiments.suite.score import MOST_BITS
 from experiments.text import NumberText, TextTable
 
 #: in the folder of the runs: the folder of cards, and the page about all of them
 CARDS, PAGE = "cards", "cards.html"
+#: what is told of a card and its references, in this order
+STANDING = ("interquartile mean", *(f"P(> {name})" for name in REFERENCES), "so far")
+STANDING_NOTE = (
+    "P: that a run of the model is better than one of the reference, over shared axes. Ahead and "
+    "behind: the 95 % interval of P leaves out .5, which with two or three seeds is a hint. "
+    "Interquartile means are over the axes that a model shares with its references, which may be "
+    "others elsewhere."
+)
 
 
 def cards_in(out: Path) -> list[Card]:
@@ -34,23 +44,38 @@ def cards_in(out: Path) -> list[Card]:
 
 
 def comparison_table(cards: Sequence[Card]) -> TextTable:
-    """Architectures in rows, axes in columns: means over seeds, and how each compares."""
-    axes = {name: axis.title for card in cards for name, axis in card.axes.items()}
-    rows = []
-    for card in cards:
-        model, by_label = card.columns[0], {column.label: column for column in card.columns}
-        cells = (_cell(model.scores.get(name)) for name in axes)
-        better = (by_label[r].improvement if r in by_label else None for r in REFERENCES)
-        mean = interval_text(model.interquartile_mean)
-        rows.append((card.name, card.label, card.size, mean, *map(interval_text, better), *cells))
-    heads = ("architecture", "k⊗n", "size", "interquartile mean")
-    heads += (*(f"P(> {name})" for name in REFERENCES), *axes.values())
-    notes = (
-        "Means over seeds; each card has their intervals, floors and ceilings. P: that a run of "
-        "the model is better than one of its reference, over shared axes. Interquartile means are "
-        "over the axes that a model shares with its references, which may be others elsewhere.",
+    """Architectures in rows: their mean over axes, and how each compares with its references."""
+    heads = ("architecture", "k⊗n", "size", *STANDING)
+    rows = tuple((card.name, card.label, card.size, *standing_cells(card)) for card in cards)
+    return TextTable("Against the references", heads, rows, (STANDING_NOTE,))
+
+
+def standing_cells(card: Card) -> tuple[str, ...]:
+    """The cells of a card under `STANDING`."""
+    by_label = {column.label: column for column in card.columns}
+    better = (by_label[r].improvement if r in by_label else None for r in REFERENCES)
+    sides = {side: [] for side in ("ahead", "behind")}
+    for label, side in card.standing.items():
+        sides.get(side, []).append(label)
+    told = "; ".join(f"{side} of {', '.join(of)}" for side, of in sides.items() if of)
+    mean = interval_text(card.columns[0].interquartile_mean)
+    undecided = "open" if card.standing else "–"
+    return (mean, *map(interval_text, better), (told or undecided).replace("behind of", "behind"))
+
+
+def axes_of(cards: Sequence[Card]) -> dict[str, str]:
+    """Name -> title of every axis of some card, in order."""
+    return {name: axis.title for card in cards for name, axis in card.axes.items()}
+
+
+def scores_table(cards: Sequence[Card]) -> TextTable:
+    """Architectures in rows, axes in columns: means over seeds."""
+    axes = axes_of(cards)
+    rows = (
+        (card.name, *(_cell(card.columns[0].scores.get(name)) for name in axes)) for card in cards
     )
-    return TextTable("Architectures", heads, tuple(rows), notes)
+    note = "Means over seeds; each card has their intervals, floors and ceilings, and what – means."
+    return TextTable("By axis", ("architecture", *axes.values()), tuple(rows), (note,))
 
 
 def _cell(score: object) -> str:
@@ -58,17 +83,33 @@ def _cell(score: object) -> str:
     return "–" if value is None else NumberText(short(value), value)
 
 
+def behind(cards: Sequence[Card]) -> list[tuple[Card, list[str]]]:
+    """The shelf of negative results: cards with the references that they are behind."""
+    found = ((c, [label for label, side in c.standing.items() if side == "behind"]) for c in cards)
+    return [(card, labels) for card, labels in found if labels]
+
+
 def write_comparison(cards: Sequence[Card], path: Path) -> Path:
     """Writes one HTML page that needs no network; the same cards give the same bytes."""
-    radars = [(card, radar_svg(card)) for card in cards]
+    numbered = list(axes_of(cards).values())
+    labels = list(dict.fromkeys(column.label for card in cards for column in card.columns))
+    radars = [(card, radar_svg(card, numbered)) for card in cards]
     text = render(
         "cards.html",
         "experiments.suite",
         title="Score cards",
         cards=cards,
-        radars=[(card, base64.b64encode(svg.encode()).decode()) for card, svg in radars if svg],
-        table_of_cards=comparison_table(cards),
+        key=_coded(svg_of(lambda: legend(labels))),
+        numbered=numbered,
+        most_bits=f"{MOST_BITS:g}",
+        radars=[(card, _coded(svg)) for card, svg in radars if svg],
+        tables=[comparison_table(cards), scores_table(cards)],
+        behind=behind(cards),
     )
     with replacing(path, durable=False) as file:
         file.write(text.encode())
     return path
+
+
+def _coded(svg: str) -> str:
+    return base64.b64encode(svg.encode()).decode()

@@ -3,15 +3,20 @@
 import base64
 import io
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.analysis.report.page import render
 from experiments.runs.json_files import replacing
 from experiments.suite.card import Card, Interval
 from experiments.suite.grid import NAME, name_of
 from experiments.suite.radar import FEWEST, radar, radar_data
-from experiments.suite.score import Score
+from experiments.suite.score import MOST_BITS, Score
 from experiments.text import NumberText, TextTable, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
 
 #: of a table of scores
 CELL = (
@@ -19,9 +24,10 @@ CELL = (
     "what is above a floor is what the ability adds",
 )
 AGGREGATE = (
-    "Interquartile mean of (x − floor)/(ceiling − floor) over the axes that all architectures "
-    "have; P(better): a run of the model beats one of the reference, over shared axes; both with "
-    "stratified bootstraps over seeds, which are too narrow for fewer than about ten."
+    "Interquartile mean of (x − floor)/(ceiling − floor), bits per parameter out of "
+    f"{MOST_BITS:g} whatever the ceiling, over the axes that all architectures have; P(better): a "
+    "run of the model beats one of the reference, over shared axes; both with stratified "
+    "bootstraps over seeds, which are too narrow for fewer than about ten."
 )
 
 
@@ -132,17 +138,25 @@ def write_card(card: Card, folder: Path, out: Path) -> list[Path]:
     return written
 
 
-def radar_svg(card: Card) -> str:
-    """The radar as SVG; empty where there are too few axes."""
+def radar_svg(card: Card, numbered: Sequence[str] | None = None) -> str:
+    """The radar as SVG; empty where there are too few axes.
+
+    Args:
+        numbered: see `radar`.
+    """
     data = radar_data(card)
     if data["axis"].nunique() < FEWEST:
         return ""
+    return svg_of(lambda: radar(data, numbered))
+
+
+def svg_of(draw: Callable[[], "Picture"]) -> str:
+    """A picture as SVG text, the same for the same picture."""
     from matplotlib import rc_context
 
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "loopscope"}):
-        picture = radar(data)
-        picture.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
+        draw().savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     return buffer.getvalue().decode()
 
 
@@ -154,6 +168,7 @@ def page(card: Card, svg: str, folder: Path, out: Path) -> str:
         title=f"Score card: {card.title}",
         card=card,
         radar=base64.b64encode(svg.encode()).decode(),
+        most_bits=f"{MOST_BITS:g}",
         no_radar=FEWEST,
         tables=[card_table(card), cost_table(card), axes_table(card)],
         curves=curves_table(card),

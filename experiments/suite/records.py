@@ -21,11 +21,10 @@ from experiments.results.long_table import read_results
 from experiments.results.selection import last_loop, where
 from experiments.runs.json_files import parse_json, replacing, sealed
 from experiments.suite.card import Card
-from experiments.suite.comparison import CARDS
+from experiments.suite.comparison import CARDS, STANDING, STANDING_NOTE, standing_cells
 from experiments.suite.entry import RECORDS, shipped
 from experiments.suite.grid import NAME, name_of
-from experiments.suite.page import interval_text
-from experiments.suite.references import MODEL, REFERENCES
+from experiments.suite.references import MODEL
 from experiments.text import NumberText, TextTable, number
 from generators.plugins import nearest
 
@@ -81,20 +80,14 @@ def scored() -> list[Card]:
 
 
 def records_table() -> TextTable:
-    """A row for each record: its aggregates, or that it is not scored yet."""
+    """A row for each record: how it compares, or that it is not scored yet."""
     rows = []
     for name in shipped():
         card = card_of(name)
-        if card is None:
-            rows.append((name, "not scored yet", *("–",) * (1 + len(REFERENCES))))
-            continue
-        by_label = {column.label: column for column in card.columns}
-        better = (by_label[r].improvement if r in by_label else None for r in REFERENCES)
-        mean = interval_text(card.columns[0].interquartile_mean)
-        rows.append((name, card.size, mean, *map(interval_text, better)))
-    heads = ("record", "size", "interquartile mean", *(f"P(> {name})" for name in REFERENCES))
-    note = "P: that a run of the model is better than one of the reference, over shared axes."
-    return TextTable("Records of the score card", heads, tuple(rows), (note,))
+        told = ("–",) * len(STANDING) if card is None else standing_cells(card)
+        rows.append((name, "not scored yet" if card is None else card.size, *told))
+    heads = ("record", "size", *STANDING)
+    return TextTable("Records of the score card", heads, tuple(rows), (STANDING_NOTE,))
 
 
 def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:

@@ -43,19 +43,23 @@ def test_a_card_is_drawn_asks_for_nothing_and_scrolls_only_inside(
         assert page.run("document.querySelectorAll('table').length") == 3
 
 
-@pytest.mark.parametrize("width", [1400, 390])
-def test_radars_of_several_cards_are_drawn_and_fit(tmp_path: Path, width: int) -> None:
-    cards = [small_card().model_copy(update={"name": name}) for name in "xyz"]
+@pytest.mark.parametrize(("width", "fewest"), [(1400, 6), (390, 2)])
+def test_radars_of_all_records_fit_beside_each_other(
+    tmp_path: Path, width: int, fewest: int
+) -> None:
+    """Eighteen of them stand on one screen of a laptop, and two abreast on a telephone."""
+    cards = [small_card().model_copy(update={"name": f"x{i}"}) for i in range(18)]
     path = write_comparison(cards, tmp_path / "cards.html")
     with chromium(tmp_path / "profile") as page:
         page.resize(width, 900)
         page.open(path)
         assert page.complaints == []
-        assert page.run("[...document.images].length") == 3
+        assert page.run("[...document.images].length") == 18 + 1, "and their legend"
         assert page.run("[...document.images].every(i => i.complete && i.naturalWidth > 100)")
         assert page.run("document.documentElement.scrollWidth") <= width
-        assert page.run(
-            "[...document.images].every(i => i.getBoundingClientRect().right <= innerWidth)"
-        )
-        beside = "new Set([...document.images].map(i => i.getBoundingClientRect().top)).size"
-        assert page.run(beside) == (1 if width == 1400 else 3)
+        places = "[...document.querySelectorAll('figure')].map(f => f.getBoundingClientRect())"
+        assert page.run(f"Math.max(...{places}.map(r => r.right))") <= width
+        tops = page.run(f"{places}.map(r => r.top)")
+        assert tops.count(tops[0]) >= fewest
+        height = page.run(f"{places}[17].bottom - {places}[0].top")
+        assert height <= 900 or width < 1400

@@ -16,8 +16,16 @@ from experiments.grid.grid import load_grid
 from experiments.results.long_table import Results
 from experiments.suite import axes as suite_axes
 from experiments.suite.axes import chosen
-from experiments.suite.card import Card, cache_bytes, make_card
-from experiments.suite.comparison import cards_in, comparison_table, write_comparison
+from experiments.suite.card import Card, Interval, cache_bytes, make_card
+from experiments.suite.comparison import (
+    axes_of,
+    behind,
+    cards_in,
+    comparison_table,
+    scores_table,
+    standing_cells,
+    write_comparison,
+)
 from experiments.suite.entry import Entry, find_entry
 from experiments.suite.grid import CardGrid, write_grid
 from experiments.suite.page import card_table, curves_table, markdown, write_card
@@ -99,9 +107,9 @@ def test_every_cell_is_that_of_its_own_architecture(card: Card) -> None:
 
 
 def test_costs_say_what_answering_takes(card: Card) -> None:
-    """Width 12 or 32, one layer four times or once: keys and values, four bytes each."""
+    """Width 8 or 32, one layer four times or once: keys and values, four bytes each."""
     costs = {column.label: column.costs for column in card.columns}
-    assert costs["model"]["ceiling"].cache_bytes == 2 * 12 * 4 * 4
+    assert costs["model"]["ceiling"].cache_bytes == 2 * 8 * 4 * 4
     assert costs["model"]["composition"].cache_bytes == 2 * 32 * 4 * 4
     assert costs["unlooped"]["composition"].cache_bytes == 2 * 32 * 4
     assert costs["unlooped-deep"]["composition"].cache_bytes == 2 * 32 * 4 * 4
@@ -148,14 +156,58 @@ def test_several_cards_stand_on_one_page(card: Card, tmp_path: Path) -> None:
     table = comparison_table([card, other, third])
     rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     assert list(rows) == ["mine", "other", "third"]
-    assert rows["mine"]["ceiling"] == ".8" and rows["mine"]["interchange"] == "–"
     assert rows["mine"]["P(> unlooped-long)"].startswith(".75")
+    table = scores_table([card, other, third])
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    assert cells["ceiling"] == ".8" and cells["interchange"] == "–"
     path = write_comparison([card, other, third], tmp_path / "cards.html")
     html = path.read_text()
-    assert html.count('<img src="data:image/svg+xml;base64,') == 2, "two axes make no radar"
+    radars = '<figure>\n<img src="data:image/svg+xml;base64,'
+    assert html.count(radars) == 2, "two axes make no radar"
     assert "Other &lt;i&gt;" in html and "references of mine" in html
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     assert path.read_bytes() == write_comparison([card, other, third], path).read_bytes()
+    assert "No card has three axes" in write_comparison([third], path).read_text()
+
+
+def test_radars_that_stand_beside_each_other_have_the_same_axes(card: Card) -> None:
+    """Whatever a model cannot do, every axis has the same place, and its number its order."""
+    from experiments.suite.radar import radar
+
+    numbered = list(axes_of([card]).values())
+    assert len(numbered) == len(NAMES) > radar_data(card)["axis"].nunique(), "one has no value"
+    (axes,) = radar(radar_data(card), numbered).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "3", "4", "5"]
+    drawn = axes.lines[0].get_ydata()
+    expected = {"ceiling": 0.8 / 3.83, "in context": 0.8}
+    for name, value in expected.items():
+        assert drawn[numbered.index(name)] == pytest.approx(value)
+    assert np.isnan(drawn[numbered.index("interchange")]), "a gap"
+    assert not radar(radar_data(card), numbered).legends and radar(radar_data(card)).legends
+
+
+def improved(card: Card, *intervals: tuple[float, float | None, float | None]) -> Card:
+    columns = [card.columns[0]]
+    for column, (value, low, high) in zip(card.columns[1:], intervals, strict=True):
+        better = Interval(value=value, low=low, high=high)
+        columns.append(column.model_copy(update={"improvement": better}))
+    return card.model_copy(update={"columns": columns})
+
+
+def test_a_card_is_ahead_or_behind_where_its_interval_leaves_out_a_half(
+    card: Card, tmp_path: Path
+) -> None:
+    found = improved(card, (0.7, 0.51, 0.9), (0.3, 0.1, 0.49), (0.6, 0.4, 0.8))
+    sides = {"unlooped": "ahead", "unlooped-deep": "behind", "unlooped-long": "open"}
+    assert found.standing == sides
+    assert standing_cells(found)[-1] == "ahead of unlooped; behind unlooped-deep"
+    one_seed = improved(card, (1.0, None, None), (0.0, None, None), (0.5, 0.5, 0.5))
+    assert set(one_seed.standing.values()) == {"open"} and standing_cells(one_seed)[-1] == "open"
+    assert [labels for _, labels in behind([found, one_seed])] == [["unlooped-deep"]]
+    html = write_comparison([found, one_seed], tmp_path / "cards.html").read_text()
+    assert "<strong>mine</strong>: unlooped-deep" in html
+    html = write_comparison([one_seed], tmp_path / "cards.html").read_text()
+    assert "None is shown to be." in html
 
 
 def test_cards_that_cannot_be_read_are_named(card: Card, tmp_path: Path) -> None:
