@@ -20,6 +20,7 @@ from experiments.results.archive import write_archive
 from experiments.results.long_table import read_results
 from experiments.results.selection import last_loop, where
 from experiments.runs.json_files import parse_json, replacing, sealed
+from experiments.suite.axes import chosen
 from experiments.suite.card import Card
 from experiments.suite.comparison import CARDS, STANDING, STANDING_NOTE, standing_cells
 from experiments.suite.entry import RECORDS, shipped
@@ -85,9 +86,15 @@ def records_table() -> TextTable:
     for name in shipped():
         card = card_of(name)
         told = ("–",) * len(STANDING) if card is None else standing_cells(card)
-        rows.append((name, "not scored yet" if card is None else card.size, *told))
+        rows.append((name, "not scored yet" if card is None else _size(card), *told))
     heads = ("record", "size", *STANDING)
     return TextTable("Records of the score card", heads, tuple(rows), (STANDING_NOTE,))
+
+
+def _size(card: Card) -> str:
+    """The size of a card, and how many axes of that size it has where it lacks some."""
+    of = len(chosen(None, card.size))
+    return card.size if len(card.axes) == of else f"{card.size}, {len(card.axes)} of {of} axes"
 
 
 def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:

@@ -11,6 +11,7 @@ from toy_suite import shrink_suite
 from experiments.cli.score import score
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import read_results
+from experiments.suite import entry as suite_entry
 from experiments.suite import records as suite_records
 from experiments.suite.axes import chosen
 from experiments.suite.card import Card, make_card
@@ -24,8 +25,14 @@ from experiments.suite.references import REFERENCES
 def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
     table = records_table()
     assert [row[0] for row in table.rows] == list(shipped()) and len(table.rows) >= 12
+    every = len(chosen(None, "tiny"))
     for name, size, *_ in table.rows:
-        assert (size == "not scored yet") == (card_of(name) is None)
+        card = card_of(name)
+        if card is None:
+            assert size == "not scored yet"
+        else:
+            few = f"tiny, {len(card.axes)} of {every} axes"
+            assert size == ("tiny" if len(card.axes) == every else few)
     with pytest.raises(LoopscopeError, match="did you mean 'ouro'"):
         card_of("uoro")
 
@@ -35,14 +42,15 @@ def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(name: str, tmp_p
     card, entry = card_of(name), find_entry(name)
     assert card is not None and card.unfinished == 0
     other = find_entry(card.references) if card.references else None
-    wanted = chosen(None, card.size)
+    wanted = chosen(list(card.axes), card.size)
     grid = write_grid(entry, wanted, card.size, tmp_path, other)
     assert {point.run_id for point in grid.grid.points} == set(card.run_ids)
     runs = read_results(shipped()[name].parent / "runs.zip", name_of(name))
     again = make_card(entry, grid, wanted, card.size, runs, other)
     assert again.columns[0].scores == card.columns[0].scores
     done = runs.runs["run_id"][runs.runs["status"] == "done"]
-    assert set(done) <= set(card.run_ids) and len(set(done)) == (8 if other else len(card.run_ids))
+    of_model = {p.run_id for p in grid.grid.points if p.labels["arm"] == "model"}
+    assert set(done) == (of_model if other else set(card.run_ids))
 
 
 def test_the_page_of_records_has_those_that_are_scored(tmp_path: Path) -> None:
@@ -81,6 +89,11 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     assert found.run_id in card.run_ids and found.outside == 0
     differences = [row[3].value for row in found.table.rows]  # type: ignore[attr-defined]
     assert differences == [0.0] * 2, "two numbers of pairs; the same code repeats exactly"
+    monkeypatch.setattr(suite_entry, "RECORDS", folder)
+    ((name, size, *_),) = records_table().rows
+    assert (name, size) == ("loop", f"tiny, 1 of {len(chosen(None, 'tiny'))} axes")
+    monkeypatch.undo()
+    shrink_suite(tmp_path / "again-suite", monkeypatch)
     # another model beside it in the folder: its record has its own runs, and no reference
     with pytest.raises(typer.Exit):
         options = ("tiny", "in_context", "loop", 1, None, [], False, False)
