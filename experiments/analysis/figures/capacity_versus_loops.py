@@ -105,8 +105,8 @@ class CapacityVersusRounding(OfBits, Versus):
         rounded = rows.loc[rows["bits"] != UNROUNDED, "bits"]
         if rounded.empty:
             raise LoopscopeError(
-                f"figure {self.kind}: nothing is left, or was measured, after rounding; give the "
-                "capacity probe bits, such as `bits: [8, 6, 4]`"
+                f"figure {self.kind}: no results are left, or none were measured after rounding; "
+                "give the capacity probe bits, such as `bits: [8, 6, 4]`"
             )
         panel = selection.joined(
             selection.panels_of(rows), selection.exposures_of(rows, selection.PLACE)
@@ -118,7 +118,7 @@ class CapacityVersusRounding(OfBits, Versus):
 
 
 def _rounds(config: "RunConfig") -> bool:
-    return any(getattr(probe, "bits", ()) for probe in config.observe.probes)
+    return any(getattr(probe, "bits", ()) for probe in config.observe.probes or ())
 
 
 def rounded_to(metric: str) -> int | None:

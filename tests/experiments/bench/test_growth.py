@@ -40,14 +40,14 @@ def test_every_command_is_run_on_as_much_as_was_asked_for(
 
     monkeypatch.setattr(growth, "measured", run)
     result = CliRunner().invoke(
-        app, ["bench", "growth", "--runs", "9", "--people", "300", "--lines", "2"]
+        app, ["bench", "growth", "--runs", "9", "--people", "300000", "--lines", "2"]
     )
     assert result.exit_code == 0, result.output
     head, *rows = result.stdout.splitlines()[1:]
     assert head.split("  ")[0] == "work" and len(rows) == len(printed) == 8
     assert all(row.endswith("1.2 s           3 MB") for row in rows)
     assert "10 runs (10 missing)" in printed[0] and "10 runs (10 done)" in printed[1]
-    assert "300 people" in rows[6] and "5 runs (5 missing)" in printed[7]
+    assert "300000 people" in rows[6] and "5 runs (5 missing)" in printed[7]
     assert rows[3].startswith("tabled, with 20 lines of metrics  ")
 
 

@@ -32,7 +32,11 @@ baseline:
   observe: {{log_every: 1}}
 axes: {{model.loops: [1, 2]}}
 parts:
-  facts: {{baseline: {{task: {{kind: bios, people: 10, templates: 1}}}}}}
+  facts:
+    baseline:
+      task: {{kind: bios, people: 10, templates: 1}}
+      training: {{lr: 0.01, phases: [{{until_step: 60}}]}}
+      observe.probes: [{{kind: capacity, bits: [8, 4]}}]  # of more than nothing
   hops:
     baseline:
       task: {FACTS}
@@ -138,7 +142,7 @@ def test_no_warning_where_it_can_be_drawn(tmp_path: Path, figure: str) -> None:
 
 
 def test_plane_needs_an_architecture_that_both_halves_have(tmp_path: Path) -> None:
-    apart = RICH.replace("people: 10, templates: 1}", "people: 10, templates: 1}, model.width: 32")
+    apart = RICH.replace("templates: 1}", "templates: 1}\n      model.width: 32")
     (found,) = warned(tmp_path, apart, "{kind: plane}")
     assert "no architecture (layers, loops and width) is measured by both" in found
 
