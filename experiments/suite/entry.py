@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from experiments.config.frozen import Frozen
 from experiments.config.phases import Phase
@@ -29,6 +29,8 @@ LOOPS = 4
 WIDTH = 32
 #: characters of a name, so that its grid `score-NAME` is not too long for one
 LONGEST = 100
+#: fields of a phase that a model has no say in
+SUITE_ALONE = ("until_step", "until_exposure", "until_accuracy", "weights")
 
 
 class EntryFile(Frozen):
@@ -41,6 +43,16 @@ class EntryFile(Frozen):
     phase: dict[str, Any] = Field(
         {}, description="what every phase of training has besides, such as `draw`"
     )
+
+    @field_validator("phase")
+    @classmethod
+    def _leaves_lengths_alone(cls, phase: dict[str, Any]) -> dict[str, Any]:
+        if given := [name for name in SUITE_ALONE if name in phase]:
+            raise ValueError(
+                f"{', '.join(given)}: how long phases last and what they ask is the suite's to "
+                "say, so that cards are compared at equal training; leave it out"
+            )
+        return phase
 
 
 class _Parts(Frozen):

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,8 @@ from experiments.runs.json_files import parse_json, replacing, sealed
 from experiments.suite.axes import chosen
 from experiments.suite.card import Card
 from experiments.suite.comparison import CARDS, STANDING, STANDING_NOTE, standing_cells
-from experiments.suite.entry import RECORDS, shipped
-from experiments.suite.grid import NAME, name_of
+from experiments.suite.entry import RECORDS, find_entry, shipped
+from experiments.suite.grid import NAME, name_of, write_grid
 from experiments.suite.references import MODEL
 from experiments.text import NumberText, TextTable, number
 from generators.plugins import nearest
@@ -104,7 +105,7 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
 
     Raises:
         LoopscopeError: there is no such record, no card in `out`, runs are not done, or the card
-            is that of another model.
+            is that of another model or of other grids than the suite has now.
     """
     made, target = out / CARDS / name, folder / name
     card_file = made / CARD
@@ -117,6 +118,12 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
         raise LoopscopeError(f"{card.unfinished} runs of {out} are not done; score it to the end")
     if card.name != name:
         raise LoopscopeError(f"{card_file} is the card of {card.name}, not of {name}")
+    if set(card.run_ids) != _asked(card, target):
+        raise LoopscopeError(
+            f"{card_file} is of other runs than {target / 'model.yaml'} and the suite ask for, "
+            "which were changed since, or by --set; "
+            f"`loopscope score {name} --out {out} --size {card.size}` scores them"
+        )
     runs = read_results(out, name_of(name)).runs
     kept = runs[runs["arm"] == MODEL] if card.references else runs
     write_archive(out, target / RUNS, set(kept["run_id"]))
@@ -124,6 +131,16 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
     for file in (CARD, f"{NAME}.yaml"):
         shutil.copyfile(made / file, target / file)
     return target
+
+
+def _asked(card: Card, target: Path) -> set[str]:
+    """Ids of the runs that a card of a record consists of today."""
+    entry = find_entry(str(target / "model.yaml"))
+    other = find_entry(card.references) if card.references else None
+    with TemporaryDirectory() as folder:
+        wanted = chosen(list(card.axes), card.size)
+        grid = write_grid(entry, wanted, card.size, Path(folder), other).grid
+    return {point.run_id for point in grid.points}
 
 
 def _keep_grid(archive: Path, name: str) -> None:

@@ -246,6 +246,8 @@ def test_the_width_is_that_of_the_suite(tmp_path: Path) -> None:
         ("model: {kind: lopped}", r"unknown kind 'lopped' \(did you mean 'looped'"),
         ("model: {loops: 2}\nobjective: {kind: entropie}", r"mine.yaml:2:\d+.*entropy"),
         ("model: {loops: 2}\nphase: {draw: {kind: poisson, mean: 4}}", r"mine.yaml:2:\d+.*mean"),
+        ("model: {loops: 2}\nphase: {until_step: 9}", r"mine.yaml:2:\d+.*until_step: how long"),
+        ("model: {loops: 2}\nphase: {weights: {1: 1}}", r"mine.yaml:2:\d+.*the suite's to say"),
         ("model: {kind: nowhere.py:Class}", "there is no file"),
         ("", "mapping"),
     ],

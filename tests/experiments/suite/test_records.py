@@ -75,7 +75,13 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
         check_record("loop", tmp_path / "again", 0, folder)
 
     with pytest.raises(typer.Exit):
-        score(["loop"], out, "tiny", "in_context", None, 1, None, ["model.loops=2"], False, False)
+        score(["loop"], out, "tiny", "in_context", None, 1, None, [], False, False)
+    model = folder / "loop" / "model.yaml"
+    text = model.read_text()
+    model.write_text(text.replace("loops: 4", "loops: 3"))
+    with pytest.raises(LoopscopeError, match="of other runs than .*model.yaml and the suite ask"):
+        add_record("loop", out, folder)
+    model.write_text(text)
     add_record("loop", out, folder)
     names = ["card.json", "model.yaml", "runs.zip", "score.yaml"]
     assert sorted(p.name for p in (folder / "loop").iterdir()) == names

@@ -200,7 +200,12 @@ def test_economy_takes_the_rule_of_fewest_loops_at_equal_accuracy() -> None:
     rules = (*rule("all", 0.99, 4), *rule("static loop=3", 0.985, 3), *rule("entropy", 0.97, 1.5))
     found = score("economy", *rules, gate)
     assert found.value == 0.25 and found.ceiling == 0.75
-    assert found.normalised == pytest.approx(1 / 3)
+    assert found.normalised == 0.25, "of all loops, not of the three that can be saved"
+    half = [
+        row | {"n_loops": 2} for row in (*rule("all", 0.99, 2), *rule("static loop=1", 0.99, 1))
+    ]
+    twice = (*rule("all", 0.99, 4), *rule("static loop=2", 0.99, 2))
+    assert score("economy", *half).normalised == score("economy", *twice).normalised == 0.5
     floor = (*rule("all", 0.2, 4), *rule("static loop=1", 0.2, 1))
     assert "nothing to save" in score("economy", *floor).reason
 
