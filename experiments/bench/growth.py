@@ -4,13 +4,12 @@ Commands are run as a person runs them, each in a process of its own, whose time
 and largest memory the system tells. Finished runs are copies of one that was trained.
 """
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from experiments.bench.together import train_together
@@ -27,6 +26,15 @@ HEAD = ("work", "command", "processor time", "memory")
 LOOPS = (1, 2, 4, 8, 16)
 #: units of `ru_maxrss`: kilobytes on Linux, bytes on macOS
 RSS = 1 if sys.platform == "darwin" else 1024
+
+#: runs a command from a process that is small, since the system counts the memory of the process
+#: that starts another one to that
+LAUNCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
 
 MANY = """
 name: many
@@ -93,17 +101,13 @@ def measured(command: Sequence[str]) -> tuple[float, int]:
     Raises:
         LoopscopeError: it failed.
     """
-    start = [sys.executable, "-P", "-c", "from loopscope import main; main()"]
-    with TemporaryFile() as told:
-        where = {"stdout": subprocess.DEVNULL, "stderr": told}
-        process = subprocess.Popen([*start, *command], **where)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        if process.returncode:
-            text = told.read().decode(errors="replace").strip()
-            raise LoopscopeError(f"loopscope {' '.join(command)} failed: {text}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * RSS
+    python = [sys.executable, "-P", "-c"]
+    start = [*python, LAUNCH, *python, "from loopscope import main; main()", *command]
+    told = subprocess.run(start, capture_output=True, text=True, errors="replace", check=True)
+    seconds, memory, status = map(float, told.stdout.split())
+    if status:
+        raise LoopscopeError(f"loopscope {' '.join(command)} failed: {told.stderr.strip()}")
+    return seconds, int(memory) * RSS
 
 
 def fill(grid: "Grid", out: Path) -> None:
