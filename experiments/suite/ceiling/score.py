@@ -6,18 +6,18 @@ from experiments.suite.score import Score, bits_score
 
 PROBE = "capacity_biod"
 TAG = "storing"
-#: share of all there is to store above which more might have been stored of a larger world
+#: share of all there is to store above which what a model can hold is not seen
 FULL = 0.95
 
 
 def score(runs: Results) -> Score:
     """Bits of names and values for each parameter that counts; ceiling: all there is to store.
 
-    The unit says so where nearly everything is stored: what the model could hold is more then.
+    A model that stores nearly all there is could hold more, and has no value.
     """
     rows = last_loop(where(runs.runs, metric="bits_per_parameter", item="total"))
     found = bits_score(rows, "no bits were measured")
     if found.value is None or found.value < FULL * (found.ceiling or 0.0):
         return found
-    told = f"{found.unit}, nearly all there is to store: it may hold more"
-    return found.model_copy(update={"unit": told})
+    told = f"{found.value:.2f} of {found.ceiling:.2f} {found.unit}"
+    return Score.none(f"nearly all there is to store, {told}: it may hold more")

@@ -73,10 +73,15 @@ def test_bits_of_models_of_any_size_are_normalised_alike() -> None:
     assert beyond.normalised == 1.0, "cut, as ever"
 
 
-def test_a_store_that_holds_nearly_all_says_that_it_may_hold_more() -> None:
-    told = "it may hold more"
-    assert told in score("ceiling", bits(0, 2.4), bits(1, 2.4)).unit
-    assert told not in score("ceiling", bits(0, 2.3), bits(1, 2.4)).unit, ".94 of 2.5"
+def test_what_holds_nearly_all_there_is_may_hold_more_and_has_no_value() -> None:
+    full = score("ceiling", bits(0, 2.4), bits(1, 2.4))
+    assert full.value is None
+    assert full.reason == (
+        "nearly all there is to store, 2.40 of 2.50 bits/parameter: it may hold more"
+    )
+    assert score("ceiling", bits(0, 2.3), bits(1, 2.4)).value == pytest.approx(2.35), ".94 of 2.5"
+    early = score("speed", bits(0, 2.5), curves=(bits(0, 2.4),))
+    assert early.value == 2.4, "how fast it came to be full is seen"
 
 
 def test_an_interval_is_that_of_t_and_ends_where_values_can_not_be() -> None:
