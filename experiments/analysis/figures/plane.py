@@ -32,6 +32,7 @@ FAMILY = ["k", "layers", "width", "series"]
 #: what makes a point
 KEYS = ["panel", "series", "arm", *ARCHITECTURE]
 QUANTITIES = ["bits_per_parameter", "accuracy"]
+SAME_SHAPE = "runs of the same layers, loops, width and seed"
 APART = "No mean of accuracies is drawn where seeds fall into two groups, only each seed."
 
 
@@ -39,8 +40,11 @@ class Plane(Figure):
     """One panel per world and difficulty; a point per architecture, joined in order of loops.
 
     `part` names the parts with questions, `capacity_part` those with stored facts. Runs meet by
-    architecture and seed; their worlds and learning rates differ. Below the panels stands whose
-    bits they are, and which architectures are left out because only one of the two is measured.
+    architecture and seed; their worlds and learning rates differ. Where runs have both, as those
+    of a `mixture` of a store and of questions, each is a point of its own (at 0
+    where it stores nothing) and none are matched.
+    Below the panels stands whose bits they are, and which architectures are left out because only
+    one of the two is measured.
     """
 
     kind: Literal["plane"] = "plane"
@@ -71,7 +75,15 @@ class Plane(Figure):
         runs = selection.last_loop(results.runs)
         stored = self._capacity(runs)
         accuracy = self._accuracy(runs)
-        both = stored.merge(accuracy, on=[*ARCHITECTURE, "seed"], how="outer")
+        at_once = set(stored["run_id"]) & set(accuracy["run_id"])
+        if at_once:
+            stored, accuracy = (rows[rows["run_id"].isin(at_once)] for rows in (stored, accuracy))
+            stored = stored.assign(bits_per_parameter=stored["bits_per_parameter"].clip(lower=0.0))
+            accuracy = accuracy.assign(panel=accuracy["questions"])
+        else:
+            stored, accuracy = (rows.drop(columns="run_id") for rows in (stored, accuracy))
+        keys = ["run_id"] * bool(at_once) + [*ARCHITECTURE, "seed"]
+        both = stored.merge(accuracy, on=keys, how="outer")
         counts = both.groupby(ARCHITECTURE)[["bits_per_parameter", "accuracy"]].transform("count")
         matched = (counts > 0).all(axis=1)
         unmatched = both[~matched]
@@ -86,7 +98,7 @@ class Plane(Figure):
             )
         both["arm"] = both["arm_x"].combine_first(both["arm_y"])
         both = both.drop(columns=["arm_x", "arm_y"])
-        both.attrs["left_out"] = alone
+        both.attrs.update(left_out=alone, at_once=bool(at_once))
         return both
 
     def _capacity(self, runs: Rows) -> Rows:
@@ -98,7 +110,8 @@ class Plane(Figure):
         stored_in = selection.joined(selection.panels_of(rows), selection.exposures_of(rows, place))
         rows = rows.assign(series=selection.series(rows, ARCHITECTURE, []), stored_in=stored_in)
         return rows.rename(columns={"value": "bits_per_parameter"})[
-            [*ARCHITECTURE, "seed", "arm", "series", "stored_in", "bits_per_parameter", "ceiling"]
+            ["run_id", *ARCHITECTURE, "seed", "arm", "series", "stored_in"]
+            + ["bits_per_parameter", "ceiling"]
         ]
 
     def _accuracy(self, runs: Rows) -> Rows:
@@ -110,9 +123,10 @@ class Plane(Figure):
             rows = rows[(rows["difficulty"] == hardest).fillna(True)]
         rows = rows.drop_duplicates(["run_id", "part", "component", "difficulty"])
         told = selection.series(rows, ["part", "component", "difficulty", *ARCHITECTURE], [])
-        panel = selection.joined(selection.panels_of(rows), selection.difficulties_of(rows), told)
-        return rows.assign(panel=panel).rename(columns={"value": "accuracy"})[
-            [*ARCHITECTURE, "seed", "arm", "panel", "accuracy", "floor"]
+        questions = selection.joined(selection.panels_of(rows), selection.difficulties_of(rows))
+        rows = rows.assign(questions=questions, panel=selection.joined(questions, told))
+        return rows.rename(columns={"value": "accuracy"})[
+            ["run_id", *ARCHITECTURE, "seed", "arm", "questions", "panel", "accuracy", "floor"]
         ]
 
     def plot(self, data: Rows) -> Picture:
@@ -164,7 +178,8 @@ def _shape(config: "RunConfig") -> tuple[int, int, int | None]:
 def _origin(data: Rows) -> str:
     """Whose bits stand on x, and what is not drawn."""
     stored = "; ".join(dict.fromkeys(data["stored_in"].dropna()))
-    text = f"Bits: of {in_words(stored)}, in runs of the same layers, loops, width and seed."
+    same = "the same runs" if data.attrs.get("at_once") else SAME_SHAPE
+    text = f"Bits: of {in_words(stored)}, in {same}."
     left_out = data.attrs.get("left_out")
     return f"{text} Not drawn, for want of one of the two: {left_out}." if left_out else text
 
