@@ -6,8 +6,7 @@ import pytest
 from synthetic_results import accuracies, bits, config, write_run, write_toy
 
 from experiments.analysis.drawing.style import style
-from experiments.analysis.figures.crowding import Crowding
-from experiments.analysis.figures.plane import Plane
+from experiments.analysis.figures.plane import Crowding, Plane
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import read_results
