@@ -13,6 +13,7 @@ from experiments.config.run import RunConfig
 from experiments.grid.grid import Grid
 from experiments.grid.shards import share_of
 from experiments.machine import available_cores, gpus
+from experiments.planning.calibration import TimeModel
 from experiments.planning.estimate import Estimator, Finished, disk_bytes, measured_seconds
 from experiments.planning.makespan import makespan
 from experiments.planning.probe_costs import measuring_work
@@ -24,9 +25,9 @@ HEAD = (
     *("run", "part", "point", "status", "parameters", "by part", "steps", "exposures"),
     *("tokens", "FLOPs", "executed", "time", "measured", "memory"),
 )
-#: FLOPs a second of small models on one core of a processor of today: `quick` and `headline` had
-#: 50 to 70 G, counted over everything that a run does
-ROUGH_RATE = 6e10
+#: seconds on one core of a processor of today, between two of different age: the grids of
+#: `reference` took from .4 to 1.7 times as long, alone, stacked or on a loaded machine
+ROUGH = TimeModel((2e-3, 2e-3, 1.2e-11, 1.2e-9, 4e-10))
 #: columns that are left out where there is no room, the first first
 SPARE = (
     *("by part", "memory", "tokens", "executed", "measured", "FLOPs", "parameters", "steps"),
@@ -50,6 +51,7 @@ class Planned:
         start: the run whose weights it starts from.
         overhead: seconds of starting a worker and of drawing, once however many runs there are.
         exposures: how often training shows every item, where the grid says it so.
+        rough: seconds of a core of today, whatever is known of this device.
     """
 
     run_id: str
@@ -64,6 +66,7 @@ class Planned:
     start: str | None = None
     overhead: float = 0.0
     exposures: float | None = None
+    rough: float = 0.0
 
 
 def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
@@ -108,6 +111,7 @@ def plan(grid: Grid, out: Path, device: str | None = None) -> list[Planned]:
             start=config.start,
             overhead=estimator.overhead(config),
             exposures=config.training.phases[-1].until_exposure,
+            rough=ROUGH.seconds(work),
         )
     return [runs[point.run_id](point.part, point.labels) for point in grid.points]
 
@@ -194,6 +198,7 @@ def totals(planned: list[Planned], workers: int | None = None) -> dict[str, Any]
         "train_flops": sum(run.cost.train_flops for run in runs),
         "executed_flops": sum(run.cost.executed_flops for run in runs),
         "train_flops_left": sum(r.cost.train_flops for r in todo),
+        "rough_seconds_left": sum(r.rough for r in todo),
         "seconds_left": sum(seconds.values()) if complete else None,
         "seconds_with_workers": spans,
         "measured_seconds": sum(r.measured for r in runs if r.measured),
@@ -260,7 +265,7 @@ def _times(total: dict[str, Any]) -> str:
     """The lines about time: what is still to do, and how good estimates of finished runs were."""
     lines = []
     if total["seconds_left"] is None:
-        rough = duration(total["train_flops_left"] / ROUGH_RATE)
+        rough = duration(total["rough_seconds_left"])
         lines.append(
             f"roughly {rough} of one core, perhaps a third of it or three times as long: "
             "`loopscope calibrate` measures this device in seconds, for times to rely on"

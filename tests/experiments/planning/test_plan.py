@@ -245,7 +245,7 @@ def test_before_any_calibration_an_estimate_is_called_rough(cache: Path, tmp_pat
     planned = plan(grid, tmp_path)
     total = totals(planned)
     assert total["seconds_left"] is None, "nothing for programs to rely on"
-    rough = duration(total["train_flops_left"] / 6e10)
+    rough = duration(total["rough_seconds_left"])
     assert f"roughly {rough} of one core" in as_text(grid, planned)
     timed = [replace(p, seconds=1.0) for p in planned]
     assert "roughly" not in as_text(grid, timed)

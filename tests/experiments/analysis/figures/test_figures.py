@@ -270,9 +270,12 @@ def test_a_figure_of_rounding_asks_for_a_probe_that_rounds(tmp_path: Path) -> No
     with pytest.raises(LoopscopeError, match=r"capacity probe bits, such as `bits: \[8, 6, 4\]`"):
         figure_of("capacity_versus_rounding").data(read_results(tmp_path))
     figure, missing = figure_of("capacity_versus_rounding"), []
-    for left in ((), (8, 4)):
+    for probes in (None, [{"kind": "capacity_biod"}], [{"kind": "capacity_biod", "bits": [8]}]):
         run = config("biod", 1, 0)
-        run["observe"] = {"probes": [{"kind": "capacity_biod", "bits": left}]}
+        run["observe"] = {"probes": probes}
         missing.append(list(figure.missing([("", RunConfig.model_validate(run))])))
-    assert ["measured after rounding" in text for text in missing[0]] == [True]
-    assert missing[1] == []
+    assert [["measured after rounding" in m for m in told] for told in missing] == [
+        [True],
+        [True],
+        [],
+    ]
