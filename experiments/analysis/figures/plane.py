@@ -198,7 +198,7 @@ def _architectures(rows: Rows) -> str:
 
 def _stored_axis(axes: "Axes", values: Iterable[float]) -> None:
     """From zero, so that a small difference of what is stored looks small."""
-    most = max(values, default=0.0)
+    most = max(values, default=0.0) or 1.0
     axes.set_xlim(-ROOM * most, (1 + ROOM) * most)
 
 

@@ -48,6 +48,14 @@ parts:
         - {{kind: extrapolation, items: 8}}
         - {{kind: exits, items: 8}}
         - {{kind: lens, items: 8}}
+  both:
+    baseline:
+      task:
+        kind: mixture
+        components:
+          store: {{task: {{kind: bios, templates: 1, people: 10}}}}
+          questions: {{task: {FACTS}}}
+      observe.probes: [{{kind: capacity}}, {{kind: accuracy, items: 8}}]
   growth:
     baseline:
       task: {FACTS}
@@ -112,6 +120,7 @@ def test_place_and_way_out_are_told(tmp_path: Path) -> None:
         ("{kind: capacity_versus_loops, part: hops}", "no run of part hops is measured by cap"),
         ("{kind: plane, part: facts}", "no run of part facts is measured by accuracy"),
         ("{kind: plane, capacity_part: hops}", "no run of part hops is measured by capacity"),
+        ("{kind: crowding, part: [facts, hops]}", "is measured by accuracy and by a capacity"),
         ("{kind: learning_curves, part: growth}", "no run of part growth measures accuracy"),
         ("{kind: learning_curves, metric: lens_rank, part: growth}", "measures lens_rank during"),
         ("{kind: learning_curves, split: nope}", "measures accuracy during"),

@@ -78,3 +78,13 @@ def test_in_the_plane_a_run_that_has_both_is_a_point_of_its_own(out: Path) -> No
     with style():
         picture = Plane().plot(data)
     assert "in the same runs" in picture.get_supxlabel()
+
+
+def test_where_nothing_is_stored_all_stand_at_zero(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    rows = [*bits(1, -1.0), *accuracies(1, {2: 0.5}, 0.1)]
+    write_run(tmp_path, "r", config("multihop", 1, 0), rows)
+    figure = Crowding()
+    with style():
+        (axes,) = figure.plot(figure.data(read_results(tmp_path))).axes
+    assert axes.get_xlim() == pytest.approx((-0.06, 1.06))
