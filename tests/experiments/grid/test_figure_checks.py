@@ -152,7 +152,9 @@ def test_no_warning_where_it_can_be_drawn(tmp_path: Path, figure: str) -> None:
 
 def test_plane_needs_an_architecture_that_both_halves_have(tmp_path: Path) -> None:
     apart = RICH.replace("templates: 1}", "templates: 1}\n      model.width: 32")
-    (found,) = warned(tmp_path, apart, "{kind: plane}")
+    assert not warned(tmp_path, apart, "{kind: plane}"), "a mixture has both in one run"
+    halves = "{kind: plane, part: [hops, growth], capacity_part: facts}"
+    (found,) = warned(tmp_path, apart, halves)
     assert "no architecture (layers, loops and width) is measured by both" in found
 
 
