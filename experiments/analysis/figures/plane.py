@@ -49,9 +49,8 @@ class Plane(Figure):
     `part` names the parts with questions, `capacity_part` those with stored facts. Runs meet by
     architecture and seed; their worlds and learning rates differ. Where runs have both, as those
     of a `mixture` of a store and of questions, each is a point of its own (at 0
-    where it stores nothing) and none are matched.
-    Below the panels stands whose bits they are, and which architectures are left out because only
-    one of the two is measured.
+    where it stores nothing) and none are matched. Below the panels stands whose bits they are,
+    and which architectures are left out because only one of the two is measured.
     """
 
     kind: Literal["plane"] = "plane"
