@@ -170,6 +170,8 @@ def _cells(data: Rows) -> Rows:
     values = ["mean", "low", "high", "n"]
     cells = cells.pivot(index=KEYS, columns="metric", values=values).astype(float)
     cells.columns = [f"{metric} {end}" for end, metric in cells.columns]
+    nothing = cells["bits_per_parameter mean"] == 0  # by what it was shown, not by a measurement
+    cells.loc[nothing, ["bits_per_parameter low", "bits_per_parameter high"]] = 0.0
     parted = data.groupby(KEYS, dropna=False)["accuracy"].agg(apart).rename("apart")
     cells = cells.join(parted).reset_index().sort_values("n_loops", kind="stable")
     cells.loc[cells["apart"], [f"accuracy {end}" for end in ("mean", "low", "high")]] = float("nan")
