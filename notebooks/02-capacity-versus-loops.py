@@ -150,5 +150,24 @@ print(compare(reference("saturation"), "capacity-equal", grid="saturation", expo
 # (attributes in random order, which hides much in noise) nothing is decided, and exposures move
 # the number more than loops do. Twice the exposures still add 6 to 10 % to a full store, so that
 # this is nearly, not quite, what the arms can hold.
+
+# %% [markdown]
+# ## With few bits a weight
+#
+# A bit per parameter of weights in 32 bits is one thing, of weights in 6 another: the same runs,
+# measured again with every matrix rounded.
+
+# %%
+show(
+    "capacity_versus_rounding",
+    reference("capacity_law"),
+    "capacity_law",
+    part=["full", "two_layers"],
+)
+
+# %% [markdown]
+# What a loop adds lies in the fine digits: down to 7 bits the order is that of 32, at 6 bits four
+# loops hold no more than one, and at 5 bits one loop alone holds anything. So does what a second
+# layer adds.
 #
 # Next: notebook 3 asks the other half of the question, what a model can *compute* with its facts.
