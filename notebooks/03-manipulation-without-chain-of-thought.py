@@ -192,4 +192,16 @@ print(compare(OUT, "solved-different", PAIRS, grid=GRID, difficulty=[3, 4]))
 show("accuracy_versus_loops", HEADLINE, "headline", part="functions")
 
 # %% [markdown]
+# ## One model, both loads
+#
+# The same two-hop questions beside a store: as many biographies in every step, of no, few or many
+# people. Each point is one load and stands at what the same models store of it.
+
+# %%
+show("crowding", reference("crowding"), "crowding", component="questions")
+
+# %% [markdown]
+# Every single fact is known at every load (not drawn), and yet beside a store that fills a third of
+# what such a layer can hold nothing is composed, with one loop or with four.
+#
 # Next: notebook 4 looks at what happens between the loops.
