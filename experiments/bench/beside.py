@@ -88,7 +88,8 @@ def _record(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     record = read_json(path)
-    if record is None or sealed(record)[SEAL] not in path.read_text(encoding="utf-8", errors="replace"):
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if record is None or sealed(record)[SEAL] not in text:
         raise LoopscopeError(
             f"{path} is damaged or was edited; remove it, and `loopscope bench recipe GRID --out "
             f"{path.parents[2]} --beside {path.parent.name}` makes it again"
