@@ -203,6 +203,6 @@ show("crowding", reference("crowding"), "crowding", part="load", component="ques
 # %% [markdown]
 # Every single fact is known at every load (not drawn), and yet beside a store that fills a third of
 # what such a layer can hold nothing is composed in these 2,000 steps, with one loop or with four.
-# With three times the steps one seed of six gets there: the load costs time.
+# With three times the steps one run of six gets there: the load costs time.
 #
 # Next: notebook 4 looks at what happens between the loops.

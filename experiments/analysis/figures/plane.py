@@ -48,9 +48,9 @@ class Plane(Figure):
 
     `part` names the parts with questions, `capacity_part` those with stored facts. Runs meet by
     architecture and seed; their worlds and learning rates differ. Where runs have both, as those
-    of a `mixture` of a store and of questions, each is a point of its own (at 0
-    where it stores nothing) and none are matched. Below the panels stands whose bits they are,
-    and which architectures are left out because only one of the two is measured.
+    of a `mixture` of a store and of questions, each is a point of its own (at 0 where
+    it stores nothing) and none are matched. Below the panels stands whose bits they are, and which
+    architectures are left out because only one of the two is measured.
     """
 
     kind: Literal["plane"] = "plane"
@@ -238,6 +238,7 @@ class Crowding(OfQuestions, Versus):
         bits = self.select(runs, metric="bits_per_parameter", item="total")
         asked = {"component": self.component} if self.component else {}
         rows = self.accuracies(selection.where(runs, **asked))
+        bits = bits.drop_duplicates(["run_id", "component"])  # a run may be in several parts
         stored = bits.groupby("run_id")["value"].sum().clip(lower=0.0)
         rows = rows[rows["run_id"].isin(stored.index)]
         if rows.empty:

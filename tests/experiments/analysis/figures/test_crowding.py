@@ -10,7 +10,7 @@ from experiments.analysis.figures.plane import Crowding, Plane
 from experiments.config.run import RunConfig
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import read_results
-from experiments.runs.output import prepare_output
+from experiments.runs.output import prepare_output, record_grid
 
 #: (batch, which tells the loads apart; loops) -> bits per parameter and accuracy of two seeds
 MEASURED = {
@@ -88,3 +88,13 @@ def test_where_nothing_is_stored_all_stand_at_zero(tmp_path: Path) -> None:
     with style():
         (axes,) = figure.plot(figure.data(read_results(tmp_path))).axes
     assert axes.get_xlim() == pytest.approx((-0.06, 1.06))
+
+
+def test_a_run_in_two_parts_stores_its_bits_once(tmp_path: Path) -> None:
+    prepare_output(tmp_path)
+    rows = [*bits(1, 1.5), *accuracies(1, {2: 0.5}, 0.1)]
+    write_run(tmp_path, "r", config("multihop", 1, 0), rows)
+    points = [{"run_id": "r", "part": part, "labels": {}} for part in ("one", "two")]
+    record_grid(tmp_path, "g", title="", figures=[], points=points)
+    data = Crowding().data(read_results(tmp_path, "g"))
+    assert data["stored"].tolist() == [1.5, 1.5] and data["panel"].nunique() == 2
