@@ -28,6 +28,11 @@ class Goal(Frozen):
     )
     every: int = Field(50, ge=1, description="steps of the phase between two looks")
     items: int = Field(512, ge=1, description="most questions of a difficulty")
+    pass_on: bool = Field(
+        False,
+        description="the steps that the phase saves go to the next one, which then ends where it "
+        "would have without the goal; false: they are saved",
+    )
 
     @field_validator("difficulties")
     @classmethod

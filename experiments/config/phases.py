@@ -17,7 +17,8 @@ class Phase(Frozen):
     """A stretch of training. Phases follow each other; each has its own learning-rate schedule.
 
     A phase that reaches its goal ends there: its schedule is cut short, and the next phase begins
-    its own at once. Phases that end at a step are as long as if no goal had been reached.
+    its own at once. Phases that end at a step are as long as if no goal had been reached, unless
+    the goal passes its steps on.
     """
 
     until_step: int | None = Field(
@@ -186,7 +187,7 @@ def bound_to_phases(
 
     Args:
         reached: number of a phase -> step at which its goal ended it. Those after it that end at
-            a step keep their lengths, so they end earlier.
+            a step keep their lengths, so they end earlier, unless the goal passes its steps on.
         before: from where on the ends of phases count, where a run goes on with another.
 
     Raises:
@@ -216,6 +217,7 @@ def bound_to_phases(
         if last_step <= step:
             message = f"not after the one before it, which ends at {step}"
             raise PhaseError(here, f"ends at step {last_step}, {message}")
+        whole = last_step
         if reached and i in reached:
             last_step = reached[i]
             last_document = min(last_document, document + (last_step - step) * training.batch)
@@ -229,5 +231,7 @@ def bound_to_phases(
             )
         )
         step, document = last_step, last_document
-        saved = planned[i].last_step - last_step if planned else 0
+        goal = phase.until_accuracy
+        if planned:
+            saved = planned[i].last_step - (whole if goal and goal.pass_on else last_step)
     return task, tuple(found)

@@ -236,6 +236,38 @@ def test_steps_keep_their_number_and_exposures_their_place() -> None:
     )
 
 
+def ends(training: Training, reached: dict[int, int]) -> list[int]:
+    return [span.last_step for span in bound_to_phases(training, junk(), reached)[1]]
+
+
+def test_a_goal_that_passes_on_its_steps_leaves_the_next_phase_its_end() -> None:
+    """Only its own: what an earlier goal has saved stays saved."""
+    goal = {"until_accuracy": {"level": 0.5}}
+    kept = {"until_accuracy": {"level": 0.5, "pass_on": True}}
+    three = ({"until_step": 20}, {"until_step": 30}, {"until_step": 50})
+    for goals, reached, expected in (
+        ((kept, {}), {0: 12}, [12, 30, 50]),
+        ((goal, {}), {0: 12}, [12, 22, 42]),
+        ((kept, kept), {0: 12, 1: 15}, [12, 15, 50]),
+        ((goal, kept), {0: 12, 1: 15}, [12, 15, 42]),
+        ((kept, goal), {0: 12, 1: 15}, [12, 15, 35]),
+        ((goal, kept), {0: 12}, [12, 22, 42]),
+        ((kept, kept), {}, [20, 30, 50]),
+    ):
+        first, second, third = three
+        phases = phases_of({**first, **goals[0]}, {**second, **goals[1]}, third)
+        assert ends(phases, reached) == expected, (goals, reached)
+
+
+def test_trained_with_passed_on_steps_it_is_the_run_with_the_ends_written_down(
+    tmp_path: Path, reached: int
+) -> None:
+    folder = trained(tmp_path, with_goal(pass_on=True))
+    written = run_of({**EASY, "until_step": reached}, BOTH, LAST)
+    assert_same_training(folder, trained(tmp_path, written))
+    assert (folder.result() or {})["steps"] == 60
+
+
 def test_the_plan_counts_the_steps_of_phases_that_never_reach_their_goals(tmp_path: Path) -> None:
     run = with_goal(level=1.0, difficulties=[2], split="validation")
     needed = cost(run)
@@ -256,10 +288,17 @@ def questions_of(run: RunConfig) -> int:
 
 def test_goals_are_part_of_the_id_and_their_order_is_not() -> None:
     assert with_goal().run_id == with_goal(difficulties=[1, 1]).run_id
-    assert len({with_goal(**{k: v}).run_id for k, v in OTHER.items()} | {with_goal().run_id}) == 6
+    assert len({with_goal(**{k: v}).run_id for k, v in OTHER.items()} | {with_goal().run_id}) == 7
 
 
-OTHER = {"level": 0.5, "difficulties": [2], "split": "validation", "every": 3, "items": 65}
+OTHER = {
+    "level": 0.5,
+    "difficulties": [2],
+    "split": "validation",
+    "every": 3,
+    "items": 65,
+    "pass_on": True,
+}
 
 
 def test_runs_with_goals_are_not_stacked_and_it_is_said_why() -> None:
