@@ -31,6 +31,10 @@ Split = Annotated[str, typer.Option(help="train, validation or test")]
 Seed = Annotated[int | None, typer.Option(help="of world and documents")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="folder, id or start of an id")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="all numbers, for programs")]
+Workers = Annotated[int | None, typer.Option(help="runs at once; default: one a core or GPU slot")]
+AllowDrift = Annotated[
+    bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
+]
 Shard = Annotated[
     str | None,
     typer.Option(

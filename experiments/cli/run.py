@@ -8,22 +8,21 @@ import typer
 
 from experiments.cli.options import (
     RUNS,
+    AllowDrift,
     Changes,
     GridName,
     Out,
     Shard,
+    Workers,
     parse_shard,
     telling_problems,
 )
-from experiments.errors import LoopscopeError
 
 if TYPE_CHECKING:
-    from experiments.execution.backends.options import BackendOptions
     from experiments.grid.grid import Grid
     from experiments.results.long_table import Results
 
 
-Workers = Annotated[int | None, typer.Option(help="runs at once; default: one a core or GPU slot")]
 BackendName = Annotated[
     str, typer.Option(metavar="local|ray|slurm|FILE", help="where; a YAML file with options")
 ]
@@ -52,9 +51,6 @@ MirrorNames = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="show what would be started where; write nothing")
 ]
-AllowDrift = Annotated[
-    bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
-]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what failed before")]
 
 
@@ -74,12 +70,15 @@ def run(
     retry_failed: RetryFailed = False,
 ) -> None:
     """Train and measure what a grid lacks, then print its table and draw its figures."""
+    from experiments.execution.backends.options import backend_options
     from experiments.execution.runner import describe_grid, run_grid
     from experiments.grid.grid import load_grid
     from experiments.runs.output import check_output
 
     share = parse_shard(shard)
-    where = _backend(backend, options, workers, slots_per_gpu, stack)
+    where = backend_options(
+        backend, options, workers=workers, slots_per_gpu=slots_per_gpu, stack=stack
+    )
     loaded = load_grid(grid, changes)
     check_output(out)
     if dry_run:
@@ -102,23 +101,6 @@ def run(
         raise typer.Exit(130)
     _report(loaded, out, before, grid)
     raise typer.Exit(1 if outcome.failed else 0)
-
-
-def _backend(
-    backend: str,
-    options: list[str],
-    workers: int | None,
-    slots_per_gpu: int | None,
-    stack: str | None,
-) -> "BackendOptions":
-    """Raises LoopscopeError for options that the back end lacks."""
-    from experiments.execution.backends.options import backend_options
-
-    if workers is not None and workers < 1:
-        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
-    return backend_options(
-        backend, options, workers=workers, slots_per_gpu=slots_per_gpu, stack=stack
-    )
 
 
 def _state_of_figures(grid: "Grid", out: Path) -> tuple[Any, ...]:

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli.options import Changes, telling_problems
-from experiments.errors import LoopscopeError
+from experiments.cli.options import AllowDrift, Changes, Workers, telling_problems
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from experiments.execution.backends.options import BackendOptions
     from experiments.suite.entry import Entry
     from experiments.suite.grid import CardGrid
     from experiments.suite.scoring import Suite
@@ -17,6 +19,25 @@ Model = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="path.py:Class, a YAML file with `model:`, or a record"),
 ]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL…", help="each path.py:Class, a YAML file with `model:`, or a record"
+    ),
+]
+CardFolder = Annotated[Path, typer.Option("--out", help="folder of the runs and the cards")]
+Size = Annotated[str, typer.Option(metavar="tiny|small|gpu", help="of the suite")]
+Axes = Annotated[
+    str | None, typer.Option(metavar="A,B", help="default: all that there are at the size")
+]
+References = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="whose references all are compared with; default: own"),
+]
+Stack = Annotated[
+    str | None, typer.Option(metavar="N|auto", help="runs of one shape trained in one pass")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="write the grids, and train nothing")]
 #: how the outcome of a check begins its line
 MARKS = {"ok": "ok   ", "wrong": "WRONG", "note": "note "}
 
@@ -44,64 +65,58 @@ def check(
 
 
 def score(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL…", help="each path.py:Class, a YAML file with `model:`, or a record"
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="folder of the runs and the cards")],
-    size: Annotated[str, typer.Option(metavar="tiny|small|gpu", help="of the suite")] = "small",
-    axes: Annotated[
-        str | None, typer.Option(metavar="A,B", help="default: all that there are at the size")
-    ] = None,
-    references: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="whose references all are compared with; default: own"),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="runs at once; default: one a core or GPU slot")
-    ] = None,
-    stack: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="runs of one shape trained in one pass")
-    ] = "auto",
+    models: Models,
+    out: CardFolder,
+    size: Size = "small",
+    axes: Axes = None,
+    references: References = None,
+    workers: Workers = None,
+    stack: Stack = "auto",
     changes: Changes = [],  # noqa: B006
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="write the grids, and train nothing")
-    ] = False,
-    allow_drift: Annotated[
-        bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
-    ] = False,
+    dry_run: DryRun = False,
+    allow_drift: AllowDrift = False,
 ) -> None:
     """Train models and their matched references on the suite, and write a score card of each.
 
     A run that several need, such as that of a reference, is trained once in a folder.
     """
     from experiments.execution.backends.options import backend_options
-    from experiments.execution.runner import run_grid
     from experiments.suite.axes import chosen
     from experiments.suite.comparison import PAGE, cards_in, write_comparison
     from experiments.suite.entry import find_entries, find_entry
-    from experiments.suite.grid import NAME
     from experiments.suite.scoring import Suite
 
-    if workers is not None and workers < 1:
-        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
+    where = backend_options("local", workers=workers, stack=stack)
     entries = find_entries(models, changes)
     for note in (f"{entry.name}: {n}" for entry in entries for n in entry.notes):
         typer.echo(note, err=True)
     other = None if references is None else find_entry(references)
     wanted = chosen(None if axes is None else [a.strip() for a in axes.split(",")], size)
     suite = Suite(out, size, tuple(wanted), other)
-    grids = [suite.write_grid(entry) for entry in entries]  # all, before any is trained
+    grids = suite.write_grids(entries)  # all, before any is trained
     if dry_run:
-        for path in (suite.folder(entry) / f"{NAME}.yaml" for entry in entries):
+        for path in (grid.grid.file for grid in grids):
             typer.echo(f"{path}\n`loopscope plan {path} --out {out}` tells times")
         return
-    where = backend_options("local", [], workers=workers, slots_per_gpu=None, stack=stack)
+    status = _train(suite, entries, grids, where, allow_drift)
+    if len(cards := cards_in(out)) > 1:
+        typer.echo(write_comparison(cards, out / PAGE))
+    raise typer.Exit(status)
+
+
+def _train(
+    suite: "Suite",
+    entries: "Sequence[Entry]",
+    grids: "Sequence[CardGrid]",
+    where: "BackendOptions",
+    allow_drift: bool,
+) -> int:
+    """Trains what the cards lack, and writes each; the exit status of all."""
+    from experiments.execution.runner import run_grid
+
     status = 0
     for entry, grid in zip(entries, grids, strict=True):
-        outcome = run_grid(grid.grid, out, backend=where, allow_drift=allow_drift)
+        outcome = run_grid(grid.grid, suite.out, backend=where, allow_drift=allow_drift)
         left = _write_card(suite, entry, grid)
         status = max(status, outcome.exit_status)
         if outcome.interrupted:
@@ -109,9 +124,7 @@ def score(
                 f"stopped; the same command goes on with {left} runs of {entry.name}", err=True
             )
             break
-    if len(cards := cards_in(out)) > 1:
-        typer.echo(write_comparison(cards, out / PAGE))
-    raise typer.Exit(status)
+    return status
 
 
 def _write_card(suite: "Suite", entry: "Entry", grid: "CardGrid") -> int:

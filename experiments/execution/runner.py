@@ -1,10 +1,11 @@
 """Running a grid: what is missing is done, what is done is left alone, nothing is lost."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,62 +100,109 @@ def run_grid(
     """
     out = Path(out)
     folders, configs = unique_runs(grid, out, shard)
-    options = backend or _local(workers)
+    options = backend or backend_options("local", workers=workers)
     copies = Mirrors(mirrors, out, grid.name)
     prepare_output(out)
-    states = {folder: folder.state() for folder in folders}
-    todo = unfinished(states, configs, retry_failed)
-    if not allow_drift:
-        refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
-    refuse(todo, configs, options, allow_drift)
-    given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
-    done = len(folders) - len(todo) - given_up
-    left = time_left(todo, states, configs) if progress and todo else None
-    counts = (grid.title or grid.name, len(folders), done, given_up)
-    shown = partial(LiveProgress, out) if in_notebook() else Progress
-    display = shown(*counts, left=left) if progress else None
+    work = _work(folders, configs, allow_drift, retry_failed)
+    refuse(work.todo, configs, options, allow_drift)
+    display = _display(grid, out, work) if progress else None
     notify = copies.notify = display.notify if display else lambda message: None
     context = JobContext(out, allow_drift, _memory(configs), notify)
-    executor = Executor(make_backend(options, context), notify=notify) if todo else None
+    executor = Executor(make_backend(options, context), notify=notify) if work.todo else None
     _record(grid, out)
-    _freeze(states, configs, notify)
+    _freeze(work, notify)
     if display:
-        missing = {folder: configs[folder] for folder in todo}
-        for warning in _warnings(grid, missing, here=isinstance(options, LocalOptions)):
-            notify(warning)
-        _print_what_stays({folder: configs[folder] for folder in folders}, given_up)
-    interrupted = False
-    if executor:
-        _show(executor, display, copies)
-        with closing(executor.backend), closing(copies), display or nullcontext():
-            for wave in waves_of(todo, configs):
-                interrupted = interrupted or executor.run(wave)
-        _raise_if_blocked(executor)
+        _tell_before(grid, work, notify, here=isinstance(options, LocalOptions))
+    interrupted = executor is not None and _execute(executor, work, display, copies)
     return _outcome(folders, interrupted)
 
 
-def _freeze(
-    states: dict[RunFolder, State],
+@dataclass(frozen=True)
+class _Work:
+    """The runs of a grid, or of a shard of it, before any is worked on.
+
+    Attributes:
+        todo: what is worked on, the longest first.
+        given_up: runs that failed before and are not tried again.
+    """
+
+    configs: dict[RunFolder, RunConfig]
+    states: dict[RunFolder, State]
+    todo: list[RunFolder]
+    given_up: int
+
+
+def _work(
+    folders: list[RunFolder],
     configs: dict[RunFolder, RunConfig],
-    notify: Callable[[str], None],
-) -> None:
+    allow_drift: bool,
+    retry_failed: bool,
+) -> _Work:
+    states = {folder: folder.state() for folder in folders}
+    if not allow_drift:
+        refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
+    todo = unfinished(states, configs, retry_failed)
+    given_up = 0 if retry_failed else sum(state == "failed" for state in states.values())
+    return _Work({folder: configs[folder] for folder in folders}, states, todo, given_up)
+
+
+def _display(grid: "Grid", out: Path, work: _Work) -> Progress:
+    shown = partial(LiveProgress, out) if in_notebook() else Progress
+    every = len(work.states)
+    done = every - len(work.todo) - work.given_up
+    left = time_left(work.todo, work.states, work.configs) if work.todo else None
+    return shown(grid.title or grid.name, every, done, work.given_up, left=left)
+
+
+def _execute(executor: Executor, work: _Work, display: Progress | None, copies: Mirrors) -> bool:
+    """Works on what is to do; whether it was interrupted.
+
+    Raises:
+        LoopscopeError: runs cannot be written.
+    """
+    _show(executor, display, copies)
+    interrupted = False
+    with closing(executor.backend), closing(copies), display or nullcontext():
+        for wave in waves_of(work.todo, work.configs):
+            interrupted = interrupted or executor.run(wave)
+    if executor.blocked:
+        raise LoopscopeError(
+            f"{executor.blocked}\nstopped, since runs cannot be written; nothing is lost: the same "
+            "command goes on once that is mended"
+        )
+    return interrupted
+
+
+def _freeze(work: _Work, notify: Callable[[str], None]) -> None:
     """Writes the config of every run that has none; one that is done may have lost its own."""
-    for folder, state in states.items():
+    for folder, state in work.states.items():
         freeze = partial(restore_config, folder) if state == "done" else folder.freeze
-        for damaged in freeze(configs[folder]):
+        for damaged in freeze(work.configs[folder]):
             notify(damaged)
 
 
-def _warnings(grid: "Grid", missing: dict[RunFolder, RunConfig], *, here: bool) -> Iterator[str]:
-    """What is worth knowing before the missing runs are worked on.
+def _tell_before(grid: "Grid", work: _Work, notify: Callable[[str], None], *, here: bool) -> None:
+    """Tells what is worth knowing before the missing runs are worked on, and what stays as it is.
 
     Args:
-        here: whether on this machine.
+        here: whether they are worked on on this machine.
     """
-    configs = list(missing.values())
-    yield from undrawable(grid) if missing else ()
-    yield from leaks(configs)
-    yield from slow_precision(configs if here else [])
+    configs = [work.configs[folder] for folder in work.todo]
+    warnings = (
+        undrawable(grid) if configs else (),
+        leaks(configs),
+        slow_precision(configs if here else []),
+    )
+    for warning in chain.from_iterable(warnings):
+        notify(warning)
+    if kept := sum(_observed_otherwise(folder, of) for folder, of in work.configs.items()):
+        print(
+            f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
+            "`loopscope probe` measures finished runs again",
+            file=sys.stderr,
+        )
+    if work.given_up:
+        print(f"{work.given_up} failed before; --retry-failed tries them again", file=sys.stderr)
 
 
 def describe_grid(
@@ -169,33 +217,12 @@ def describe_grid(
     """A text of what `run_grid` would start where; nothing is written."""
     check_record(out, grid.name, file=grid.file, source=grid.source, runs=grid.runs)
     folders, configs = unique_runs(grid, out, shard)
-    states = {folder: folder.state() for folder in folders}
-    if not allow_drift:
-        refuse_changed_code([f for f, state in states.items() if state == "done"], configs)
-    todo = unfinished(states, configs, retry_failed)
+    todo = _work(folders, configs, allow_drift, retry_failed).todo
     context = JobContext(out, allow_drift, _memory(configs))
     if not todo:
         return "nothing to do"
     with closing(make_backend(backend, context)) as made:
         return made.describe(todo)
-
-
-def _local(workers: int | None) -> BackendOptions:
-    if workers is not None and workers < 1:
-        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
-    return backend_options("local", workers=workers)
-
-
-def _print_what_stays(configs: dict[RunFolder, RunConfig], given_up: int) -> None:
-    """Prints how many runs are not what the grid asks for now, and what can be done."""
-    if kept := sum(_observed_otherwise(folder, config) for folder, config in configs.items()):
-        print(
-            f"{kept} of the runs began with another `observe` than the grid has now and keep it; "
-            "`loopscope probe` measures finished runs again",
-            file=sys.stderr,
-        )
-    if given_up:
-        print(f"{given_up} failed before; --retry-failed tries them again", file=sys.stderr)
 
 
 def _observed_otherwise(folder: RunFolder, config: RunConfig) -> bool:
@@ -232,14 +259,6 @@ def _show(executor: Executor, display: Progress | None, copies: Mirrors) -> None
             display.refresh(running)
 
     executor.finished, executor.refresh = finished, refresh
-
-
-def _raise_if_blocked(executor: Executor) -> None:
-    if executor.blocked:
-        raise LoopscopeError(
-            f"{executor.blocked}\nstopped, since runs cannot be written; nothing is lost: the same "
-            "command goes on once that is mended"
-        )
 
 
 def _record(grid: "Grid", out: Path) -> None:

@@ -32,7 +32,16 @@ def differences(first: Path, second: Path) -> list[tuple[str, str, str]]:
     Raises:
         LoopscopeError: a folder without a readable config, or with that of another run.
     """
-    one, two = (flat(_config(folder)) for folder in (first, second))
+    return differing(_config(first), _config(second))
+
+
+def differing(first: Any, second: Any) -> list[tuple[str, str, str]]:
+    """(dotted path, value in the first, value in the second) of nested data; – where one lacks it.
+
+    >>> differing({"model": {"core": 1, "loops": 4}}, {"model": {"core": 1, "loops": 6}})
+    [('model.loops', '4', '6')]
+    """
+    one, two = flat(first), flat(second)
     return [
         (name, str(one.get(name, "–")), str(two.get(name, "–")))
         for name in dict.fromkeys([*one, *two])

@@ -14,8 +14,8 @@ from experiments.suite.references import REFERENCES
 from experiments.suite.score import MOST_BITS
 from experiments.text import NumberText, TextTable
 
-#: in the folder of the runs: the folder of cards, and the page about all of them
-CARDS, PAGE = "cards", "cards.html"
+#: in the folder of the runs: the folder of cards, what each is, and the page about all of them
+CARDS, CARD, PAGE = "cards", "card.json", "cards.html"
 #: what is told of a card and its references, in this order
 STANDING = ("interquartile mean", *(f"P(> {name})" for name in REFERENCES), "so far")
 STANDING_NOTE = (
@@ -33,7 +33,7 @@ def cards_in(out: Path) -> list[Card]:
         LoopscopeError: one cannot be read.
     """
     found = []
-    for path in sorted(out.glob(f"{CARDS}/*/card.json")):
+    for path in sorted(out.glob(f"{CARDS}/*/{CARD}")):
         try:
             found.append(Card.model_validate_json(path.read_text(encoding="utf-8")))
         except ValueError as error:

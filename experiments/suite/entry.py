@@ -82,6 +82,11 @@ class Entry:
     loss: Objective
     notes: tuple[str, ...] = ()
 
+    @property
+    def trained(self) -> dict[str, dict[str, Any]]:
+        """What tells models apart: the fields of an entry's file that decide its runs."""
+        return {"model": self.model, "objective": self.objective, "phase": self.phase}
+
 
 def shipped() -> dict[str, Path]:
     """Name -> file of the models that come with loopscope."""
@@ -95,11 +100,11 @@ def find_entries(named: Sequence[str], changes: Sequence[str] = ()) -> list[Entr
         LoopscopeError: as `find_entry`, or two have the same name, which names their cards.
     """
     found = [find_entry(name, changes) for name in named]
-    names = [entry.name for entry in found]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
+    names = [entry.name.casefold() for entry in found]
+    if twice := next((entry.name for entry in found if names.count(entry.name.casefold()) > 1), ""):
         raise LoopscopeError(
             f"two models are called {twice} and would share a card; score them with different "
-            "--out, or give one file another name"
+            "--out, or give one file another name (capitals make no other name)"
         )
     return found
 

@@ -77,13 +77,18 @@ def write_grid(
         | ({"objective": entry.objective} if entry.objective else {}),
         "parts": parts,
     }
-    text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{NAME}.yaml"
+    write_yaml(data, path)
+    return CardGrid(load_grid(path), missing, refused)
+
+
+def write_yaml(data: Any, path: Path) -> None:
+    """Writes a file for people, unless it says the same already; makes its folder."""
+    text = yaml.dump(data, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with replacing(path, durable=False) as file:
             file.write(text.encode())
-    return CardGrid(load_grid(path), missing, refused)
 
 
 def _refused(run: RunConfig, model: ModelConfig, loss: Objective) -> dict[str, str]:

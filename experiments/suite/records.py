@@ -23,7 +23,7 @@ from experiments.results.selection import last_loop, where
 from experiments.runs.json_files import parse_json, replacing, sealed
 from experiments.suite.axes import chosen
 from experiments.suite.card import Card
-from experiments.suite.comparison import CARDS, STANDING, STANDING_NOTE, standing_cells
+from experiments.suite.comparison import CARD, CARDS, STANDING, STANDING_NOTE, standing_cells
 from experiments.suite.entry import RECORDS, find_entry, shipped
 from experiments.suite.grid import NAME, name_of, write_grid
 from experiments.suite.references import MODEL
@@ -33,7 +33,7 @@ from generators.plugins import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-CARD, RUNS = "card.json", "runs.zip"
+RUNS = "runs.zip"
 #: what is told apart in a run's measurements
 PLACE = ["metric", "component", "split", "item", "difficulty", "loop"]
 #: what is compared: what most axes are made of
@@ -104,8 +104,9 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
     Runs of references that are those of another model stay with the record of that one.
 
     Raises:
-        LoopscopeError: there is no such record, no card in `out`, runs are not done, or the card
-            is that of another model or of other grids than the suite has now.
+        LoopscopeError: there is no such record, no card in `out`, runs are not done, the card is
+            that of another model or of other grids than the suite has now, or the record has a
+            card of another size or of more axes.
     """
     made, target = out / CARDS / name, folder / name
     card_file = made / CARD
@@ -124,6 +125,7 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
             "which were changed since, or by --set; "
             f"`loopscope score {name} --out {out} --size {card.size}` scores them"
         )
+    _refuse_less(card, target)
     runs = read_results(out, name_of(name)).runs
     kept = runs[runs["arm"] == MODEL] if card.references else runs
     write_archive(out, target / RUNS, set(kept["run_id"]))
@@ -131,6 +133,20 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
     for file in (CARD, f"{NAME}.yaml"):
         shutil.copyfile(made / file, target / file)
     return target
+
+
+def _refuse_less(card: Card, target: Path) -> None:
+    """A card takes the place of one of the same size that has no axis more."""
+    if not (target / CARD).is_file():
+        return
+    before = Card.model_validate_json((target / CARD).read_text(encoding="utf-8"))
+    lost = [name for name in before.axes if name not in card.axes]
+    if card.size != before.size or lost:
+        raise LoopscopeError(
+            f"{target} is scored at size {before.size} with {len(before.axes)} axes, and this card "
+            f"is of size {card.size}{' without ' + ', '.join(lost) if lost else ''}; remove "
+            f"{target / CARD} first if it shall take that place"
+        )
 
 
 def _asked(card: Card, target: Path) -> set[str]:

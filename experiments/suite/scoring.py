@@ -1,14 +1,22 @@
 """What a command scores models on: the suite at a size, the axes chosen, and the references."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.errors import LoopscopeError
+from experiments.grid.located_yaml import load_yaml
+from experiments.results.diff import differing
 from experiments.results.long_table import Results
+from experiments.runs.json_files import read_json
 from experiments.suite.axes import Axis
 from experiments.suite.card import Card, make_card
-from experiments.suite.comparison import CARDS
+from experiments.suite.comparison import CARD, CARDS
 from experiments.suite.entry import Entry
-from experiments.suite.grid import CardGrid, write_grid
+from experiments.suite.grid import CardGrid, write_grid, write_yaml
+
+#: beside a card: what was scored
+MODEL_FILE = "model.yaml"
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,52 @@ class Suite:
         """Where a model's grid and card are."""
         return self.out / CARDS / entry.name
 
-    def write_grid(self, entry: Entry) -> CardGrid:
-        """The grid of a model, written.
+    def write_grids(self, entries: Sequence[Entry]) -> list[CardGrid]:
+        """The grids of models, written, each beside its model as a file that can be scored.
 
         Raises:
-            ConfigError: the model does not fit the grids of the suite.
+            ConfigError: a model does not fit the grids of the suite.
+            LoopscopeError: a card of another model is in the place of one.
         """
-        return write_grid(entry, self.axes, self.size, self.folder(entry), self.references)
+        for entry in entries:
+            self._refuse_other(entry)
+        return [self._write_grid(entry) for entry in entries]
+
+    def _write_grid(self, entry: Entry) -> CardGrid:
+        folder = self.folder(entry)
+        grid = write_grid(entry, self.axes, self.size, folder, self.references)
+        about = {"title": entry.title, "source": entry.source, **entry.trained}
+        write_yaml({name: value for name, value in about.items() if value}, folder / MODEL_FILE)
+        return grid
+
+    def _refuse_other(self, entry: Entry) -> None:
+        """Names that differ in capitals alone are one folder on some systems, so on all here."""
+        for there in sorted((self.out / CARDS).glob("*")):
+            if there.name.casefold() != entry.name.casefold():
+                continue
+            differ = [
+                f"{field} {old} there, {new} here" for field, old, new in _differing(there, entry)
+            ]
+            if there.name != entry.name:
+                differ.insert(0, f"it is called {there.name} there, {entry.name} here")
+            if differ:
+                raise LoopscopeError(
+                    f"{there} belongs to another model: {'; '.join(differ)}. Score this one with "
+                    "another --out or from a file or class of another name; or remove that folder, "
+                    "and its card is replaced (runs stay)"
+                )
 
     def card(self, entry: Entry, grid: CardGrid, results: Results) -> Card:
         """The card of what is done so far."""
         return make_card(entry, grid, self.axes, self.size, results, self.references)
+
+
+def _differing(folder: Path, entry: Entry) -> list[tuple[str, str, str]]:
+    """(field, there, here) of what the model of a card's folder is other than an entry."""
+    if (folder / MODEL_FILE).is_file():
+        there, _ = load_yaml(folder / MODEL_FILE)
+    else:  # made before there was that file: a card tells the model and its objective
+        there = {**entry.trained, **(read_json(folder / CARD) or {})}
+    told = there if isinstance(there, dict) else {}
+    before, now = ({k: of[k] for k in entry.trained if of.get(k)} for of in (told, entry.trained))
+    return differing(before, now)

@@ -104,6 +104,9 @@ def backend_options(
     Raises:
         LoopscopeError: no such back end, file or option, or a value that does not fit.
     """
+    workers = given.get("workers")
+    if workers is not None and workers < 1:
+        raise LoopscopeError(f"--workers needs 1 or more, got {workers}")
     fields = _from_name_or_file(backend)
     for text in settings:
         name, equals, value = text.partition("=")

@@ -89,7 +89,8 @@ def test_a_dry_run_writes_the_grid_alone(
     toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     score([GATED], tmp_path / "out", "tiny", None, None, None, None, [], True, False)
-    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["score.yaml"]
+    files = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert sorted(files) == ["model.yaml", "score.yaml"]
     assert "loopscope plan" in capsys.readouterr().out
 
 

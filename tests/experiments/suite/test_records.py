@@ -122,6 +122,17 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     monkeypatch.setattr(suite_records, "BEYOND", -1.0)
     assert check_record("loop", tmp_path / "again", 0, folder).outside == 2
 
+    # a card of fewer axes or of another size takes the place of none
+    kept = folder / "loop" / "card.json"
+    axes = {**card.axes, "speed": card.axes["in_context"]}
+    for other, told in (({"axes": axes}, "without speed"), ({"size": "small"}, "at size small")):
+        kept.write_text(card.model_copy(update=other).model_dump_json())
+        with pytest.raises(LoopscopeError, match=f"{told}.*remove .*card.json first"):
+            add_record("loop", out, folder)
+    kept.unlink()
+    assert add_record("loop", out, folder) == folder / "loop" and kept.is_file()
+    assert add_record("loop", out, folder), "the same card again"
+
     made = out / "cards" / "loop" / "card.json"
     made.write_text(card.model_copy(update={"unfinished": 3}).model_dump_json())
     with pytest.raises(LoopscopeError, match="3 runs of .* are not done"):
