@@ -162,7 +162,8 @@ def _why_not(cls: Any, base: type[BaseModel]) -> str:
         return ""
     if not issubclass(cls, base):
         parents = ", ".join(parent.__name__ for parent in cls.__bases__)
-        return f"; {cls.__name__} derives from {parents}"
+        here = base.__module__.replace(".", "/")
+        return f"; {cls.__name__} derives from {parents}, and {here}.py says what is asked of it"
     return f"; it lacks {', '.join(sorted(cls.__abstractmethods__))}"
 
 

@@ -4,7 +4,7 @@ Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positi
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -44,6 +44,11 @@ class ForeignModel(LoopedModel):
         gate: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(config, ModelShape):
+            raise TypeError(
+                "config is what builds the model, `self` in its build, which has its width, core "
+                f"and loops; got a {type(config).__name__}"
+            )
         if gate is not None and head is None:
             raise ValueError("a gate reads states, but without a head the module gives logits")
         try:
@@ -71,7 +76,14 @@ class ForeignModel(LoopedModel):
             raise ValueError(
                 f"the module gave one tensor of shape {list(given.shape)}; it is called as {CALL}"
             )
-        states = list(given)
+        states = list(given) if isinstance(given, Iterable) else [given]
+        for state in states:
+            if not (isinstance(state, Tensor) and state.is_floating_point()):
+                kind = state.dtype if isinstance(state, Tensor) else type(state).__name__
+                raise TypeError(
+                    f"the module gave {kind} for a loop and not float numbers; it is called as "
+                    f"{CALL}"
+                )
         if len(states) != loops:
             raise ValueError(f"the module gave {len(states)} tensors for {loops} loops")
         if states[0].shape[:2] != tokens.shape:

@@ -3,6 +3,7 @@
 Nothing here needs torch before something is built or measured.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -12,6 +13,8 @@ from models.shape import ModelShape
 if TYPE_CHECKING:
     from models.interface import LoopedModel
 
+#: how it is called, in messages
+BUILD = "is called as build(vocabulary_size, *, gate, seed)"
 #: a backward pass costs about two forward passes
 BACKWARD = 2
 
@@ -21,7 +24,8 @@ class ModelConfig(ModelShape, ABC):
 
     A subclass declares `kind: Literal["its-name"] = "its-name"` and writes `build`; it may lie in
     any file, which a grid names as `kind: path/to/file.py:ClassName`. A module that is none of
-    ours is built into a `models.adapter.ForeignModel`. Counts are by default those of what was
+    ours is built into a `models.adapter.ForeignModel`; `models.contract` says what is asked of it,
+    and `loopscope check` whether it holds. Counts are by default those of what was
     built; a formula is faster.
     """
 
@@ -165,16 +169,26 @@ def built(config: ModelConfig, vocabulary_size: int, *, gate: bool, seed: int) -
     """What `config.build` makes, checked to be a model.
 
     Raises:
-        TypeError: it makes something else.
+        TypeError: it cannot be called like that, or makes something else.
     """
     from models.interface import LoopedModel
 
+    name = type(config).__name__
+    try:
+        inspect.signature(config.build).bind(vocabulary_size, gate=gate, seed=seed)
+    except TypeError as error:
+        raise TypeError(f"{name}.build {BUILD}: {error}") from error
     model = config.build(vocabulary_size, gate=gate, seed=seed)
     if not isinstance(model, LoopedModel):
         raise TypeError(
-            f"{type(config).__name__}.build made a {type(model).__name__} and has to make a "
-            "LoopedModel; `models.adapter.ForeignModel(module, self, head=…, gate=…)` makes one "
-            "of any module whose forward(tokens, n_loops) gives a tensor a loop"
+            f"{name}.build made a {type(model).__name__} and has to make a LoopedModel; "
+            "`models.adapter.ForeignModel(module, self, head=…, gate=…)` makes one of any module "
+            "whose forward(tokens, n_loops) gives a tensor a loop"
+        )
+    if lacks := [name for name in ("config", "gate") if not hasattr(model, name)]:
+        raise TypeError(
+            f"{name}.build made a {type(model).__name__} without {' and '.join(lacks)}; every "
+            "LoopedModel has `config`, what built it, and `gate`, None where there are no exits"
         )
     return model
 

@@ -13,6 +13,7 @@ from experiments.grid.size_limits import impossible_sizes
 from generators.mixture import Mixture
 from generators.task import Task
 from models.config import LoopedConfig
+from models.model import BUILD
 from models.objectives.objective import PositionwiseObjective
 from probes.accuracy import Accuracy
 from probes.probe import Misfit, Probe
@@ -177,10 +178,7 @@ def _only_looped(config: RunConfig) -> Iterator[tuple[Location, str]]:
         inspect.signature(config.model.build).bind(2, gate=True, seed=0)
     except TypeError as error:
         name = type(config.model).__name__
-        yield (
-            ("model",),
-            f"{name}.build is called as build(vocabulary_size, *, gate, seed): {error}",
-        )
+        yield ("model",), f"{name}.build {BUILD}: {error}"
     for i, phase in enumerate(config.training.phases):
         for name in ("backprop_loops", "core", "growth"):
             if getattr(phase, name) is not None:

@@ -102,6 +102,19 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(ValueError, match="gave 2 tensors for 3 loops"):
         ForeignModel(Short(), Shape(width=1, loops=3))(torch.ones(1, 2, dtype=torch.long))
 
+    class Gives(Logits):
+        given: object = None
+
+        def forward(self, tokens, n_loops):
+            return self.given
+
+    whole = torch.ones(1, 2, dtype=torch.long)
+    for given, kind in ((None, "NoneType"), ([(1, 2)], "tuple"), ([whole], "torch.int64")):
+        model = ForeignModel(Gives(), Shape(width=1, loops=1))
+        model.module.given = given
+        with pytest.raises(TypeError, match=f"gave {kind} for a loop and not float numbers"):
+            model(whole)
+
 
 def test_a_halting_model_from_elsewhere_answers_from_the_weighted_states():
     torch.manual_seed(1)
