@@ -47,7 +47,7 @@ def radar(data: pd.DataFrame, numbered: Sequence[str] | None = None) -> "Picture
         raise ValueError(f"a radar needs {FEWEST} axes or more, got {len(names)}")
     angles = [2 * pi * i / len(names) for i in range(len(names))]
     with style():
-        picture = Figure(figsize=(2.1, 2.1) if small else (4.8, 4.8), layout="constrained")
+        picture = Figure(figsize=(1.75, 1.75) if small else (4.8, 4.8), layout="constrained")
         axes: Any = picture.add_subplot(projection="polar")  # which the stubs do not know
         axes.set_theta_offset(pi / 2)
         axes.set_theta_direction(-1)

@@ -43,12 +43,13 @@ def test_a_card_is_drawn_asks_for_nothing_and_scrolls_only_inside(
         assert page.run("document.querySelectorAll('table').length") == 3
 
 
-@pytest.mark.parametrize(("width", "fewest"), [(1400, 6), (390, 2)])
+@pytest.mark.parametrize(("width", "fewest"), [(1400, 9), (390, 2)])
 def test_radars_of_all_records_fit_beside_each_other(
     tmp_path: Path, width: int, fewest: int
 ) -> None:
     """Eighteen of them stand on one screen of a laptop, and two abreast on a telephone."""
-    cards = [small_card().model_copy(update={"name": f"x{i}"}) for i in range(18)]
+    names = [f"x{i}_universal_transformer" for i in range(18)]
+    cards = [small_card().model_copy(update={"name": name}) for name in names]
     path = write_comparison(cards, tmp_path / "cards.html")
     with chromium(tmp_path / "profile") as page:
         page.resize(width, 900)
@@ -61,5 +62,10 @@ def test_radars_of_all_records_fit_beside_each_other(
         assert page.run(f"Math.max(...{places}.map(r => r.right))") <= width
         tops = page.run(f"{places}.map(r => r.top)")
         assert tops.count(tops[0]) >= fewest
-        height = page.run(f"{places}[17].bottom - {places}[0].top")
-        assert height <= 900 or width < 1400
+        assert page.run(f"{places}[17].bottom") <= 900 or width < 1400, "with their legend"
+        captions = "[...document.querySelectorAll('figcaption')]"
+        assert page.run(f"{captions}.map(c => c.textContent)") == [f"{n} 1⊗2" for n in names]
+        # a name is as wide as its radar, and broken between its words alone
+        assert page.run(f"{captions}.every(c => c.scrollWidth <= c.clientWidth)")
+        words = page.run(f"Math.max(...{captions}.map(c => c.getBoundingClientRect().height))")
+        assert words < 4 * 18
