@@ -84,6 +84,7 @@ def score(
     from experiments.suite.axes import chosen
     from experiments.suite.comparison import PAGE, cards_in, write_comparison
     from experiments.suite.entry import find_entries, find_entry
+    from experiments.suite.grid import NAME
     from experiments.suite.scoring import Suite
 
     where = backend_options("local", workers=workers, stack=stack)
@@ -95,7 +96,7 @@ def score(
     suite = Suite(out, size, tuple(wanted), other)
     grids = suite.write_grids(entries)  # all, before any is trained
     if dry_run:
-        for path in (grid.grid.file for grid in grids):
+        for path in (suite.folder(entry) / f"{NAME}.yaml" for entry in entries):
             typer.echo(f"{path}\n`loopscope plan {path} --out {out}` tells times")
         return
     status = _train(suite, entries, grids, where, allow_drift)

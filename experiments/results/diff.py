@@ -40,8 +40,10 @@ def differing(first: Any, second: Any) -> list[tuple[str, str, str]]:
 
     >>> differing({"model": {"core": 1, "loops": 4}}, {"model": {"core": 1, "loops": 6}})
     [('model.loops', '4', '6')]
+    >>> differing({}, {"loops": 6})
+    [('loops', '–', '6')]
     """
-    one, two = flat(first), flat(second)
+    one, two = (flat(data) if data else {} for data in (first, second))
     return [
         (name, str(one.get(name, "–")), str(two.get(name, "–")))
         for name in dict.fromkeys([*one, *two])

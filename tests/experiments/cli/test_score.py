@@ -86,12 +86,16 @@ def test_references_are_trained_once_for_several_models(
 
 
 def test_a_dry_run_writes_the_grid_alone(
-    toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_suite: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    score([GATED], tmp_path / "out", "tiny", None, None, None, None, [], True, False)
+    monkeypatch.chdir(tmp_path)
+    score([GATED], Path("out"), "tiny", None, None, None, None, [], True, False)
     files = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert sorted(files) == ["model.yaml", "score.yaml"]
-    assert "loopscope plan" in capsys.readouterr().out
+    path = Path("out/cards/GatedLoop/score.yaml")
+    assert capsys.readouterr().out.splitlines() == [
+        str(path), f"`loopscope plan {path} --out out` tells times"
+    ]  # fmt: skip
 
 
 def test_bad_arguments_are_told(tmp_path: Path) -> None:

@@ -128,7 +128,11 @@ def test_a_file_of_the_model_that_says_something_else_is_told(tmp_path: Path, ou
     mine = a_file(tmp_path / "mine.yaml")
     written(out, mine)
     kept = out / "cards" / "mine" / "model.yaml"
-    for text, told in (("- 1", "model.core – there, 1 here"), ("model: 3", "model 3 there")):
+    for text, told in (
+        ("", "model: model.core – there"),
+        ("- 1", "model: model.core – there"),
+        ("model: 3", "model 3 there"),
+    ):
         kept.write_text(text)
         with pytest.raises(LoopscopeError, match=told):
             written(out, mine)
