@@ -15,7 +15,7 @@ headline: $(INSTALLED)
 	$(BIN)/loopscope run headline --out runs/headline
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 notebooks: $(INSTALLED)
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 notebooks/*.ipynb

@@ -55,7 +55,11 @@ def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    # of some 40 columns: pandas takes each apart for each group
+    used = ("run_id", "metric", "n_loops", "value", "floor", "ceiling", *by)
+    rows = rows[[column for column in dict.fromkeys(used) if column in rows]]
     rows = rows.dropna(subset=["value"]).drop_duplicates(["run_id", *by])
+    rows.attrs = {}  # which pandas copies with every group
     found = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
         values = group["value"].tolist()

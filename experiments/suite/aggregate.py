@@ -30,8 +30,8 @@ def interquartile_mean(strata: Strata) -> Estimate:
     """
     from scipy.stats import trim_mean
 
-    def statistic(*samples: np.ndarray) -> float:
-        return float(trim_mean(np.concatenate(samples), 0.25))
+    def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        return trim_mean(np.concatenate(samples, axis), 0.25, axis)
 
     return _estimate(list(strata.values()), statistic)
 
@@ -49,25 +49,27 @@ def probability_of_improvement(mine: Strata, theirs: Strata) -> Estimate:
     if not n:
         raise ValueError("there is no axis on which both have values")
 
-    def statistic(*samples: np.ndarray) -> float:
+    def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
         pairs = zip(samples[:n], samples[n:], strict=True)
-        return float(np.mean([_better(a, b) for a, b in pairs]))
+        return np.mean([_better(a, b) for a, b in pairs], 0)
 
     return _estimate([mine[k] for k in shared] + [theirs[k] for k in shared], statistic)
 
 
-def _better(a: np.ndarray, b: np.ndarray) -> float:
-    difference = np.subtract.outer(a, b)
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+def _better(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share of pairs in which a is better; `a` is (..., seeds of a), `b` (..., seeds of b)."""
+    difference = a[..., :, None] - b[..., None, :]
+    return ((difference > 0) + 0.5 * (difference == 0)).mean((-2, -1))
 
 
-def _estimate(samples: list[Sequence[float]], statistic: Callable[..., float]) -> Estimate:
+def _estimate(samples: list[Sequence[float]], statistic: Callable[..., np.ndarray]) -> Estimate:
+    """The statistic of the samples, which it takes over their last axis, and its interval."""
     from scipy.stats import bootstrap
 
     arrays = [np.asarray(sample, float) for sample in samples]
     if not arrays:
         raise ValueError("there are no values")
-    value = statistic(*arrays)
+    value = float(statistic(*arrays))
     if max(map(len, arrays)) < 2:
         return Estimate(value, None, None)
     # scipy wants two of each: one seed twice is resampled as itself
@@ -75,7 +77,7 @@ def _estimate(samples: list[Sequence[float]], statistic: Callable[..., float]) -
     found = bootstrap(
         twice,
         statistic,
-        vectorized=False,
+        vectorized=True,
         n_resamples=RESAMPLES,
         method="percentile",
         rng=np.random.default_rng(0),

@@ -18,10 +18,10 @@ PAGE = Path(__file__).parents[2] / "experiments" / "TUTORIAL.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BASH = re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in BASH for line in block.splitlines()]
-#: training that takes seconds, of as few runs
+#: training that takes seconds, of one run
 TINY = (
     *("--set", "training.phases=[{until_step: 2}]", "--set", "task.hops=2"),
-    *("--set", "observe.evaluate_every=1", "--shard", "1/9"),
+    *("--set", "observe.evaluate_every=1", "--shard", "1/18"),
 )
 
 
@@ -91,7 +91,7 @@ def test_training_and_pages_at_a_tiny_size(tmp_path: Path, monkeypatch: pytest.M
     assert said.exit_code == 0, said.output
     out = Path("runs/tutorial")
     folders = [RunFolder(p) for p in out.iterdir() if p.name.startswith("multihop")]
-    assert sorted(f.state() for f in folders if f.result() is not None) == ["done"] * 2
+    assert [f.state() for f in folders if f.result() is not None] == ["done"]
     pages = {"explore": "explore.html", "report": "report.html"}
     for line in COMMANDS:
         words = shlex.split(line)[1:]

@@ -78,7 +78,12 @@ class HeatMap(ByDifficulty):
         low, high = data["mean"].min(), data["mean"].max()
         size = (1.35 + 0.33 * len(columns), 0.9 + 0.24 * (data["loop"].nunique() + 1))
         grid = FacetGrid(data, col="panel", col_wrap=wide, height=size[1], aspect=size[0] / size[1])
+        for axes in grid.axes:
+            axes.set_visible(False)
         for (_, at, _), rows in grid.facet_data():
+            # seaborn draws the whole picture for each heat map, to see whether its labels overlap:
+            # what is not shown yet costs nothing
+            grid.axes[at].set_visible(True)
             table = rows.pivot(index="loop", columns=["before", "layer"], values="mean")
             axes = heatmap(
                 table.reindex(columns=columns).astype(float),
@@ -97,6 +102,9 @@ class HeatMap(ByDifficulty):
                     axes.axvline(i, color="white", linewidth=4)
             axes.tick_params(axis="y", rotation=0)
             axes.grid(False)
+            axes.set_visible(False)
+        for axes in grid.axes:
+            axes.set_visible(True)
         grid.set_axis_labels(_axis(columns), "loop")
         grid.set_titles("{col_name}")
         plt.close(grid.figure)  # no state of pyplot is left

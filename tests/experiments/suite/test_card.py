@@ -91,7 +91,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, CardGrid]:
     return entry, write_grid(entry, chosen(NAMES, "tiny"), "tiny", folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def card(made: tuple[Entry, CardGrid]) -> Card:
     return make_card(*made, chosen(NAMES, "tiny"), "tiny", results(*ARMS))
 

@@ -88,14 +88,21 @@ def arms(entry: Entry, folder: Path, other: Entry | None = None) -> dict[str, li
     return found
 
 
+@pytest.fixture(scope="module")
+def arms_of_loop(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[RunConfig]]:
+    return arms(find_entry("loop"), tmp_path_factory.mktemp("loop"))
+
+
 GATED = str(EXAMPLES / "gated_loop.py:GatedLoop")
 
 
 @pytest.mark.parametrize("named", [*shipped(), GATED])
-def test_references_of_another_model_are_that_ones(named: str, tmp_path: Path) -> None:
+def test_references_of_another_model_are_that_ones(
+    named: str, arms_of_loop: dict[str, list[RunConfig]], tmp_path: Path
+) -> None:
     """Whatever the model sets, and of whatever kind it is."""
     entry, loop = find_entry(named), find_entry("loop")
-    own, theirs = arms(entry, tmp_path), arms(loop, tmp_path)
+    own, theirs = arms(entry, tmp_path), arms_of_loop
     mixed = arms(entry, tmp_path, loop)
     assert list(mixed) == list(theirs)
     ids = {arm: [c.run_id for c in configs] for arm, configs in mixed.items()}

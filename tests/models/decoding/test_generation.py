@@ -87,14 +87,14 @@ def test_cached_equals_uncached_with_padding_and_early_exit(config, rule):
     model = build(config)
     rows, padded = documents()
     alone = [
-        generate(model, row[None], 5, cache=None, exit_rule=rule, keep_logits=True) for row in rows
+        generate(model, row[None], 3, cache=None, exit_rule=rule, keep_logits=True) for row in rows
     ]
     for prompts in padded.values():
         for settings in (None, CacheSettings(), CacheSettings(prefill="serial")):
             found = generate(
                 model,
                 prompts,
-                5,
+                3,
                 attention_mask=prompts != 0,
                 cache=settings,
                 exit_rule=rule,

@@ -1,5 +1,7 @@
 """What is computed only where it is read, against the pass that computes everything."""
 
+from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -53,6 +55,25 @@ SELECTED: dict[str, list[tuple[int, int]]] = {
 }
 
 
+def cases(variants: Iterable[str], selected: Iterable[str]) -> list[Any]:
+    """Every variant, objective and selection; what differs from others in two of them is slow.
+
+    By default every variant meets every selection with the objective that reads every loop and the
+    gate, and every objective meets every selection without a coda and with one.
+    """
+    return [
+        pytest.param(
+            variant,
+            kind,
+            name,
+            marks=() if kind == "entropy" or variant in ("plain", "coda") else pytest.mark.slow,
+        )
+        for variant, kind, name in product(variants, OBJECTIVES, selected)
+        # the gate compares loops; there is one state
+        if not (kind == "gate" and variant in ("sequence", "one-loop"))
+    ]
+
+
 def positions(name: str) -> Positions:
     row, column = torch.tensor(SELECTED[name]).T
     return row.contiguous(), column.contiguous()
@@ -95,14 +116,12 @@ def same(found: dict[str, torch.Tensor], plain: dict[str, torch.Tensor], toleran
         assert error < tolerance, (name, float(error))
 
 
-@pytest.mark.parametrize("selected", ["one", "some", "most"])
-@pytest.mark.parametrize("kind", OBJECTIVES)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "kind", "selected"), cases(VARIANTS, ("one", "some", "most"))
+)
 def test_loss_and_gradients_are_those_of_a_whole_pass(
     variant: str, kind: str, selected: str
 ) -> None:
-    if variant in ("sequence", "one-loop") and kind == "gate":
-        pytest.skip("the gate compares loops; here is one state")
     objective, at = OBJECTIVES[kind], positions(selected)
     precisions = ((torch.float64, 1e-12), (torch.float32, 1e-5))
     for dtype, tolerance in precisions if selected == "one" else precisions[:1]:
@@ -183,13 +202,14 @@ def test_queries_are_packed_in_the_order_asked_for() -> None:
     assert SparseQueries.of(nothing, B, T, None, None, torch.device("cpu")) is None
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("name", [n for n in VARIANTS if n not in ASKING])
-@pytest.mark.parametrize("selected", ["some", "all"])
-def test_a_step_never_waits_to_learn_a_value(name: str, objective: str, selected: str) -> None:
+@pytest.mark.parametrize(
+    ("variant", "kind", "selected"),
+    cases([name for name in VARIANTS if name not in ASKING], ("some", "all")),
+)
+def test_a_step_never_waits_to_learn_a_value(variant: str, kind: str, selected: str) -> None:
     """On a device whose tensors have no values, where asking for one is an error."""
-    chosen, device = OBJECTIVES[objective], torch.device("meta")
-    model = build(VARIANTS[name], chosen, torch.float32).to(device)
+    chosen, device = OBJECTIVES[kind], torch.device("meta")
+    model = build(VARIANTS[variant], chosen, torch.float32).to(device)
     at = positions(selected)
     tokens = torch.ones(B, T, dtype=torch.int64, device=device)
     targets = torch.ones(len(at[0]), dtype=torch.int64, device=device)

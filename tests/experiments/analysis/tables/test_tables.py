@@ -274,7 +274,13 @@ def test_the_table_says_which_parameters_are_counted(tmp_path: Path) -> None:
     assert shown(2)[0] == {"2": "9k"} and EVERY_ROW not in shown(2)[1]
 
 
-@pytest.mark.parametrize("name", ["quick", "headline", "ladder.zip", "saturation.zip", "load.zip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("quick", "ladder.zip", "saturation.zip"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("headline", "load.zip")),
+    ],
+)
 def test_tables_fit_80_columns_and_say_how_to_see_the_rest(name: str) -> None:
     out = Path(__file__).parents[4] / "experiments" / "reference" / name
     results, narrow, whole = read_results(out), io.StringIO(), io.StringIO()
