@@ -1,5 +1,7 @@
 """What every test file needs, whichever of them run: one thread, one profile of hypothesis."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import settings
@@ -18,3 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(skip)
+
+
+@pytest.fixture
+def work_here() -> Iterator[None]:
+    """Grids train in this process, in a test whose matter is not the processes."""
+    from workers import working_here
+
+    with working_here():
+        yield

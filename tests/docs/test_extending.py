@@ -52,6 +52,7 @@ def test_the_task_holds_out_what_it_says(folder: Path) -> None:
     assert np.array_equal(task.is_correct(batch, answers), [True])
 
 
+@pytest.mark.usefixtures("work_here")
 def test_the_grid_is_planned_run_probed_and_drawn(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

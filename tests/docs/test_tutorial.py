@@ -84,6 +84,7 @@ def test_the_results_are_of_the_grid_that_is_shipped() -> None:
     assert zipfile.is_zipfile(REFERENCE / "tutorial.zip")
 
 
+@pytest.mark.usefixtures("work_here")
 def test_training_and_pages_at_a_tiny_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (run,) = (shlex.split(line)[1:] for line in COMMANDS if line.startswith("loopscope run "))

@@ -200,6 +200,7 @@ def test_other_ways_have_their_turn_with_the_same_seeds(
     assert turns[:-1] == [(way, [s, s]) for s in (0, 1) for way in ("ours", "plain")]
 
 
+@pytest.mark.usefixtures("work_here")
 def test_command(tmp_path: Path) -> None:
     configs(tmp_path)
     out, file = tmp_path / "runs", tmp_path / "costs.json"

@@ -215,6 +215,7 @@ def test_every_arm_has_its_turn_before_other_seeds(
     assert len(list(train_in_turns(grid, tmp_path, 2))) == len(rounds) == 1
 
 
+@pytest.mark.usefixtures("work_here")
 def test_command_trains_reads_and_writes(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(GRID)
     out, file = tmp_path / "runs", tmp_path / "costs.json"

@@ -66,6 +66,7 @@ def test_results_are_those_that_come_along(
     assert shown.count("reference:") == len(reference_results())
 
 
+@pytest.mark.usefixtures("work_here")
 def test_skeletons_run_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_figure_of_a_file_that_cannot_be_drawn_is_a_message(
         figures_asked(name, others)
 
 
+@pytest.mark.usefixtures("work_here")
 def test_the_command_after_a_failed_run_draws_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_options_reach_the_runner(toy: Path, monkeypatch: pytest.MonkeyPatch) ->
 # --- a grid from end to end ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("work_here")
 def test_a_grid_is_run_once_and_shown(
     toy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ GATED = f"{EXAMPLES / 'gated_loop.py'}:GatedLoop"
 
 
 @pytest.fixture
-def toy_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def toy_suite(work_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_suite(tmp_path / "suite", monkeypatch)
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import TOY
+from command import TOY, command
 from synthetic_results import write_toy
 
 from experiments.cli.terminal import LOOKALIKE, fit_output_to_terminal, lookalike
@@ -36,6 +36,24 @@ def loopscope(encoding: str, *arguments: object) -> tuple[int, str, str]:
     return found.returncode, found.stdout.decode(encoding), found.stderr.decode(encoding)
 
 
+def shown_here(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, *arguments: object
+) -> tuple[int, str, str]:
+    """The same of the command in this process, on streams of the encoding."""
+    streams = [
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors=errors)
+        for errors in ("strict", "backslashreplace")  # as Python opens them
+    ]
+    with monkeypatch.context() as patch:
+        for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        status = command(patch, *arguments)
+    for stream in streams:
+        stream.flush()
+    out, err = (stream.buffer.getvalue().decode(encoding) for stream in streams)  # pyrefly: ignore
+    return status, out, err
+
+
 def test_every_character_has_a_lookalike_in_ascii() -> None:
     everything = "".join(map(chr, range(0x11000)))
     assert lookalike(everything).isascii()
@@ -44,17 +62,19 @@ def test_every_character_has_a_lookalike_in_ascii() -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_tables_are_readable_on_every_terminal(tmp_path: Path, encoding: str) -> None:
+def test_tables_are_readable_on_every_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
     out = write_toy(tmp_path / "runs", seeds=1)
     arm = "1⊗4" if encoding == "utf-8" else "1x4"
     for more in ((), ("--markdown",)):
-        status, shown, messages = loopscope(encoding, "table", out, *more)
+        status, shown, messages = shown_here(monkeypatch, encoding, "table", out, *more)
         assert status == 0 and arm in shown, messages
-    status, _, messages = loopscope(encoding, "figure", "1⊗4")
+    status, _, messages = shown_here(monkeypatch, encoding, "figure", "1⊗4")
     assert status == 2 and f"there is no grid '{arm}'" in messages
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
 def test_runs_and_figures_come_on_every_terminal(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
     text = TOY.replace("title: toy", 'title: "1⊗2 – …"').replace("multihop", "mine.py:Loud")

@@ -7,6 +7,7 @@ import pytest
 from command import TOY, command
 
 
+@pytest.mark.usefixtures("work_here")
 def test_two_grid_files_of_one_name_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

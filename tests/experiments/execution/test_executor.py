@@ -135,6 +135,7 @@ assert "torch" not in sys.modules and "pandas" not in sys.modules
     assert used - before.children_user - before.children_system < 3
 
 
+@pytest.mark.usefixtures("work_here")
 def test_failed_runs_are_tried_again_when_asked(out: Path) -> None:
     log = RunFolder(out / DIVERGES.run_id).path / "log.txt"
     before = log.read_text().count("starts on cpu")
@@ -231,6 +232,7 @@ def test_a_run_that_another_process_has_is_waited_for(
     assert set(answers) == {"busy"}, "the worker never trained it"
 
 
+@pytest.mark.usefixtures("work_here")
 def test_a_config_edited_after_the_start_is_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / config().run_id)
     folder.freeze(config())
@@ -240,6 +242,7 @@ def test_a_config_edited_after_the_start_is_refused(tmp_path: Path) -> None:
     assert "config.json is that of" in outcome.failed[0].reason
 
 
+@pytest.mark.usefixtures("work_here")
 def test_damaged_results_are_named_and_redone(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ GRID = {
 }
 
 
+@pytest.mark.usefixtures("work_here")
 def test_they_are_planned_trained_probed_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

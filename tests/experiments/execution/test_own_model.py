@@ -100,6 +100,7 @@ def test_a_grid_of_them_is_planned_trained_probed_and_tabled(grid: Path, tmp_pat
     assert found["floor"].notna().all()
 
 
+@pytest.mark.usefixtures("work_here")
 def test_the_command_plans_runs_and_probes_them(
     grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

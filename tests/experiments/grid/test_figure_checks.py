@@ -81,6 +81,7 @@ def warned(folder: Path, text: str, figure: str) -> list[str]:
     ],
     ids=["bare", "rich"],
 )
+@pytest.mark.usefixtures("work_here")
 def test_what_is_warned_of_is_what_cannot_be_drawn(
     tmp_path: Path, text: str, can: set[str]
 ) -> None:
@@ -190,6 +191,7 @@ class Mine(Figure):
     assert "fails.py:7: KeyError: 'oops'" in found
 
 
+@pytest.mark.usefixtures("work_here")
 def test_plan_and_run_say_it_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

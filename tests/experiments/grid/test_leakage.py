@@ -93,6 +93,7 @@ def test_the_share_is_that_of_a_search() -> None:
     assert 0.4 < found <= 0.5 and leaked(task, 2) == pytest.approx(found)
 
 
+@pytest.mark.usefixtures("work_here")
 def test_plan_and_run_say_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = grid(tmp_path, "Leaking")
     found = CliRunner().invoke(app, ["plan", str(path), "--out", str(tmp_path / "runs")])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from command import command
+from workers import working_here
 
 from experiments.errors import LoopscopeError
 from experiments.execution.runner import run_grid
@@ -106,7 +107,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in (("parity", PARITY), ("gru", MODEL), ("figure", FIGURE)):
         (project / "tasks" / f"{name}.py").write_text(text)
     (project / "mine.yaml").write_text(GRID)
-    outcome = run_grid(load_grid(project / "mine.yaml"), project / "runs", progress=False)
+    with working_here():
+        outcome = run_grid(
+            load_grid(project / "mine.yaml"), project / "runs", workers=1, progress=False
+        )
     assert len(outcome.done) == 2
     aside = project.with_name("kept")
     project.rename(aside)
@@ -194,6 +198,7 @@ def test_older_results_without_hashes_and_copies(trained: Path, tmp_path: Path) 
         load_model(project / "runs", first)
 
 
+@pytest.mark.usefixtures("work_here")
 def test_shipped_kinds_keep_no_copies(tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_text(
         "baseline:\n  task: {kind: multihop, entities: 8, relations: 4}\n"
@@ -201,7 +206,9 @@ def test_shipped_kinds_keep_no_copies(tmp_path: Path) -> None:
         "  observe: {probes: [{kind: accuracy, items: 8}]}\n"
     )
     (tmp_path / "old").mkdir()
-    run_grid(load_grid(tmp_path / "plain.yaml"), tmp_path / "old" / "runs", progress=False)
+    run_grid(
+        load_grid(tmp_path / "plain.yaml"), tmp_path / "old" / "runs", workers=1, progress=False
+    )
     out = (tmp_path / "old").rename(tmp_path / "new") / "runs"
     assert not list(out.glob("*/sources"))
     assert measure_again(out, None, (Accuracy(items=4),)) == ids(out)

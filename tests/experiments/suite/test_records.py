@@ -60,6 +60,7 @@ def test_the_page_of_records_has_those_that_are_scored(tmp_path: Path) -> None:
     assert all(f"<strong>{card.name}</strong>" in html for card in scored())
 
 
+@pytest.mark.usefixtures("work_here")
 def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,9 +116,7 @@ def same(found: dict[str, torch.Tensor], plain: dict[str, torch.Tensor], toleran
         assert error < tolerance, (name, float(error))
 
 
-@pytest.mark.parametrize(
-    ("variant", "kind", "selected"), cases(VARIANTS, ("one", "some", "most"))
-)
+@pytest.mark.parametrize(("variant", "kind", "selected"), cases(VARIANTS, ("one", "some", "most")))
 def test_loss_and_gradients_are_those_of_a_whole_pass(
     variant: str, kind: str, selected: str
 ) -> None:
