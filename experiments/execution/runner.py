@@ -1,8 +1,8 @@
 """Running a grid: what is missing is done, what is done is left alone, nothing is lost."""
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -113,7 +113,11 @@ def run_grid(
     _freeze(work, notify)
     if display:
         _tell_before(grid, work, notify, here=isinstance(options, LocalOptions))
-    interrupted = executor is not None and _execute(executor, work, display, copies)
+    interrupted = False
+    if executor:
+        with _working(executor, display, copies):
+            for wave in waves_of(work.todo, work.configs):
+                interrupted = interrupted or executor.run(wave)
     return _outcome(folders, interrupted)
 
 
@@ -154,23 +158,21 @@ def _display(grid: "Grid", out: Path, work: _Work) -> Progress:
     return shown(grid.title or grid.name, every, done, work.given_up, left=left)
 
 
-def _execute(executor: Executor, work: _Work, display: Progress | None, copies: Mirrors) -> bool:
-    """Works on what is to do; whether it was interrupted.
+@contextmanager
+def _working(executor: Executor, display: Progress | None, copies: Mirrors) -> Iterator[None]:
+    """What is shown and closed around the work.
 
     Raises:
         LoopscopeError: runs cannot be written.
     """
     _show(executor, display, copies)
-    interrupted = False
     with closing(executor.backend), closing(copies), display or nullcontext():
-        for wave in waves_of(work.todo, work.configs):
-            interrupted = interrupted or executor.run(wave)
+        yield
     if executor.blocked:
         raise LoopscopeError(
             f"{executor.blocked}\nstopped, since runs cannot be written; nothing is lost: the same "
             "command goes on once that is mended"
         )
-    return interrupted
 
 
 def _freeze(work: _Work, notify: Callable[[str], None]) -> None:
