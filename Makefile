@@ -6,6 +6,12 @@ INSTALLED := $(VENV)/.installed
 # where torch without CUDA comes from; TORCH_INDEX= (nothing) takes what the usual index has
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# a file stays with one process, so that what its tests share is made once; the plugin for notebooks
+# takes each process seconds to load
+FILES := --dist loadfile -p no:nbmake
+# where the tests are that kill processes: to look at all others takes longer
+FAULTS := -p no:nbmake tests/experiments/execution
+
 .PHONY: quick test notebooks check headline slow faults faults-short ray clean
 
 quick: $(INSTALLED)
@@ -15,10 +21,10 @@ headline: $(INSTALLED)
 	$(BIN)/loopscope run headline --out runs/headline
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto $(FILES)
 
 notebooks: $(INSTALLED)
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 notebooks/*.ipynb
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=120 -n 2 notebooks/*.ipynb
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow and not faults"
@@ -27,7 +33,7 @@ faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m "faults or ray" -rs
 
 faults-short: $(INSTALLED)
-	$(BIN)/python -m pytest -m "faults and not slow" -n 2
+	$(BIN)/python -m pytest -m "faults and not slow" -n 2 $(FAULTS)
 
 ray: $(INSTALLED)
 	$(BIN)/python -m pytest -m ray -rs

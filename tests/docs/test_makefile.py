@@ -1,6 +1,10 @@
-"""`make` asks for torch without CUDA where that is enough, and says so before anything large."""
+"""`make` asks for torch without CUDA where that is enough, and says so before anything large.
+
+And it looks for tests where they are.
+"""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -77,3 +81,12 @@ def test_a_gpu_gets_cuda_and_is_told_the_size(tmp_path: Path) -> None:
 def test_a_torch_that_is_there_stays(tmp_path: Path) -> None:
     asked, said = made(tmp_path, system="Linux x86_64", has_torch=True)
     assert asked == ["-c import torch", REST] and "torch:" not in said
+
+
+def test_faults_are_where_make_looks_for_them() -> None:
+    (place,) = re.findall(r"^FAULTS := .* (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    mark = re.compile(r"mark\.faults\b")
+    marked = [p for p in (ROOT / "tests").rglob("test_*.py") if mark.search(p.read_text("utf-8"))]
+    files = {p.name for p in marked if p != Path(__file__)}
+    assert files >= {"test_faults.py", "test_disk.py"}
+    assert files == {p.name for p in marked if p.is_relative_to(ROOT / place)}

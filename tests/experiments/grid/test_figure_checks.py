@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import command
 
-from experiments.analysis.figures import Figure, draw
+from experiments.analysis.figures import Figure, picture
 from experiments.errors import LoopscopeError
 from experiments.execution.runner import run_grid
 from experiments.grid.figure_checks import undrawable
@@ -90,7 +90,7 @@ def test_what_is_warned_of_is_what_cannot_be_drawn(
     drawn = set()
     for kind in KINDS:
         try:
-            draw(kind, tmp_path / "runs", "mine")
+            picture(kind, tmp_path / "runs", "mine")
         except LoopscopeError as error:
             assert "no results" in str(error) or "no architecture" in str(error)
         else:

@@ -317,18 +317,18 @@ def test_verdicts_come_before_what_has_none() -> None:
 
 def test_results_that_come_along_are_named_as_one_types_them() -> None:
     """The page holds no path of the machine that wrote it, and no command that is refused."""
-    headline = REFERENCE / "headline"
-    page_text = page_of(open_source(headline), "headline", ("manipulation-better",), lambda _: None)
+    quick = REFERENCE / "quick"
+    page_text = page_of(open_source(quick), "quick", ("manipulation-better",), lambda _: None)
     assert str(REFERENCE) not in page_text
     found = Reader(page_text)
     commands = [line for line in found.text["code"] if line.startswith("loopscope")]
-    assert "loopscope table reference:headline --grid headline" in commands
+    assert "loopscope table reference:quick --grid quick" in commands
     own = [c for c in commands if c.startswith(("loopscope run", "loopscope probe"))]
-    assert own == ["loopscope run headline.yaml --out runs/headline"]
-    explored = explorer_data(read_results(headline, "headline"))
-    assert explored["commands"] == {"headline": own[0]}
-    assert name_of(headline) == "reference:headline" and place_of("reference:headline") == headline
-    assert name_of(Path("runs/headline")) == "runs/headline"
+    assert own == ["loopscope run quick.yaml --out runs/quick"]
+    explored = explorer_data(read_results(quick, "quick"))
+    assert explored["commands"] == {"quick": own[0]}
+    assert name_of(quick) == "reference:quick" and place_of("reference:quick") == quick
+    assert name_of(Path("runs/quick")) == "runs/quick"
 
 
 def test_rows_without_a_verdict_stand_last() -> None:
