@@ -62,7 +62,11 @@ class Cost:
         return self.minutes / least if least else None
 
     def row(self, least: float | None) -> tuple[str, ...]:
-        """The numbers for a table headed by `HEAD`; `least` as in `times`."""
+        """The numbers for a table headed by `HEAD`; `least` as in `times`. An arm that has not
+        been run has not missed anything: its cells are empty."""
+        seeds = str(self.seeds) if self.done == self.seeds else f"{self.done} of {self.seeds} done"
+        if not self.done and not self.minutes:
+            return (self.arm, seeds, *("" for _ in HEAD[2:]))
         about = "~" if self.estimated else ""
         more = "> " if self.step is None else ""
         times = self.times(least)
@@ -72,7 +76,7 @@ class Cost:
             alone = f"{ends}, {len(self.alone)} of {self.seeds}"
         return (
             self.arm,
-            str(self.seeds) if self.done == self.seeds else f"{self.done} of {self.seeds} done",
+            seeds,
             f"{fmean(self.final):.3f}" if self.final else "",
             f"± {stdev(self.final):.3f}" if len(self.final) > 1 else "",
             NEVER if self.step is None else str(self.step),

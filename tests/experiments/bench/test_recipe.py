@@ -151,6 +151,17 @@ def test_a_run_that_failed_counts_as_one_that_does_not_get_there(tmp_path: Path)
     assert found(tmp_path / "b", share=0.5)[cost.arm].step == 50
 
 
+def test_an_arm_that_was_not_run_has_missed_nothing() -> None:
+    """One whose runs all failed has."""
+    arm = {"seeds": 3, "done": 0, "final": (), "step": None, "exposures": None, "alone": ()}
+    missing = Cost(arm="a", minutes=0.0, estimated=False, **arm)
+    assert missing.row(1.0) == ("a", "0 of 3 done", *[""] * 7)
+    failed = Cost(arm="a", minutes=0.5, estimated=False, **arm)
+    assert failed.row(1.0) == (
+        *("a", "0 of 3 done", "", "", "not reached", "", "> 0.50", "> 0.50", "not reached"),
+    )
+
+
 def test_times_that_were_not_written_down_are_estimated_and_said_to_be(tmp_path: Path) -> None:
     out = write(tmp_path, SLOW, FAST, timed=False)
     cost = found(out, share=1 / 3)["slow"]
