@@ -1,6 +1,7 @@
 """Bad input to the command: a message for people and status 2, never a traceback."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def test_bad_input_is_a_message_and_status_2(
     (folder / "old" / "loopscope.json").write_text('{"schema_version": 999}')
     before = sorted(folder.rglob("*"))
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # which Python caches beside faulty.py
     assert command(monkeypatch, *arguments) == 2
     captured = capsys.readouterr()
     assert says in captured.err
