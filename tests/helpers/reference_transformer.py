@@ -83,9 +83,14 @@ def rotated(x: Tensor, config: LoopedConfig) -> Tensor:
     return torch.cat([z.real, z.imag, x[:, size:]], -1)
 
 
-def attention(block: nn.Module, y: Tensor, config: LoopedConfig) -> Tensor:
+def attention(
+    block: nn.Module, y: Tensor, config: LoopedConfig, seen: Tensor | None = None
+) -> Tensor:
+    """`seen` [T, D] is what keys and values come from, y itself by default."""
     T, D = y.shape
     q, k, v = (y @ weight(block, "attention.qkv").T).split(D, dim=-1)
+    if seen is not None:
+        _, k, v = (seen @ weight(block, "attention.qkv").T).split(D, dim=-1)
     mixed = torch.zeros_like(y)
     size = D // config.heads
     for h in range(config.heads):

@@ -11,6 +11,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "lora": {"loop_rows": 4, "rank": 3, "tied": True},
     "hyper-connections": {"streams": 3, "injection": "gated"},
     "disco-loop": {"tied": True, "temperature": 0.7},
+    "first-keys": {"prelude": 1, "coda": 1, "qk_norm": True, "norm_between_loops": False},
     "memory-tokens": {"memory": 3, "prelude": 1, "injection": "concat"},
 }
 

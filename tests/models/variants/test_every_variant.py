@@ -28,7 +28,11 @@ GOLDEN = {
     "hyper-connections": (2.39131, 2.3915),
     "disco-loop": (2.38984, 2.39452),
     "memory-tokens": (2.39211, 2.36155),
+    "first-keys": (2.42869, 2.39127),
 }
+
+#: variants that have the weights of the plain model
+WITHOUT_PARTS = {"first-keys"}
 
 
 @pytest.fixture(params=FIELDS)
@@ -82,8 +86,9 @@ def test_parameters_by_part_sum_to_the_tensors(kind: str) -> None:
         counts = model.count_parameters()  # asserts its own sum against the tensors
         assert counts == config.count_parameters(V, gate=gate)
         assert sum(n for part, n in counts.items() if part != "total") == counts["total"]
-        (own,) = config.extra_parameters()
-        assert counts[own] > 0
+        own = config.extra_parameters()
+        assert all(counts[part] > 0 for part in own)
+        assert len(own) == (kind not in WITHOUT_PARTS)
 
 
 def test_flops_equal_those_torch_counts(kind: str) -> None:
@@ -146,6 +151,28 @@ def test_shared_caches_decode(kind: str, sharing: str) -> None:
     again = generate(model, longer, 2, cache=settings, keep_logits=True)
     assert first.logits is not None and again.logits is not None
     torch.testing.assert_close(first.logits[:, 1:], again.logits)
+
+
+CACHES = [
+    (s, p) for s in ("full", "last-loop", "first-loop", "average") for p in ("full", "serial")
+]
+
+
+@pytest.mark.parametrize(
+    ("sharing", "prefill"), [*CACHES, ("full", "shared"), ("first-loop", "shared")]
+)
+def test_keys_of_the_first_loop_make_every_cache_exact(sharing: str, prefill: str) -> None:
+    settings = CacheSettings.model_validate({"sharing": sharing, "prefill": prefill})
+    prompts, given = tokens()[:, :4], {"exit_rule": QuantileExit(q=0.6), "keep_logits": True}
+    size = {}
+    for kind, exact in (("first-keys", True), ("film", sharing == "full" and prefill != "shared")):
+        model = build(variant(kind), gate=True).eval()
+        wanted = generate(model, prompts, 4, cache=None, **given)
+        found = generate(model, prompts, 4, cache=settings, **given)
+        assert found.logits is not None and wanted.logits is not None
+        assert torch.allclose(found.logits, wanted.logits, rtol=0, atol=1e-9) == exact, kind
+        size[kind] = found.cache_bytes
+    assert size["first-keys"] == size["film"], "a cache is as large whatever model fills it"
 
 
 def gradients(model: Any, loss_of: Any) -> list[Tensor]:

@@ -88,6 +88,21 @@ def disco_loop(model: LoopedTransformer, x: Tensor, e: Tensor, t: int, loops: in
     return x
 
 
+def first_keys_loop(
+    model: LoopedTransformer, x: Tensor, e: Tensor, t: int, loops: int, seen: dict[int, Tensor]
+) -> Tensor:
+    """Keys and values of every block come from what it read in loop 1."""
+    if t == 1:
+        seen.clear()
+    for layer, block in enumerate(model.core):
+        y = rms(x, weight(block, "attention_norm"))
+        y = attention(block, y, model.config, seen.setdefault(layer, y))
+        x = x + rms(y, weight(block, "attention_out_norm"))
+        y = mlp(block, "mlp", rms(x, weight(block, "mlp_norm")), model.config)
+        x = x + rms(y, weight(block, "mlp_out_norm"))
+    return x
+
+
 def remembered(model: LoopedTransformer, document: Tensor, loops: int) -> tuple:
     """A plain model that knows the memory as three more words, which every document begins with."""
     M = 3
@@ -108,6 +123,7 @@ LOOPS: dict[str, Loop] = {
     "lora": lora_loop,
     "hyper-connections": partial(hyper_loop, kept=[]),
     "disco-loop": disco_loop,
+    "first-keys": partial(first_keys_loop, seen={}),
 }
 
 
