@@ -72,6 +72,7 @@ FIELDS: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "phop": [{}],
+    "retry": [{}, {"task": {"kind": "layered"}, "tries": 2, "right": 1.0}],
     "random_sequences": [{}, {"sequences": 3, "length": 500, "alphabet": 70_000}],
 }
 TASKS = [KINDS[kind].model_validate(f) for kind in sorted(KINDS) for f in FIELDS[kind]]
