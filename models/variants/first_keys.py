@@ -54,7 +54,8 @@ class FirstKeysPass(Pass):
     """A pass whose core layers see the keys of their first run."""
 
     def begin(self, x: Tensor) -> Tensor:
-        self.key_values = self.first_run = FirstRun(self.key_values)
+        self.first_run = FirstRun(self.key_values)
+        self.key_values: KeyValueSource | None = self.first_run
         self.sparse = None  # which computes keys by itself
         return super().begin(x)
 

@@ -23,6 +23,7 @@ from generators.mano import Mano
 from generators.mqar import MQAR
 from generators.multihop import MultiHop
 from generators.phop import PHop
+from generators.retry import Retry
 from generators.streams import Stream, generator
 from generators.task import Task
 
@@ -40,6 +41,7 @@ TASKS: dict[str, Task] = {
     "multihop": MultiHop(entities=8, relations=6, hops=3),
     "mqar": MQAR(pairs=4, fewest=1, length=24, keys=120, values=120),
     "phop": PHop(hops=4, length=24),
+    "retry": Retry(task=MultiHop(entities=8, relations=6, hops=3), tries=2),
 }
 
 

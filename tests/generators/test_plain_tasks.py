@@ -27,6 +27,7 @@ from generators.operations import Operations
 from generators.phop import PHop
 from generators.plugins import choices
 from generators.random_sequences import RandomSequences
+from generators.retry import Retry
 from generators.streams import Stream, generator
 from generators.task import Task
 
@@ -40,6 +41,9 @@ SMALL: dict[str, Task] = {
     "extraction": Extraction(biographies=PEOPLE, qa_ratio=0.4),
     "operations": Operations(biographies=Biographies(people=8, templates=2), questions=2),
     "multihop": MultiHop(entities=6, relations=3, hops=3, held_out=0.3),
+    "retry": Retry(
+        task=MultiHop(entities=6, relations=3, hops=3, held_out=0.3), tries=3, right=0.3
+    ),
     "layered": Layered(people=20, relations=3, held_out=20, budget=0.3),
     "composition": Composition(
         entities=12, relations=5, out_degree=3, phi=1.5, held_out=0.1, ood=0.2

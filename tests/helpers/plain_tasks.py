@@ -263,10 +263,28 @@ def mixture(task: Any) -> Writer:
     return write
 
 
+def retry(task: Any) -> Writer:
+    """Writes the answer again and again; one that is no right try is that of another question."""
+    write_question = WORLDS[task.asked.kind](task.asked)
+
+    def write(rng: random.Random) -> Document:
+        (*question, answer), _, _ = write_question(rng)
+        tries = [
+            answer if rng.random() < task.right else write_question(rng)[0][-1]
+            for _ in range(task.tries - 1)
+        ]
+        tries.append(answer)
+        scored = [int(one == answer) for one in tries]
+        span = (len(question), len(question) + task.tries)
+        return [*question, *tries], [0] * len(question) + scored, span
+
+    return write
+
+
 WORLDS: dict[str, Plain] = {
     f.__name__: f
     for f in (
         *(multihop, layered, composition, comparison),
-        *(bios, extraction, operations, biod, random_sequences, mixture),
+        *(bios, extraction, operations, biod, random_sequences, mixture, retry),
     )
 }
