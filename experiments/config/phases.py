@@ -200,24 +200,12 @@ def bound_to_phases(
     found: list[Span] = []
     step, document, saved = before.steps, before.documents, 0
     for i, phase in enumerate(training.phases):
-        here, at = ("training", "phases", str(i)), "weights"
         try:
             task = task.weighted(document, phase.weights)
-            at = "until_exposure"
-            exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
         except ValueError as error:
-            raise PhaseError((*here, at), str(error)) from error
-        if exposed is not None:
-            last_document = before.documents + exposed
-            last_step = step + -(-(last_document - document) // training.batch)
-        else:
-            assert phase.until_step is not None
-            last_step = before.steps + phase.until_step - saved
-            last_document = document + (last_step - step) * training.batch
-        if last_step <= step:
-            message = f"not after the one before it, which ends at {step}"
-            raise PhaseError(here, f"ends at step {last_step}, {message}")
-        whole = last_step
+            raise PhaseError(("training", "phases", str(i), "weights"), str(error)) from error
+        whole, last_document = _written_end(training, i, task, (step, document), before, saved)
+        last_step = whole
         if reached and i in reached:
             last_step = reached[i]
             last_document = min(last_document, document + (last_step - step) * training.batch)
@@ -235,3 +223,31 @@ def bound_to_phases(
         if planned:
             saved = planned[i].last_step - (whole if goal and goal.pass_on else last_step)
     return task, tuple(found)
+
+
+def _written_end(
+    training: Training, i: int, task: Task, start: tuple[int, int], before: Before, saved: int
+) -> tuple[int, int]:
+    """The last step and document of phase i as it is written, whatever becomes of its goal.
+
+    Args:
+        start: step and document with which it begins.
+        saved: steps that goals before it saved.
+    """
+    phase, (step, document) = training.phases[i], start
+    here = ("training", "phases", str(i))
+    try:
+        exposed = phase.until_exposure and task.documents_of(phase.until_exposure)
+    except ValueError as error:
+        raise PhaseError((*here, "until_exposure"), str(error)) from error
+    if exposed is not None:
+        last_document = before.documents + exposed
+        last_step = step + -(-(last_document - document) // training.batch)
+    else:
+        assert phase.until_step is not None
+        last_step = before.steps + phase.until_step - saved
+        last_document = document + (last_step - step) * training.batch
+    if last_step <= step:
+        message = f"not after the one before it, which ends at {step}"
+        raise PhaseError(here, f"ends at step {last_step}, {message}")
+    return last_step, last_document
