@@ -54,14 +54,15 @@ class FirstKeysPass(Pass):
     """A pass whose core layers see the keys of their first run."""
 
     def begin(self, x: Tensor) -> Tensor:
-        self.first_run = FirstRun(self.key_values)
-        self.key_values: KeyValueSource | None = self.first_run
-        self.sparse = None  # which computes keys by itself
+        if max(self.calls) > 1 or self.model.config.reuse != "cycle":  # a layer runs again
+            self.key_values: KeyValueSource | None = FirstRun(self.key_values)
+            self.sparse = None  # which computes keys by itself
         return super().begin(x)
 
     def keep_rows(self, rows: Tensor) -> None:
         super().keep_rows(rows)
-        self.first_run.keep_rows(rows)
+        if isinstance(self.key_values, FirstRun):
+            self.key_values.keep_rows(rows)
 
 
 class FirstKeysTransformer(LoopedTransformer):

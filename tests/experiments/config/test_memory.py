@@ -19,6 +19,7 @@ CASES: dict[str, dict[str, Any]] = {
     "gated": {"injection": "gated"},
     "diagonal": {"injection": "diagonal"},
     "film": {"kind": "film"},
+    "first keys": {"kind": "first-keys"},
     "lora": {"kind": "lora", "rank": 16},
     "two streams": {"kind": "hyper-connections", "streams": 2},
     "eight streams": {"kind": "hyper-connections", "streams": 8},
