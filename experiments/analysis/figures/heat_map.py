@@ -112,7 +112,7 @@ class HeatMap(ByDifficulty):
         metric = in_words(self.metric)
         bar: dict[str, Any] = {"label": metric, "shrink": 0.8, "aspect": 30}
         grid.figure.colorbar(grid.axes[0].collections[0], ax=list(grid.axes), **bar)
-        told = "Cells: means over seeds; the CSV that is written beside the figure has their intervals."
+        told = "Cells: means over seeds; their intervals are in the CSV beside the figure."
         told = seeds_caption([1]) if set(data["n"]) == {1} else told
         return finish(grid.figure, self.title or metric, [], [told])
 

@@ -103,6 +103,31 @@ def _floor(value: float) -> str:
     return "" if value == inf else "–" if value != value else fixed(value, 3)
 
 
+def property_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> TextTable | None:
+    """Accuracy by a latent of the questions (probe `accuracy_by`), with its floors."""
+    rows = where(done, metric="accuracy")
+    rows = rows[rows["item"] != ""].sort_values(["difficulty", "item"], kind="stable")
+    if rows.empty:
+        return None
+    names = zip(difficulties_of(rows), rows["item"], rows["split"], strict=True)
+    rows = rows.assign(question=[f"{d}, {item}{_seen(split)}" for d, item, split in names])
+
+    def of(question: str) -> CellText:
+        return lambda cell: mean_text(where(cell, question=question), digits=3)
+
+    columns = {question: of(question) for question in dict.fromkeys(rows["question"])}
+    latents = " and ".join(dict.fromkeys(item.rpartition(" ")[0] for item in rows["item"]))
+    table = arm_table(f"{title}: accuracy by {latents}", rows, "step", columns, (SHARES,), by)
+    floors = (_floor(where(rows, question=name)["floor"].mean()) for name in columns)
+    blank = ("",) * (len(table.columns) - 1 - len(columns))
+    return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
+
+
+def _seen(split: str) -> str:
+    """What is added to the name of a question of a split."""
+    return {"test": "", "train": ", seen"}.get(split, f", {split}")
+
+
 def emergence_table(
     title: str, trained: "pd.DataFrame", by: Sequence[str] = ()
 ) -> TextTable | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.analysis.tables.abilities import capacity_table, unfinished_table
 from experiments.analysis.tables.exits import exits_table
-from experiments.analysis.tables.questions import accuracy_table, emergence_table
+from experiments.analysis.tables.questions import accuracy_table, emergence_table, property_table
 from experiments.errors import LoopscopeError
 from experiments.results.long_table import Data, Results, read_results
 from experiments.results.row_filter import MEASURED, check_columns, parse, select
@@ -43,7 +43,7 @@ def tables(runs: "pd.DataFrame", curves: "pd.DataFrame", by: Sequence[str] = ())
             whole = ", ".join(filter(None, (title, name)))
             of_one = done[done["component"] == name]
             found += [capacity_table(whole, of_one, by), accuracy_table(whole, of_one, by)]
-            found.append(exits_table(whole, of_one, by))
+            found += [property_table(whole, of_one, by), exits_table(whole, of_one, by)]
             learned = trained[trained["component"] == name]
             found.append(emergence_table(whole, last_loop(learned), by))
     return [table for table in [*found, unfinished_table(runs, curves)] if table is not None]
@@ -82,7 +82,7 @@ def print_table(
     for table in found:
         (table if wide else table.within(console.width)).draw(console)
     if not found:
-        console.print(f"{results.name} has no runs yet")
+        console.print(_why_none(results))
 
 
 def markdown_table(
@@ -99,7 +99,18 @@ def markdown_table(
     """
     results = read_results(out, grid)
     found = chosen_tables(results, where, by)
-    return "\n\n".join(table.markdown() for table in found) or f"{results.name} has no runs yet"
+    return "\n\n".join(table.markdown() for table in found) or _why_none(results)
+
+
+def _why_none(results: Results) -> str:
+    """The sentence that stands in place of tables."""
+    if results.runs.empty:
+        return f"{results.name} has no runs yet"
+    measured = ", ".join(results.runs["metric"].dropna().unique()) or "nothing"
+    return (
+        f"no table shows what the runs in {results.name} measured ({measured}); "
+        "`load_runs` has these rows, and `loopscope list figures` says what can be drawn of them"
+    )
 
 
 def chosen_tables(results: Results, where: Sequence[str], by: Sequence[str]) -> list[TextTable]:
