@@ -163,13 +163,13 @@ class Figure(BaseModel, ABC):
         Raises:
             LoopscopeError: there are none.
         """
-        rows = where(runs, **{"part": self.part, **self.where, **wanted})
-        rows = chosen(rows, parse(self.conditions))
+        given = {name: value for name, value in wanted.items() if value is not None}
+        asked = {"part": self.part, **self.where, **given}
+        rows = chosen(where(runs, **asked), parse(self.conditions))
         rows = rows[rows["value"].notna()]
         if rows.empty:
             measured = runs[runs["value"].notna()]
             have = measured.groupby(["part", "metric"], sort=False).size().index
-            asked = {"part": self.part, **self.where, **wanted}
             told = [f"{k} {v}" for k, v in asked.items() if v not in (None, "")]
             text = ", ".join([*told, *self.conditions])
             known = "; ".join(f"{metric} in {part or 'all'}" for part, metric in have)

@@ -78,7 +78,8 @@ def cells(
     Args:
         between: A and B, values of the column `by`; None: the first against each of the others.
         filters: column -> value or values.
-        conditions: rows must meet them too; one on the split or the item replaces the usual one.
+        conditions: rows must meet them too; one on the split or the item replaces the usual one,
+            one on the loop the last loop, of which rows are otherwise.
 
     Raises:
         LoopscopeError: results that lack what is to be compared; the message says what they have.
@@ -114,9 +115,13 @@ def _rows(
     wanted: dict[str, Any] = {"metric": "accuracy", "item": "", "split": "test"}
     if ability == "capacity":
         wanted = {"metric": "bits_per_parameter", "item": "total"}
-    wanted = {k: v for k, v in wanted.items() if k not in {c.column for c in conditions}}
-    rows = select(where(last_loop(runs), **{**wanted, **filters}), conditions)
+    conditioned = {c.column for c in conditions}
+    wanted = {k: v for k, v in wanted.items() if k not in conditioned}
+    read = runs if "loop" in conditioned else last_loop(runs)
+    rows = select(where(read, **{**wanted, **filters}), conditions)
     rows = rows[rows["value"].notna()]
+    if "loop" in conditioned and (n := rows["loop"].nunique()) > 1:
+        raise LoopscopeError(f"the condition on loop leaves {n} loops; choose one, such as loop=4")
     if ability == "solved":
         rows = rows.assign(value=(rows["value"] >= SOLVED).astype(float))
     if rows.empty:

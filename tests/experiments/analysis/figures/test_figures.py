@@ -62,6 +62,14 @@ def test_accuracy_data_is_held_out_and_of_the_last_loop(out: Path) -> None:
     assert set(one["part"]) == {"functions"} and set(one["difficulty"]) == {3}
 
 
+def test_a_filter_holds_where_the_figure_leaves_it_open(out: Path) -> None:
+    """Learning curves choose by `difficulty`, which is None unless it is said."""
+    figure = LearningCurves(kind="learning_curves", where={"difficulty": 3})
+    assert set(figure.data(read_results(out, "toy"))["difficulty"]) == {3}
+    figure = LearningCurves(kind="learning_curves", where={"difficulty": 3}, difficulty=2)
+    assert set(figure.data(read_results(out, "toy"))["difficulty"]) == {2}, "the field is said"
+
+
 def test_accuracy_picture_shows_means_seeds_and_floors(out: Path) -> None:
     figure = AccuracyVersusLoops(part="functions")
     data = figure.data(read_results(out, "toy"))

@@ -18,6 +18,7 @@ from experiments.cli.main import app
 from experiments.errors import LoopscopeError
 from experiments.notebook import compare
 from experiments.results.long_table import read_results
+from experiments.results.row_filter import parse
 from experiments.runs.output import prepare_output
 
 
@@ -37,6 +38,14 @@ def test_solved_cells_are_of_accuracies(out: Path) -> None:
     two, three = cells(read_results(out), "solved")
     assert set(three.a_values) == {0.0} and set(three.b_values) == {1.0}
     assert set(two.a_values) == set(two.b_values) == {1.0}, ".95 is enough"
+
+
+def test_a_condition_on_the_loop_chooses_another_than_the_last(out: Path) -> None:
+    results = read_results(out)
+    two, _ = cells(results, "manipulation", conditions=parse(["loop=1"]))
+    assert set(two.a_values) == set(two.b_values) == {0.01}, "what earlier loops read"
+    with pytest.raises(LoopscopeError, match="condition on loop leaves 2 loops; choose one"):
+        cells(results, "manipulation", conditions=parse(["loop<=2"]))
 
 
 def failing(folder: Path, lost: dict[int, tuple[int, ...]]) -> Path:
