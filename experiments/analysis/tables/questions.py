@@ -28,6 +28,8 @@ SHARES = "low–high: 95 % interval of the mean over seeds, allowing for seeds u
 SOLVED = "k/n: seeds that reach .95."
 #: what the name of a column of accuracies on training questions begins with
 BESIDE = "train, "
+#: item of an accuracy among the questions that have one value of a latent, such as `depth 2`
+ONE_VALUE = r"\S+ \d+"
 
 
 def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> TextTable | None:
@@ -106,7 +108,8 @@ def _floor(value: float) -> str:
 def property_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> TextTable | None:
     """Accuracy by a latent of the questions (probe `accuracy_by`), with its floors."""
     rows = where(done, metric="accuracy")
-    rows = rows[rows["item"] != ""].sort_values(["difficulty", "item"], kind="stable")
+    rows = rows[rows["item"].str.fullmatch(ONE_VALUE)]
+    rows = rows.sort_values(["difficulty", "item"], kind="stable")
     if rows.empty:
         return None
     names = zip(difficulties_of(rows), rows["item"], rows["split"], strict=True)

@@ -52,11 +52,13 @@ def test_a_column_for_each_value_of_a_difficulty_with_its_floor(tmp_path: Path) 
 
 def test_other_splits_say_so(tmp_path: Path) -> None:
     prepare_output(tmp_path)
-    rows = by_depth(2) + by_depth(2, split="train") + by_depth(2, split="ood")
+    cached = by_depth(2)[0] | {"item": "exit all, cache full, prefill full"}
+    rows = [*by_depth(2), *by_depth(2, split="train"), *by_depth(2, split="ood"), cached]
     write_run(tmp_path, "r", config("mano", 2, 0), rows)
     text = markdown_table(tmp_path)
     for name in ("depth 3 |", "depth 3, seen |", "depth 3, ood |"):
         assert f"3 operators, {name}" in text
+    assert "prefill" not in text.partition("accuracy by depth")[2].partition("**")[0]
 
 
 @pytest.mark.parametrize("measured", [True, False])
