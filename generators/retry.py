@@ -33,8 +33,9 @@ class Retry(Task):
     <2> e14 r14 r14 e27 e27 e27 [0 0 0 0 1 1 1 0]
     <2> e1 r8 r2 e27 e24 e11 [0 0 0 0 0 0 1 0]
 
-    A control of 2107.03374's k samples that uses each try; worlds, splits, difficulties and
-    floors are those of the questions.
+    Beside k independent samples (2107.03374) and written steps it is a control for loops: a pass
+    more that sees the answer of the pass before. Worlds, splits, difficulties and floors are
+    those of the questions.
     """
 
     version: ClassVar[int] = 1
