@@ -76,6 +76,12 @@ def sampled_answers(
     return generated.view(-1, S, longest).cpu().numpy()
 
 
+def right_answers(subject: Subject, batch: Batch, loop: int | None = None) -> np.ndarray:
+    """bool[B]: which questions greedy decoding answers rightly, in parts that a pass can take."""
+    parts = ((part, greedy_answers(subject.model, part, loop)) for part in chunks(batch))
+    return np.concatenate([subject.task.is_correct(*part) for part in parts])
+
+
 class Accuracy(Probe):
     """Share of right answers per split and difficulty, with a Wilson interval over items.
 
@@ -134,8 +140,7 @@ class Accuracy(Probe):
     def _row(
         self, subject: Subject, batch: Batch, split: str, difficulty: int | None, loop: int
     ) -> Measurement:
-        answers = ((part, greedy_answers(subject.model, part, loop)) for part in chunks(batch))
-        right = np.concatenate([subject.task.is_correct(*pair) for pair in answers])
+        right = right_answers(subject, batch, loop)
         low, high = wilson_interval(int(right.sum()), len(right))
         return Measurement(
             metric="accuracy",

@@ -14,13 +14,13 @@ import numpy as np
 from pydantic import Field
 
 from generators.task import Batch, Task
-from probes.accuracy import greedy_answers
+from probes.accuracy import right_answers
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, chunks, final_span, floor_of, lacks, named, refused
+from probes.questions import QuestionProbe, final_span, floor_of, lacks, named, refused
 from probes.statistics import wilson_interval
 
-#: values of a latent from which accuracy by each is no table any more
-MOST = 64
+#: most values of a latent among the few documents that are looked at before anything is measured
+MOST = 32
 
 
 class AccuracyBy(QuestionProbe):
@@ -44,7 +44,7 @@ class AccuracyBy(QuestionProbe):
         latents = named(task, self.split).latents
         if self.latent not in latents:
             yield "latent", lacks(task, "latent", self.latent, list(latents))
-        elif (n := len(np.unique(latents[self.latent]))) > MOST / 2:  # as many again are not drawn
+        elif (n := len(np.unique(latents[self.latent]))) > MOST:
             yield (
                 "latent",
                 f"{self.latent} of {task.kind} has {n} values among a few documents; accuracy by "
@@ -59,8 +59,7 @@ class AccuracyBy(QuestionProbe):
         """
         rows = []
         for difficulty, batch in self.batches(subject):
-            answers = ((part, greedy_answers(subject.model, part)) for part in chunks(batch))
-            right = np.concatenate([subject.task.is_correct(*pair) for pair in answers])
+            right = right_answers(subject, batch)
             floor = floor_of(subject.task, difficulty, self.split) or 0.0
             value = batch.latents[self.latent]
             for one in np.unique(value[value >= 0]).tolist():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from probes.accuracy import greedy_answers
+from probes.accuracy import right_answers
 from probes.probe import Measurement, Subject
-from probes.questions import QuestionProbe, chunks, floor_of
+from probes.questions import QuestionProbe, floor_of
 from probes.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -67,17 +67,7 @@ class Extrapolation(QuestionProbe):
             raise ValueError(f"counts {list(asked)} must be 1 or more, and some at most {limit}")
         rows = [limit_row(limit, self.split)] if limit and limit < max(asked) else []
         for difficulty, batch in self.batches(subject):
-            right = np.stack(
-                [
-                    np.concatenate(
-                        [
-                            subject.task.is_correct(part, greedy_answers(subject.model, part, n))
-                            for part in chunks(batch)
-                        ]
-                    )
-                    for n in counts
-                ]
-            )
+            right = np.stack([right_answers(subject, batch, n) for n in counts])
             floor = floor_of(subject.task, difficulty, self.split)
             rows += self._rows(right, counts, trained, difficulty, floor)
         return tuple(rows)

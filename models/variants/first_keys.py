@@ -19,8 +19,9 @@ class FirstKeys(LoopedConfig):
 
     Recursive key-value sharing of Mixture of Recursions (2507.10524, §2.2.2), without its router:
     later loops bring queries alone, a token sees itself as it was in loop 1 too. Trained so, a
-    model decodes with one pair of key and value per token and layer and loses nothing, whatever
-    of its loops the cache keeps. Weights are those of the plain model, so that one can be
+    model decodes the same with one pair of key and value per token and layer as with all. It
+    cannot read at one token what a loop wrote at another: four loops composed no more hops than
+    one (grid `caches_trained`). Weights are those of the plain model, so that one can be
     trained on as the other. Keys and values of later loops are computed and dropped, so that
     FLOPs are those of the plain model.
     """

@@ -87,7 +87,7 @@ class CapacityVersusRounding(OfBits, Versus):
         _bits_axis,
         ceiling=False,
         aside=False,
-        caption="Below 0 a model is worse than one that knows nothing; the panel ends there.",
+        caption="Below 0 a model is worse than one that knows nothing; panels end near it.",
     )
 
     def needs(self) -> "Sequence[Need]":

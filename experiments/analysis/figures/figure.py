@@ -159,6 +159,7 @@ class Figure(BaseModel, ABC):
 
         Args:
             hint: what the message ends with.
+            wanted: column -> value or values; None leaves the column to the filter.
 
         Raises:
             LoopscopeError: there are none.

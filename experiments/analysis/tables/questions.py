@@ -56,13 +56,8 @@ def accuracy_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     title = f"{title}: accuracy on {kind} questions"
     always = ("train: mean on the training questions.",) if beside else ()
     table = arm_table(title, rows, "step", columns, (SHARES, SOLVED), by, always=always)
-    floors = [
-        where(rows, question=name)["floor"].mean() if name not in beside else inf for name in asked
-    ]
-    blank = ("",) * (len(table.columns) - 1 - len(asked))
-    last = ("floor", *blank, *map(_floor, floors))
     spare = ("executed", "FLOPs", "params", "steps", *beside)
-    return replace(table, spare=spare, rows=(*table.rows, last))
+    return replace(_with_floors(table, rows, tuple(asked), beside), spare=spare)
 
 
 def _questions(rows: "pd.DataFrame", split: str) -> "tuple[pd.DataFrame, pd.DataFrame]":
@@ -100,6 +95,17 @@ def _accuracies(rows: "pd.DataFrame", fitted: "pd.DataFrame", split: str) -> "di
     return columns
 
 
+def _with_floors(
+    table: TextTable, rows: "pd.DataFrame", asked: Sequence[str], without: Sequence[str] = ()
+) -> TextTable:
+    """The table with a last row: the mean floor of each of its last columns, `asked`."""
+    floors = (
+        inf if name in without else where(rows, question=name)["floor"].mean() for name in asked
+    )
+    blank = ("",) * (len(table.columns) - 1 - len(asked))
+    return replace(table, rows=(*table.rows, ("floor", *blank, *map(_floor, floors))))
+
+
 def _floor(value: float) -> str:
     """The floor of a column; empty (infinity) for accuracies on training questions."""
     return "" if value == inf else "–" if value != value else fixed(value, 3)
@@ -121,9 +127,7 @@ def property_table(title: str, done: "pd.DataFrame", by: Sequence[str] = ()) -> 
     columns = {question: of(question) for question in dict.fromkeys(rows["question"])}
     latents = " and ".join(dict.fromkeys(item.rpartition(" ")[0] for item in rows["item"]))
     table = arm_table(f"{title}: accuracy by {latents}", rows, "step", columns, (SHARES,), by)
-    floors = (_floor(where(rows, question=name)["floor"].mean()) for name in columns)
-    blank = ("",) * (len(table.columns) - 1 - len(columns))
-    return replace(table, rows=(*table.rows, ("floor", *blank, *floors)))
+    return _with_floors(table, rows, tuple(columns))
 
 
 def _seen(split: str) -> str:

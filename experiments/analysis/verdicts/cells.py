@@ -79,7 +79,7 @@ def cells(
         between: A and B, values of the column `by`; None: the first against each of the others.
         filters: column -> value or values.
         conditions: rows must meet them too; one on the split or the item replaces the usual one,
-            one on the loop the last loop, of which rows are otherwise.
+            one on the loop, here or in `filters`, the last loop, of which rows are otherwise.
 
     Raises:
         LoopscopeError: results that lack what is to be compared; the message says what they have.
@@ -115,12 +115,12 @@ def _rows(
     wanted: dict[str, Any] = {"metric": "accuracy", "item": "", "split": "test"}
     if ability == "capacity":
         wanted = {"metric": "bits_per_parameter", "item": "total"}
-    conditioned = {c.column for c in conditions}
-    wanted = {k: v for k, v in wanted.items() if k not in conditioned}
-    read = runs if "loop" in conditioned else last_loop(runs)
+    wanted = {k: v for k, v in wanted.items() if k not in {c.column for c in conditions}}
+    at_loop = "loop" in {*filters, *(c.column for c in conditions)}
+    read = runs if at_loop else last_loop(runs)
     rows = select(where(read, **{**wanted, **filters}), conditions)
     rows = rows[rows["value"].notna()]
-    if "loop" in conditioned and (n := rows["loop"].nunique()) > 1:
+    if at_loop and (n := rows["loop"].nunique()) > 1:
         raise LoopscopeError(f"the condition on loop leaves {n} loops; choose one, such as loop=4")
     if ability == "solved":
         rows = rows.assign(value=(rows["value"] >= SOLVED).astype(float))

@@ -44,6 +44,8 @@ def test_a_condition_on_the_loop_chooses_another_than_the_last(out: Path) -> Non
     results = read_results(out)
     two, _ = cells(results, "manipulation", conditions=parse(["loop=1"]))
     assert set(two.a_values) == set(two.b_values) == {0.01}, "what earlier loops read"
+    (two, _) = cells(results, "manipulation", filters={"loop": 1})
+    assert set(two.a_values) == {0.01}, "as a filter of a notebook too"
     with pytest.raises(LoopscopeError, match="condition on loop leaves 2 loops; choose one"):
         cells(results, "manipulation", conditions=parse(["loop<=2"]))
 
