@@ -34,6 +34,9 @@ References = Annotated[
     str | None,
     typer.Option(metavar="MODEL", help="whose references all are compared with; default: own"),
 ]
+TrainReferences = Annotated[
+    bool, typer.Option("--train-references", help="also those that the record of MODEL has")
+]
 Stack = Annotated[
     str | None, typer.Option(metavar="N|auto", help="runs of one shape trained in one pass")
 ]
@@ -70,6 +73,7 @@ def score(
     size: Size = "small",
     axes: Axes = None,
     references: References = None,
+    train_references: TrainReferences = False,
     workers: Workers = None,
     stack: Stack = "auto",
     changes: Changes = [],  # noqa: B006
@@ -85,6 +89,7 @@ def score(
     from experiments.suite.comparison import PAGE, cards_in, write_comparison
     from experiments.suite.entry import find_entries, find_entry
     from experiments.suite.grid import NAME
+    from experiments.suite.recorded import recorded_runs
     from experiments.suite.scoring import Suite
 
     where = backend_options("local", workers=workers, stack=stack)
@@ -93,7 +98,8 @@ def score(
         typer.echo(note, err=True)
     other = None if references is None else find_entry(references)
     wanted = chosen(None if axes is None else [a.strip() for a in axes.split(",")], size)
-    suite = Suite(out, size, tuple(wanted), other)
+    known = None if references is None or train_references else recorded_runs(references, size)
+    suite = Suite(out, size, tuple(wanted), other, known)
     grids = suite.write_grids(entries)  # all, before any is trained
     if dry_run:
         for path in (suite.folder(entry) / f"{NAME}.yaml" for entry in entries):
@@ -117,7 +123,14 @@ def _train(
 
     status = 0
     for entry, grid in zip(entries, grids, strict=True):
-        outcome = run_grid(grid.grid, suite.out, backend=where, allow_drift=allow_drift)
+        if there := {point.run_id for point in suite.from_record(grid.grid)}:
+            typer.echo(
+                f"{entry.name}: {len(there)} runs of references are read from the record; "
+                "--train-references trains them here",
+                err=True,
+            )
+        todo = suite.left_to_train(grid)
+        outcome = run_grid(todo, suite.out, backend=where, allow_drift=allow_drift)
         left = _write_card(suite, entry, grid)
         status = max(status, outcome.exit_status)
         if outcome.interrupted:
@@ -130,10 +143,9 @@ def _train(
 
 def _write_card(suite: "Suite", entry: "Entry", grid: "CardGrid") -> int:
     """Prints and writes the card of a model; how many of its runs are not done."""
-    from experiments.results.long_table import read_results
     from experiments.suite.page import card_table, write_card
 
-    results = read_results(suite.out, grid.grid.name)
+    results = suite.results(grid)
     with telling_problems(results):
         card = suite.card(entry, grid, results)
         typer.echo(card_table(card).markdown())
@@ -153,6 +165,10 @@ def show_records(
     file: Annotated[
         Path | None, typer.Option(help="HTML page of all that are scored, with every radar")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="tiny|small|gpu", help="default: all; on a page that of most"),
+    ] = None,
 ) -> None:
     """Print the architectures that come with loopscope, and their scores."""
     if context.invoked_subcommand is not None:
@@ -165,9 +181,9 @@ def show_records(
 
     if file is not None:
         page_target(file, "--file")
-        typer.echo(write_comparison(scored(), file))
+        typer.echo(write_comparison(scored(size), file))
         return
-    records_table().draw(Console())
+    records_table(size).draw(Console())
 
 
 @records.command("check")
@@ -175,11 +191,15 @@ def check_one(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of a record")],
     out: Annotated[Path, typer.Option(help="folder of the run")] = Path("runs/check"),
     seed: Annotated[int, typer.Option(min=0, help="which run is drawn")] = 0,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="tiny|small|gpu", help="default: the largest that is scored"),
+    ] = None,
 ) -> None:
     """Train one run of a record again, drawn at random, and compare what it measures."""
     from experiments.suite.records import check_record
 
-    found = check_record(name, out, seed)
+    found = check_record(name, out, seed, size=size)
     typer.echo(found.table.markdown())
     if found.outside:
         typer.echo(f"{found.outside} numbers lie outside of the record's seeds", err=True)

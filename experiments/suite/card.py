@@ -108,6 +108,7 @@ class Card(Part):
     model: dict[str, Any] = Field(description="as a grid says it, without width")
     objective: dict[str, Any] = {}
     references: str = Field("", description="whose references these are; empty: the model's own")
+    recorded: int = Field(0, description="runs of references that were read from its record")
     axes: dict[str, AxisText]
     columns: list[Column] = Field(description="the model first")
     missing: dict[str, str] = Field({}, description="reference -> why there is none")

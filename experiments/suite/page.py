@@ -172,6 +172,7 @@ def page(card: Card, svg: str, folder: Path, out: Path) -> str:
         no_radar=FEWEST,
         tables=[card_table(card), cost_table(card), axes_table(card)],
         curves=curves_table(card),
+        recorded=recorded_text(card) if card.recorded else "",
         commands=[shlex.join(["loopscope", *words]) for words in _commands(card, folder, out)],
     )
 
@@ -187,9 +188,16 @@ def _commands(card: Card, folder: Path, out: Path) -> list[list[str]]:
 
 def _missing(card: Card) -> list[str]:
     found = [f"No {label}: {reason}." for label, reason in card.missing.items()]
+    if card.recorded:
+        found.append(f"{recorded_text(card)}.")
     if card.unfinished:
         found.append(f"{card.unfinished} runs are not done.")
     return found
+
+
+def recorded_text(card: Card) -> str:
+    """Where runs of references that were not trained beside the model come from."""
+    return f"{card.recorded} runs of references are those of record {card.references}"
 
 
 def interval_text(interval: Interval | None) -> str:

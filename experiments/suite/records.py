@@ -1,6 +1,7 @@
 """Architectures scored by us, each a folder: its model, card, grid and the numbers of its runs.
 
-`records/NAME/` holds `model.yaml` and, once it is scored, `card.json`, `score.yaml` and `runs.zip`.
+`records/NAME/` holds `model.yaml` and, for every size at which it is scored, a folder `SIZE/` with
+`card.json`, `score.yaml` and `runs.zip`.
 """
 
 import json
@@ -21,11 +22,12 @@ from experiments.results.archive import write_archive
 from experiments.results.long_table import read_results
 from experiments.results.selection import last_loop, where
 from experiments.runs.json_files import parse_json, replacing, sealed
-from experiments.suite.axes import chosen
+from experiments.suite.axes import SIZES, chosen
 from experiments.suite.card import Card
 from experiments.suite.comparison import CARD, CARDS, STANDING, STANDING_NOTE, standing_cells
 from experiments.suite.entry import RECORDS, find_entry, shipped
 from experiments.suite.grid import NAME, name_of, write_grid
+from experiments.suite.recorded import RUNS
 from experiments.suite.references import MODEL
 from experiments.text import NumberText, TextTable, number
 from generators.plugins import nearest
@@ -33,7 +35,6 @@ from generators.plugins import nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-RUNS = "runs.zip"
 #: what is told apart in a run's measurements
 PLACE = ["metric", "component", "split", "item", "difficulty", "loop"]
 #: what is compared: what most axes are made of
@@ -55,8 +56,13 @@ class Checked:
     outside: int
 
 
-def card_of(name: str) -> Card | None:
-    """The card of a record; None where it is not scored yet.
+def sizes_of(record: Path) -> list[str]:
+    """The sizes at which the record in a folder is scored, from the smallest."""
+    return [size for size in SIZES if (record / size / CARD).is_file()]
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a record.
 
     Raises:
         LoopscopeError: there is no such record.
@@ -65,31 +71,58 @@ def card_of(name: str) -> Card | None:
     if name not in known:
         told = f"there is no record {name!r}{nearest(name, known)}; there are {', '.join(known)}"
         raise LoopscopeError(told)
-    path = known[name].parent / CARD
-    return Card.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return known[name].parent
 
 
-def scored() -> list[Card]:
-    """The cards of all records that are scored, by name.
+def cards_of(name: str) -> list[Card]:
+    """The cards of a record, from the smallest size.
 
     Raises:
-        LoopscopeError: none is.
+        LoopscopeError: there is no such record.
     """
-    found = [card for name in shipped() if (card := card_of(name)) is not None]
-    if not found:
-        raise LoopscopeError("no record is scored yet; `loopscope score NAME --out OUT` does it")
-    return found
+    folder = folder_of(name)
+    return [_read_card(folder / size / CARD) for size in sizes_of(folder)]
 
 
-def records_table() -> TextTable:
-    """A row for each record: how it compares, or that it is not scored yet."""
+def scored(size: str | None = None) -> list[Card]:
+    """The cards of all records at a size, by name; at that of most records where none is named.
+
+    Raises:
+        LoopscopeError: none is scored at that size, or there is no such size.
+    """
+    if size is not None:
+        chosen(None, size)
+    cards = [card for name in shipped() for card in cards_of(name)]
+    found = {s: [card for card in cards if card.size == s] for s in ([size] if size else SIZES)}
+    most = max(found.values(), key=len)
+    if not most:
+        at = f" at size {size}" if size else ""
+        raise LoopscopeError(
+            f"no record is scored{at} yet; `loopscope score NAME --out OUT` does it"
+        )
+    return most
+
+
+def records_table(size: str | None = None) -> TextTable:
+    """A row for each record and size: how it compares, or that it is not scored yet.
+
+    Raises:
+        LoopscopeError: there is no such size.
+    """
+    if size is not None:
+        chosen(None, size)
     rows = []
     for name in shipped():
-        card = card_of(name)
-        told = ("–",) * len(STANDING) if card is None else standing_cells(card)
-        rows.append((name, "not scored yet" if card is None else _size(card), *told))
+        cards = [card for card in cards_of(name) if size in (None, card.size)]
+        rows += [(name, _size(card), *standing_cells(card)) for card in cards]
+        if not cards:
+            rows.append((name, "not scored yet", *("–",) * len(STANDING)))
     heads = ("record", "size", *STANDING)
     return TextTable("Records of the score card", heads, tuple(rows), (STANDING_NOTE,))
+
+
+def _read_card(path: Path) -> Card:
+    return Card.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def _size(card: Card) -> str:
@@ -106,52 +139,52 @@ def add_record(name: str, out: Path, folder: Path = RECORDS) -> Path:
     Raises:
         LoopscopeError: there is no such record, no card in `out`, runs are not done, the card is
             that of another model or of other grids than the suite has now, or the record has a
-            card of another size or of more axes.
+            card of that size with more axes.
     """
-    made, target = out / CARDS / name, folder / name
+    made, record = out / CARDS / name, folder / name
     card_file = made / CARD
-    if not (target / "model.yaml").is_file():
-        raise LoopscopeError(f"{target} has no model.yaml; write it first, as other records have")
+    if not (record / "model.yaml").is_file():
+        raise LoopscopeError(f"{record} has no model.yaml; write it first, as other records have")
     if not card_file.is_file():
         raise LoopscopeError(f"{made} has no {CARD}; `loopscope score {name} --out {out}` makes it")
-    card = Card.model_validate_json(card_file.read_text(encoding="utf-8"))
+    card = _read_card(card_file)
     if card.unfinished:
         raise LoopscopeError(f"{card.unfinished} runs of {out} are not done; score it to the end")
     if card.name != name:
         raise LoopscopeError(f"{card_file} is the card of {card.name}, not of {name}")
-    if set(card.run_ids) != _asked(card, target):
+    if set(card.run_ids) != _asked(card, record):
         raise LoopscopeError(
-            f"{card_file} is of other runs than {target / 'model.yaml'} and the suite ask for, "
+            f"{card_file} is of other runs than {record / 'model.yaml'} and the suite ask for, "
             "which were changed since, or by --set; "
             f"`loopscope score {name} --out {out} --size {card.size}` scores them"
         )
+    target = record / card.size
     _refuse_less(card, target)
     runs = read_results(out, name_of(name)).runs
     kept = runs[runs["arm"] == MODEL] if card.references else runs
+    target.mkdir(exist_ok=True)
     write_archive(out, target / RUNS, set(kept["run_id"]))
-    _keep_grid(target / RUNS, name)
+    _keep_grid(target / RUNS, name, card.size)
     for file in (CARD, f"{NAME}.yaml"):
         shutil.copyfile(made / file, target / file)
     return target
 
 
 def _refuse_less(card: Card, target: Path) -> None:
-    """A card takes the place of one of the same size that has no axis more."""
+    """A card takes the place of one that has no axis more."""
     if not (target / CARD).is_file():
         return
-    before = Card.model_validate_json((target / CARD).read_text(encoding="utf-8"))
-    lost = [name for name in before.axes if name not in card.axes]
-    if card.size != before.size or lost:
+    before = _read_card(target / CARD)
+    if lost := [name for name in before.axes if name not in card.axes]:
         raise LoopscopeError(
-            f"{target} is scored at size {before.size} with {len(before.axes)} axes, and this card "
-            f"is of size {card.size}{' without ' + ', '.join(lost) if lost else ''}; remove "
-            f"{target / CARD} first if it shall take that place"
+            f"{target} has a card with {len(before.axes)} axes, and this one is without "
+            f"{', '.join(lost)}; remove {target / CARD} first if it shall take that place"
         )
 
 
-def _asked(card: Card, target: Path) -> set[str]:
+def _asked(card: Card, record: Path) -> set[str]:
     """Ids of the runs that a card of a record consists of today."""
-    entry = find_entry(str(target / "model.yaml"))
+    entry = find_entry(str(record / "model.yaml"))
     other = find_entry(card.references) if card.references else None
     with TemporaryDirectory() as folder:
         wanted = chosen(list(card.axes), card.size)
@@ -159,9 +192,9 @@ def _asked(card: Card, target: Path) -> set[str]:
     return {point.run_id for point in grid.points}
 
 
-def _keep_grid(archive: Path, name: str) -> None:
+def _keep_grid(archive: Path, name: str, size: str) -> None:
     """Leaves an archive the grid of a model, named by its place in the record."""
-    grid, file = f"grids/{name_of(name)}.json", f"{name}/{NAME}.yaml"
+    grid, file = f"grids/{name_of(name)}.json", f"{name}/{size}/{NAME}.yaml"
     with zipfile.ZipFile(archive) as before:
         members = {info: before.read(info) for info in before.infolist()}
     with replacing(archive) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as after:
@@ -175,25 +208,33 @@ def _keep_grid(archive: Path, name: str) -> None:
             after.writestr(info, content)
 
 
-def check_record(name: str, out: Path, seed: int, folder: Path = RECORDS) -> Checked:
+def check_record(
+    name: str, out: Path, seed: int, folder: Path = RECORDS, size: str | None = None
+) -> Checked:
     """Trains one run of a record again, drawn at random, and compares what it measures.
 
     Args:
         seed: of the draw.
+        size: of the score; None: the largest there is.
 
     Raises:
         LoopscopeError: there is no such record, it is not scored yet, its runs are not here, or
             the run fails.
     """
-    archive = folder / name / RUNS
+    if not (folder / name).is_dir():
+        folder_of(name)
+    there = sizes_of(folder / name)
+    if not there or size not in (None, *there):
+        at = f"at size {size}, only at {', '.join(there)}" if there else "yet"
+        raise LoopscopeError(
+            f"record {name} is not scored {at}; `loopscope score {name} --size SIZE` scores it"
+        )
+    archive = folder / name / (size or there[-1]) / RUNS
     if not archive.is_file():
-        card_of(name)
-        if (folder / name / CARD).is_file():
-            raise LoopscopeError(
-                f"{archive} is missing: an installed loopscope has the cards of records and not "
-                "their runs, which are in the repository; check it in a clone"
-            )
-        raise LoopscopeError(f"record {name} is not scored yet; `loopscope score {name}` scores it")
+        raise LoopscopeError(
+            f"{archive} is missing: an installed loopscope has the cards of records and not "
+            "their runs, which are in the repository; check it in a clone"
+        )
     recorded = read_results(archive, name_of(name))
     done = recorded.runs[recorded.runs["status"] == "done"]
     run_id = str(np.random.default_rng(seed).choice(sorted(done["run_id"].unique())))

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.errors import LoopscopeError
+from experiments.grid.grid import Grid, GridPoint
 from experiments.grid.located_yaml import load_yaml
 from experiments.results.diff import differing
-from experiments.results.long_table import Results
+from experiments.results.long_table import Results, read_results
+from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json
 from experiments.suite.axes import Axis
 from experiments.suite.card import Card, make_card
 from experiments.suite.comparison import CARD, CARDS
 from experiments.suite.entry import Entry
 from experiments.suite.grid import CardGrid, write_grid, write_yaml
+from experiments.suite.recorded import recorded_points, with_recorded, without
 
 #: beside a card: what was scored
 MODEL_FILE = "model.yaml"
@@ -26,12 +29,14 @@ class Suite:
     Attributes:
         out: folder of the runs, each trained once, whoever needs it.
         references: the model whose references all are compared with; None: each with its own.
+        recorded: the runs of the record of that model, whose references are not trained again.
     """
 
     out: Path
     size: str
     axes: tuple[Axis, ...]
     references: Entry | None = None
+    recorded: Results | None = None
 
     def folder(self, entry: Entry) -> Path:
         """Where a model's grid and card are."""
@@ -72,9 +77,29 @@ class Suite:
                     "and its card is replaced (runs stay)"
                 )
 
+    def from_record(self, grid: Grid) -> list[GridPoint]:
+        """The places whose runs are read from the record: those that are not done here."""
+        there = [] if self.recorded is None else recorded_points(grid, self.recorded)
+        return [p for p in there if RunFolder(self.out / p.run_id).state() != "done"]
+
+    def left_to_train(self, grid: CardGrid) -> Grid:
+        """The grid of a card without what is read from the record."""
+        return without(grid.grid, self.from_record(grid.grid))
+
+    def results(self, grid: CardGrid) -> Results:
+        """What is done of the grid of a card, here and in the record.
+
+        Raises:
+            LoopscopeError: nothing was trained here yet.
+        """
+        own, there = read_results(self.out, grid.grid.name), self.from_record(grid.grid)
+        return with_recorded(own, self.recorded, there) if self.recorded and there else own
+
     def card(self, entry: Entry, grid: CardGrid, results: Results) -> Card:
         """The card of what is done so far."""
-        return make_card(entry, grid, self.axes, self.size, results, self.references)
+        card = make_card(entry, grid, self.axes, self.size, results, self.references)
+        recorded = len({point.run_id for point in self.from_record(grid.grid)})
+        return card.model_copy(update={"recorded": recorded})
 
 
 def _differing(folder: Path, entry: Entry) -> list[tuple[str, str, str]]:

@@ -10,7 +10,11 @@ from toy_suite import shrink_suite
 import experiments
 from experiments.cli.score import check, score
 from experiments.errors import LoopscopeError
+from experiments.suite import entry as suite_entry
 from experiments.suite.card import Card
+from experiments.suite.entry import shipped
+from experiments.suite.recorded import recorded_runs
+from experiments.suite.records import add_record
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
 GATED = f"{EXAMPLES / 'gated_loop.py'}:GatedLoop"
@@ -24,6 +28,7 @@ def toy_suite(work_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def run_score(out: Path, **options: object) -> int:
     given = {"models": [GATED], "out": out, "size": "tiny", "axes": "composition,interchange"}
     defaults = {"workers": 1, "stack": None, "changes": ["model.loops=2"], "references": None}
+    defaults["train_references"] = False
     with pytest.raises(typer.Exit) as left:
         score(**{**given, **defaults, "dry_run": False, "allow_drift": False, **options})  # type: ignore[arg-type]
     return left.value.exit_code
@@ -85,11 +90,63 @@ def test_references_are_trained_once_for_several_models(
     assert len(trained()) == 9 and card("ouro").references == ""
 
 
+def test_references_that_a_record_has_are_read_from_it(
+    toy_suite: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records, first, second = (tmp_path / name for name in ("records", "first", "second"))
+    for name in ("loop", "ouro"):
+        (records / name).mkdir(parents=True)
+        shutil.copyfile(shipped()[name], records / name / "model.yaml")
+    monkeypatch.setattr(suite_entry, "RECORDS", records)
+    some = {"axes": "in_context", "changes": []}
+    assert run_score(first, models=["loop"], **some) == 0
+    add_record("loop", first, records)
+    capsys.readouterr()
+
+    def trained() -> list[str]:
+        return [p.parent.name for p in second.glob("*/result.json")]
+
+    def card(out: Path, name: str) -> Card:
+        return Card.model_validate_json((out / "cards" / name / "card.json").read_text())
+
+    theirs = card(first, "loop")
+    other = {"models": ["ouro"], "references": "loop"}
+    assert run_score(second, **other, **some) == 0
+    assert len(trained()) == 1, "the model alone"
+    told = capsys.readouterr()
+    assert "ouro: 3 runs of references are read from the record; --train-references" in told.err
+    assert "3 runs of references are those of record loop." in told.out
+    mine = card(second, "ouro")
+    assert mine.recorded == 3 and mine.unfinished == 0
+    assert mine.columns[1:] and [c.scores for c in mine.columns[1:]] == [
+        c.scores for c in theirs.columns[1:]
+    ]
+    assert [c.costs for c in mine.columns[1:]] == [c.costs for c in theirs.columns[1:]]
+    page = (second / "cards" / "ouro" / "card.html").read_text()
+    assert "3 runs of references are those of record loop, trained elsewhere" in page
+    assert add_record("ouro", second, records) == records / "ouro" / "tiny"
+
+    # asked for they are trained here, and from then on read from here
+    assert run_score(second, train_references=True, **other, **some) == 0
+    assert len(trained()) == 4 and card(second, "ouro").recorded == 0
+    shutil.rmtree(second / "cards")
+    assert run_score(second, **other, **some) == 0
+    assert len(trained()) == 4 and card(second, "ouro").recorded == 0
+    # the control: references that the record has not, of another size or model, are trained
+    assert recorded_runs("loop", "small") is None and recorded_runs("mine", "tiny") is None
+    third = tmp_path / "third"
+    assert run_score(third, models=["ouro"], references="ouro", **some) == 0
+    assert len(list(third.glob("*/result.json"))) == 4
+
+
 def test_a_dry_run_writes_the_grid_alone(
     toy_suite: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    score([GATED], Path("out"), "tiny", None, None, None, None, [], True, False)
+    score([GATED], Path("out"), "tiny", None, None, False, None, None, [], True, False)
     files = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert sorted(files) == ["model.yaml", "score.yaml"]
     path = Path("out/cards/GatedLoop/score.yaml")
@@ -100,13 +157,15 @@ def test_a_dry_run_writes_the_grid_alone(
 
 def test_bad_arguments_are_told(tmp_path: Path) -> None:
     with pytest.raises(LoopscopeError, match="--workers needs 1 or more, got 0"):
-        score([GATED], tmp_path, "tiny", None, None, 0, None, [], False, False)
+        score([GATED], tmp_path, "tiny", None, None, False, 0, None, [], False, False)
     with pytest.raises(LoopscopeError, match="two models are called GatedLoop"):
-        score([GATED, "loop", GATED], tmp_path, "tiny", None, None, 1, None, [], False, False)
+        score(
+            [GATED, "loop", GATED], tmp_path, "tiny", None, None, False, 1, None, [], False, False
+        )
     with pytest.raises(LoopscopeError, match="no file and no record 'lop'.*did you mean 'loop'"):
-        score([GATED], tmp_path, "tiny", None, "lop", 1, None, [], False, False)
+        score([GATED], tmp_path, "tiny", None, "lop", False, 1, None, [], False, False)
     with pytest.raises(LoopscopeError, match="there is no axis ''"):
-        score([GATED], tmp_path, "tiny", "", None, None, None, [], False, False)
+        score([GATED], tmp_path, "tiny", "", None, False, None, None, [], False, False)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,36 +18,54 @@ from experiments.suite.card import Card, make_card
 from experiments.suite.comparison import write_comparison
 from experiments.suite.entry import find_entry, shipped
 from experiments.suite.grid import name_of, write_grid
-from experiments.suite.records import add_record, card_of, check_record, records_table, scored
+from experiments.suite.recorded import recorded_points, recorded_runs, with_recorded
+from experiments.suite.records import add_record, cards_of, check_record, records_table, scored
 from experiments.suite.references import REFERENCES
 
 
 def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
     table = records_table()
     assert [row[0] for row in table.rows] == list(shipped()) and len(table.rows) >= 12
-    every = len(chosen(None, "tiny"))
-    for name, size, *_ in table.rows:
-        card = card_of(name)
-        if card is None:
-            assert size == "not scored yet"
-        else:
-            few = f"tiny, {len(card.axes)} of {every} axes"
-            assert size == ("tiny" if len(card.axes) == every else few)
+    for name in shipped():
+        sizes = [row[1] for row in table.rows if row[0] == name]
+        every = {
+            card.size: (len(card.axes), len(chosen(None, card.size))) for card in cards_of(name)
+        }
+        told = [s if n == of else f"{s}, {n} of {of} axes" for s, (n, of) in every.items()]
+        assert sizes == (told or ["not scored yet"])
+    tiny = records_table("tiny")
+    assert [row[0] for row in tiny.rows] == list(shipped()), "one row each"
+    assert {row[1].partition(",")[0] for row in tiny.rows} <= {"tiny", "not scored yet"}
+    assert {row[1] for row in records_table("gpu").rows} == {"not scored yet"}
     with pytest.raises(LoopscopeError, match="did you mean 'ouro'"):
-        card_of("uoro")
+        cards_of("uoro")
+    with pytest.raises(LoopscopeError, match="--size tin: .*did you mean 'tiny'"):
+        records_table("tin")
+    with pytest.raises(LoopscopeError, match="no record is scored at size gpu yet"):
+        scored("gpu")
 
 
-@pytest.mark.parametrize("name", [card.name for card in scored()])
-def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(name: str, tmp_path: Path) -> None:
-    card, entry = card_of(name), find_entry(name)
-    assert card is not None and card.unfinished == 0
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, card.size) for name in shipped() for card in cards_of(name)]
+)
+def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(
+    name: str, size: str, tmp_path: Path
+) -> None:
+    entry, (card,) = find_entry(name), [card for card in cards_of(name) if card.size == size]
+    assert card.unfinished == 0
     other = find_entry(card.references) if card.references else None
     wanted = chosen(list(card.axes), card.size)
     grid = write_grid(entry, wanted, card.size, tmp_path, other)
     assert {point.run_id for point in grid.grid.points} == set(card.run_ids)
-    runs = read_results(shipped()[name].parent / "runs.zip", name_of(name))
+    runs = read_results(shipped()[name].parent / size / "runs.zip", name_of(name))
     again = make_card(entry, grid, wanted, card.size, runs, other)
     assert again.columns[0].scores == card.columns[0].scores
+    if other and (recorded := recorded_runs(other.name, size)):
+        there = recorded_points(grid.grid, recorded)
+        both = make_card(
+            entry, grid, wanted, card.size, with_recorded(runs, recorded, there), other
+        )
+        assert [c.scores for c in both.columns] == [c.scores for c in card.columns]
     done = runs.runs["run_id"][runs.runs["status"] == "done"]
     of_model = {p.run_id for p in grid.grid.points if p.labels["arm"] == "model"}
     assert set(done) == (of_model if other else set(card.run_ids))
@@ -76,7 +94,7 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
         check_record("loop", tmp_path / "again", 0, folder)
 
     with pytest.raises(typer.Exit):
-        score(["loop"], out, "tiny", "in_context", None, 1, None, [], False, False)
+        score(["loop"], out, "tiny", "in_context", None, False, 1, None, [], False, False)
     model = folder / "loop" / "model.yaml"
     text = model.read_text()
     model.write_text(text.replace("loops: 4", "loops: 3"))
@@ -85,14 +103,16 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     model.write_text(text)
     add_record("loop", out, folder)
     names = ["card.json", "model.yaml", "runs.zip", "score.yaml"]
-    assert sorted(p.name for p in (folder / "loop").iterdir()) == names
+    assert sorted(p.name for p in (folder / "loop").rglob("*.*")) == names
 
-    with zipfile.ZipFile(folder / "loop" / "runs.zip") as archive:
+    with zipfile.ZipFile(folder / "loop" / "tiny" / "runs.zip") as archive:
         record = json.loads(archive.read("grids/score-loop.json"))
-    assert record["file"] == "loop/score.yaml", "it is not told where it was run"
+    assert record["file"] == "loop/tiny/score.yaml", "it is not told where it was run"
 
     found = check_record("loop", tmp_path / "again", 0, folder)
-    card = Card.model_validate_json((folder / "loop" / "card.json").read_text())
+    card = Card.model_validate_json((folder / "loop" / "tiny" / "card.json").read_text())
+    with pytest.raises(LoopscopeError, match="not scored at size small, only at tiny"):
+        check_record("loop", tmp_path / "again", 0, folder, "small")
     assert found.run_id in card.run_ids and found.outside == 0
     differences = [row[3].value for row in found.table.rows]  # type: ignore[attr-defined]
     assert differences == [0.0] * 2, "two numbers of pairs; the same code repeats exactly"
@@ -103,19 +123,19 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     shrink_suite(tmp_path / "again-suite", monkeypatch)
     # another model beside it in the folder: its record has its own runs, and no reference
     with pytest.raises(typer.Exit):
-        options = ("tiny", "in_context", "loop", 1, None, [], False, False)
+        options = ("tiny", "in_context", "loop", True, 1, None, [], False, False)
         score(["two_loops"], out, *options)
     (folder / "two_loops").mkdir()
     (folder / "two_loops" / "model.yaml").write_text(shipped()["two_loops"].read_text())
     add_record("two_loops", out, folder)
-    kept = read_results(folder / "two_loops" / "runs.zip")
+    kept = read_results(folder / "two_loops" / "tiny" / "runs.zip")
     assert kept.source.grids.keys() == {"score-two_loops"}
     assert set(kept.runs["arm"][kept.runs["status"] == "done"]) == {"model"}
-    every = read_results(folder / "loop" / "runs.zip")
+    every = read_results(folder / "loop" / "tiny" / "runs.zip")
     assert set(every.runs["arm"][every.runs["status"] == "done"]) == set(("model", *REFERENCES))
     assert every.source.grids.keys() == {"score-loop"}
     assert check_record("two_loops", tmp_path / "again", 0, folder).outside == 0
-    (folder / "two_loops" / "runs.zip").unlink()
+    (folder / "two_loops" / "tiny" / "runs.zip").unlink()
     with pytest.raises(LoopscopeError, match="runs.zip is missing: .*check it in a clone"):
         check_record("two_loops", tmp_path / "again", 0, folder)
 
@@ -123,15 +143,14 @@ def test_a_score_becomes_a_record_and_a_run_of_it_repeats(
     monkeypatch.setattr(suite_records, "BEYOND", -1.0)
     assert check_record("loop", tmp_path / "again", 0, folder).outside == 2
 
-    # a card of fewer axes or of another size takes the place of none
-    kept = folder / "loop" / "card.json"
+    # a card of fewer axes takes the place of none
+    kept = folder / "loop" / "tiny" / "card.json"
     axes = {**card.axes, "speed": card.axes["in_context"]}
-    for other, told in (({"axes": axes}, "without speed"), ({"size": "small"}, "at size small")):
-        kept.write_text(card.model_copy(update=other).model_dump_json())
-        with pytest.raises(LoopscopeError, match=f"{told}.*remove .*card.json first"):
-            add_record("loop", out, folder)
+    kept.write_text(card.model_copy(update={"axes": axes}).model_dump_json())
+    with pytest.raises(LoopscopeError, match="without speed; remove .*card.json first"):
+        add_record("loop", out, folder)
     kept.unlink()
-    assert add_record("loop", out, folder) == folder / "loop" and kept.is_file()
+    assert add_record("loop", out, folder) == kept.parent and kept.is_file()
     assert add_record("loop", out, folder), "the same card again"
 
     made = out / "cards" / "loop" / "card.json"
