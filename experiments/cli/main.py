@@ -14,7 +14,7 @@ from experiments.cli.figure import figure
 from experiments.cli.plan import calibrate, plan, sample, schema
 from experiments.cli.probe import probe
 from experiments.cli.report import explore, report
-from experiments.cli.results import archive, diff, index, rm, table
+from experiments.cli.results import archive, diff, rm, table
 from experiments.cli.run import run
 from experiments.cli.score import check, records, score
 from experiments.cli.terminal import fit_output_to_terminal
@@ -71,7 +71,6 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "report": report,
         "explore": explore,
         "diff": diff,
-        "index": index,
         "archive": archive,
     },
     "For other programs": {"export": export, "export-data": export_data},

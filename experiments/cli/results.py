@@ -63,22 +63,15 @@ def diff(
     typer.echo(aligned([head, *rows]) if rows else "the same configuration")
 
 
-def index(out: OutArgument = RUNS) -> None:
-    """Do nothing: results are read from their folders as quickly as from an index."""
-    _check_folder(out)
-    typer.echo(
-        f"{out} needs no index any more: its folders are read as quickly. index.parquet and "
-        "metrics.parquet, where they are there, can be removed; `loopscope archive` makes one "
-        "file of all results",
-        err=True,
-    )
-
-
 def archive(
     out: OutArgument = RUNS,
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="default: OUT.zip beside OUT")
     ] = None,
+    add: Annotated[
+        list[Path],
+        typer.Option(metavar="ZIP", help="archive whose runs go in too, where OUT lacks them"),
+    ] = [],  # noqa: B006 typer copies it
 ) -> None:
     """Put the results of a folder, without weights, into one file that is read as the folder is."""
     from experiments.results.archive import write_archive
@@ -88,7 +81,7 @@ def archive(
     _check_folder(out)
     check_output(out)
     target = out.absolute().parent / f"{out.absolute().name}.zip" if file is None else file
-    built = write_archive(out, target)
+    built = write_archive(out, target, add=add)
     for problem in built.problems:
         typer.echo(problem, err=True)
     tables, size = built.tables, bytes_text(target.stat().st_size)

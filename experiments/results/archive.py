@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from experiments.results.parquet import (
     Built,
     RunTables,
     build_tables,
+    joined,
     read_table,
     write_table,
 )
@@ -47,15 +48,18 @@ def is_archive(path: Path) -> bool:
     return path.is_file()
 
 
-def write_archive(out: Path, file: Path, only: Container[str] | None = None) -> Built:
+def write_archive(
+    out: Path, file: Path, only: Container[str] | None = None, add: Sequence[Path] = ()
+) -> Built:
     """Writes the results in `out` to one file, as a whole, without records that are damaged.
 
     Args:
-        only: ids of the runs that go in; None: all.
+        only: ids of the runs in `out` that go in; None: all.
+        add: archives whose runs and grids go in too, as far as `out` does not have them.
 
     Raises:
-        LoopscopeError: `file` exists and is no archive, which is left alone, or is where another
-            file of the results has its place.
+        LoopscopeError: one of `add` is no archive; or `file` exists and is no archive, which is
+            left alone, or is where another file of the results has its place.
         OSError: it cannot be written.
     """
     if file.is_dir():
@@ -69,22 +73,38 @@ def write_archive(out: Path, file: Path, only: Container[str] | None = None) -> 
             raise LoopscopeError(
                 f"{file} exists and is not replaced, since it is no archive of results: {error}"
             ) from error
-    built, problems = build_tables(out, only), list[str]()
+    others = [read_archive(path) for path in add]
+    built = build_tables(out, only)
+    if others:
+        built = replace(built, tables=joined([built.tables, *(tables for tables, _ in others)]))
+    grids, problems = _grids(out, [known for _, known in others])
     with replacing(file) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, OUTPUT_FILE, json.dumps(stamped({})).encode())
         for name, table in ((INDEX, built.tables.runs), (METRICS, built.tables.lines)):
             content = io.BytesIO()
             write_table(table, content)
             _add(archive, name, content.getvalue())
-        for path in sorted(out.glob("grids/*.json")):
-            record = whole_grid(read_current(path, "grid.json"))
-            try:
-                points_of(path.stem, record, path)
-            except LoopscopeError as error:
-                problems.append(f"the archive lacks a record of a grid: {error}")
-            else:
-                _add(archive, f"grids/{path.name}", path.read_bytes())
+        for name, content in sorted(grids.items()):
+            _add(archive, f"grids/{name}.json", content)
     return replace(built, problems=(*built.problems, *problems))
+
+
+def _grids(
+    out: Path, others: Sequence[dict[str, dict[str, Any] | None]]
+) -> tuple[dict[str, bytes], list[str]]:
+    """Name -> record of the grids of a folder and of archives, the folder's first; and problems."""
+    found, problems = dict[str, bytes](), list[str]()
+    for known in reversed(others):
+        found |= {name: json.dumps(of, indent=1).encode() for name, of in known.items() if of}
+    for path in sorted(out.glob("grids/*.json")):
+        record = whole_grid(read_current(path, "grid.json"))
+        try:
+            points_of(path.stem, record, path)
+        except LoopscopeError as error:
+            problems.append(f"the archive lacks a record of a grid: {error}")
+        else:
+            found[path.stem] = path.read_bytes()
+    return found, problems
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

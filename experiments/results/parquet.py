@@ -7,7 +7,7 @@ metrics.parquet   a row per line of metrics.jsonl: run_id, step, loss, the line
 import hashlib
 import json
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,13 +154,43 @@ def build_tables(out: Path, only: Container[str] | None = None) -> Built:
         problems += _problems(record, torn, None if whole else len(read))
     found = runs_of(records, lambda record: "")  # together: a cell knows what came before
     rows = [_row(run, *marks[name]) for name, run in found.items()]
-    build = hashlib.sha256("\n".join(r["run_id"] + r["stamp"] for r in rows).encode()).hexdigest()
-    metadata = {VERSION: str(SCHEMA_VERSION).encode(), BUILD: build.encode()}
+    metadata = _metadata(r["run_id"] + r["stamp"] for r in rows)
     text_columns = ("run_id", *TEXTS, "stamp")
     kinds = {"run_id": "string", **PLAIN, **dict.fromkeys(text_columns[1:], "string")}
     runs = pa.Table.from_pylist(rows, schema=_schema(kinds, metadata))
     kinds = {"run_id": "string", "step": "int64", "loss": "float64", "line": "string"}
     return Built(RunTables(runs, pa.table(lines, schema=_schema(kinds, metadata))), tuple(problems))
+
+
+def joined(tables: Sequence[RunTables]) -> RunTables:
+    """Several tables as one; a run that more than one has is that of the first where it is done."""
+    import pyarrow as pa
+
+    first: dict[str, int] = {}
+    for done in (True, False):
+        for i, table in enumerate(tables):
+            for name, status in zip(table.run_ids, table.runs["status"].to_pylist(), strict=True):
+                if (status == "done") == done:
+                    first.setdefault(name, i)
+
+    def chosen(of: "list[pa.Table]") -> "pa.Table":
+        kept = [
+            table.filter(pa.array([first[name] == i for name in table["run_id"].to_pylist()]))
+            for i, table in enumerate(of)
+        ]
+        return pa.concat_tables([t.select(of[0].column_names).cast(of[0].schema) for t in kept])
+
+    runs = chosen([table.runs for table in tables]).sort_by("run_id")
+    lines = chosen([table.lines for table in tables])
+    marks = zip(runs["run_id"].to_pylist(), runs["stamp"].to_pylist(), strict=True)
+    metadata = _metadata(name + stamp for name, stamp in marks)
+    return RunTables(*(table.replace_schema_metadata(metadata) for table in (runs, lines)))
+
+
+def _metadata(marks: Iterable[str]) -> dict[bytes, bytes]:
+    """Of both tables of an archive, so that they are known to belong together."""
+    build = hashlib.sha256("\n".join(marks).encode()).hexdigest()
+    return {VERSION: str(SCHEMA_VERSION).encode(), BUILD: build.encode()}
 
 
 def _schema(kinds: dict[str, str], metadata: dict[bytes, bytes]) -> "pa.Schema":

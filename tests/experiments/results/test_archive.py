@@ -45,6 +45,32 @@ def test_an_archive_is_read_as_its_folder_is(out: Path, tmp_path: Path) -> None:
         load_runs(file, "tyo")
 
 
+def test_archives_of_two_machines_become_one(out: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.zip"
+    write_archive(out, whole)
+    before, ids = frames(whole), sorted(load_runs(out)["run_id"].unique())
+    assert len(ids) == 11
+    part, both = tmp_path / "part.zip", tmp_path / "both.zip"
+    write_archive(out, part, set(ids[::2]))
+    for run_id in ids[::2]:
+        shutil.rmtree(out / run_id)
+    assert not load_runs(out).equals(load_runs(whole)), "the folder alone is not all"
+    built = write_archive(out, both, add=[part])
+    same(before, frames(both))
+    assert built.tables.run_ids == ids
+    # one that is not done gives way to one that is, wherever it comes from; what is given is kept
+    write_archive(out, part, add=[whole, part])
+    same(before, frames(part))
+    for path in (out / "grids").iterdir():
+        path.unlink()
+    write_archive(out, both, add=[part])
+    same(before, frames(both))
+    (tmp_path / "thesis.zip").write_text("years of work")
+    with pytest.raises(LoopscopeError, match="thesis.zip is no archive of results"):
+        write_archive(out, both, add=[tmp_path / "thesis.zip"])
+    same(before, frames(both))
+
+
 def test_a_file_that_is_no_archive_is_not_replaced(out: Path, tmp_path: Path) -> None:
     file = tmp_path / "thesis.zip"
     file.write_text("years of work")

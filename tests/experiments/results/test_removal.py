@@ -218,7 +218,7 @@ def test_only_folders_of_runs_are_touched(tmp_path: Path) -> None:
     assert "archives are for table, figure, compare, report" in str(found.exception)
 
 
-def test_index_and_archive_are_commands(out: Path, tmp_path: Path) -> None:
+def test_an_archive_is_a_command(out: Path, tmp_path: Path) -> None:
     with RunFolder(out / "functions-1x1-0").metrics_path.open("a") as file:
         file.write('{"step": 2000, "lo')
     found = CliRunner().invoke(app, ["archive", str(out)])
@@ -226,5 +226,9 @@ def test_index_and_archive_are_commands(out: Path, tmp_path: Path) -> None:
     assert found.exit_code == 0 and str(tmp_path / "runs.zip: 9 runs, 25 lines") in found.stdout
     found = CliRunner().invoke(app, ["table", str(tmp_path / "runs.zip")])
     assert found.exit_code == 0 and "9 runs read from the archive" in found.stderr
-    found = CliRunner().invoke(app, ["index", str(tmp_path / "runs.zip")])
+    both = str(tmp_path / "both.zip")
+    added = ["archive", str(out), both, "--add", str(tmp_path / "runs.zip")]
+    found = CliRunner().invoke(app, added)
+    assert found.exit_code == 0 and f"{both}: 9 runs, 25 lines" in found.stdout
+    found = CliRunner().invoke(app, ["archive", str(tmp_path / "runs.zip")])
     assert "is a file, and this needs the folder of the runs" in str(found.exception)
