@@ -7,6 +7,7 @@ from pydantic import Field
 from experiments.analysis.drawing.rows import plot_rows
 from experiments.analysis.figures.figure import OfQuestions, Picture, Results, Rows
 from experiments.results import selection
+from experiments.text import number
 from probes.statistics.seeds import SOLVED
 
 
@@ -43,6 +44,22 @@ class SeedsSolved(OfQuestions):
         told = [f"Points: share of seeds that reach {self.level:g}; bars: 95 % Wilson interval."]
         if failed := data[data["status"] == "failed"]["run_id"].nunique():
             told.append(f"Runs that failed ({failed}) count as not solved.")
+        told += _sizes(data)
         across = data["panel"].nunique() // data["difficulty"].nunique()
         look = {"columns": across, "title": self.title, "caption": told}
         return plot_rows(cells, data[:0], "share of seeds solved", **look)
+
+
+def _sizes(data: Rows) -> list[str]:
+    """A sentence on parameters, which arms of one figure may differ in; none where none is known.
+
+    An arm of several sizes is left out: its rows are named by what tells them apart.
+    """
+    of_arm = data.dropna(subset=["parameters"]).groupby("arm", sort=False)["parameters"]
+    one = of_arm.first()[of_arm.nunique() == 1]
+    if one.empty:
+        return []
+    if one.nunique() == 1 and len(one) == data["arm"].nunique():
+        return [f"All arms have {number(one.iloc[0])} parameters."]
+    sizes = (f"{', '.join(arms.index)} {number(n)}" for n, arms in one.groupby(one, sort=False))
+    return [f"Parameters: {'; '.join(sizes)}."]

@@ -229,6 +229,18 @@ def test_seeds_solved_is_a_share_with_its_interval(tmp_path: Path) -> None:
     assert [text.get_text() for text in stricter.texts] == ["0/3", "1/4"]
 
 
+def test_seeds_solved_tells_the_parameters_of_its_arms(tmp_path: Path) -> None:
+    runs = load_runs(seeds(tmp_path, (0.1, 0.96, 1.0)))
+
+    def told(**parameters: int) -> str:
+        given = runs.assign(parameters=runs["arm"].map({"1⊗1": 7000, "1⊗2": 7000, **parameters}))
+        return picture("seeds_solved", given).get_supxlabel().replace("\n", " ")
+
+    assert told().endswith("All arms have 7k parameters.")
+    assert told(**{"1⊗2": 25000}).endswith("Parameters: 1⊗1 7k; 1⊗2 25k.")
+    assert "arameters" not in told(**{"1⊗1": None, "1⊗2": None})  # type: ignore[arg-type]
+
+
 def test_arms_of_one_row_stand_aside_with_their_bars(tmp_path: Path) -> None:
     """Means, bars and seeds of an arm at one height; an arm alone in the middle of its row."""
     prepare_output(tmp_path)
