@@ -34,6 +34,7 @@ class Cell:
         converged: whether both arms have converged; None: not known.
         failed: seeds of A and of B whose run failed.
         beside_failed: values of A and of B in seeds in which the other arm's run failed.
+        metric: what the values are; empty where there are none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Cell:
     converged: bool | None = None
     failed: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     beside_failed: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    metric: str = ""
 
     def outcomes(self, failed: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Values of A and of B, also of seeds in which a run failed, which has this value."""
@@ -296,6 +298,7 @@ def _cell(
         converged=bool(all(k.all() for k in known)) if all(map(len, known)) else None,
         floor=None if np.isnan(floors).all() else float(np.nanmean(floors)),
         ceilings=None if np.isnan(ceilings).any() else (ceilings[0], ceilings[1]),
+        metric=str(a["metric"].iloc[0]),
     )
 
 

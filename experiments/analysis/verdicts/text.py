@@ -51,6 +51,17 @@ UNITS = {
     "solved": "share of seeds",
     "steps": "steps",
 }
+#: ability -> what is usually compared; a condition on the metric may ask for another
+USUAL = {"capacity": "bits_per_parameter", "manipulation": "accuracy"}
+
+
+def unit_of(cell: Cell, claim: Hypothesis) -> str:
+    """What the values of a cell count."""
+    return UNITS[claim.ability] if _is_usual(cell, claim) else cell.metric.replace("_", " ")
+
+
+def _is_usual(cell: Cell, claim: Hypothesis) -> bool:
+    return cell.metric in ("", USUAL.get(claim.ability, cell.metric))
 
 
 def report(name: str, claim: Hypothesis, verdicts: list[Verdict]) -> str:
@@ -73,7 +84,7 @@ def paragraph(verdict: Verdict, claim: Hypothesis, tested: int) -> str:
     said = f"no verdict on {cell.b} against {cell.a}: {verdict.reason}"
     if verdict.outcome != "no verdict":
         does, much = DOES.get(claim.ability, ("", ""))
-        words = {"does": does, "much": much, "unit": UNITS[claim.ability]}
+        words = {"does": does, "much": much, "unit": unit_of(cell, claim)}
         more, less = MORE.get(much, ("", ""))
         said = SENTENCES[claim.relation][verdict.outcome].format(
             a=cell.a, b=cell.b, margin=claim.margin, more=more, less=less, **words
@@ -95,7 +106,7 @@ def _means(cell: Cell, claim: Hypothesis) -> str:
         floor = (
             f" (floor {cell.floor:.3f})" if claim.ability == "manipulation" and cell.floor else ""
         )
-        return f"means over {_seeds(cell)}: {both} {UNITS[claim.ability]}{floor}"
+        return f"means over {_seeds(cell)}: {both} {unit_of(cell, claim)}{floor}"
     told = []
     for arm, x in zip((cell.a, cell.b), cell.outcomes(failed=inf), strict=True):
         reached = [step for step in x if isfinite(step)]
@@ -188,7 +199,7 @@ def _notes(verdict: Verdict, claim: Hypothesis) -> list[str]:
     if claim.ability == "capacity" and not cell.converged:
         known = "not known to have converged" if cell.converged is None else "not converged"
         notes.append(f"{known}: this says how fast the arms store, not how much they can hold")
-    least = REPEATS.get(claim.ability)
+    least = REPEATS.get(claim.ability) if _is_usual(cell, claim) else None
     if least and verdict.difference is not None and abs(verdict.difference) < least:
         notes.append(
             f"a single run trained again has ended up to {least:g} {UNITS[claim.ability]} "
@@ -217,7 +228,7 @@ def as_data(verdict: Verdict, claim: Hypothesis) -> dict[str, Any]:
         "b": cell.b,
         "outcome": verdict.outcome,
         "reason": verdict.reason,
-        "unit": "log2 steps" if claim.ability == "steps" else UNITS[claim.ability],
+        "unit": "log2 steps" if claim.ability == "steps" else unit_of(cell, claim),
         "seeds": cell.seeds,
         "seeds_without_partner": cell.alone,
         "seeds_failed": cell.failed,

@@ -53,6 +53,19 @@ def test_bad_requests_are_messages(arguments: list[str], message: str, out: Path
     assert message in str(found.exception)
 
 
+def test_another_metric_is_told_in_its_own_unit() -> None:
+    """`bits_per_parameter` is what is usually compared of a store, and what repeats are known of."""
+    asked = ["compare", "reference:experts", "--claim", "capacity-different"]
+    asked += ["--where", "part=store", "--pair", "dense 1⊗1:wide 1⊗1"]
+    usual = CliRunner().invoke(app, asked).output
+    assert "1.747, wide 1⊗1 1.823 bits per parameter" in usual and "trained again" in usual
+    bits = CliRunner().invoke(app, [*asked, "--where", "metric=bits"]).output
+    assert "dense 1⊗1 2208.617, wide 1⊗1 4529.325 bits." in bits
+    assert "per parameter" not in bits and "trained again" not in bits
+    found = json.loads(CliRunner().invoke(app, [*asked, "--where", "metric=bits", "--json"]).output)
+    assert found["verdicts"][0]["unit"] == "bits"
+
+
 def test_labels_as_typed() -> None:
     assert [arm_label(t) for t in ("1x4", "1⊗4", "2x1, 2 × the steps", "box")] == [
         "1⊗4",
