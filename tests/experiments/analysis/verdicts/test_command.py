@@ -54,7 +54,7 @@ def test_bad_requests_are_messages(arguments: list[str], message: str, out: Path
 
 
 def test_another_metric_is_told_in_its_own_unit() -> None:
-    """`bits_per_parameter` is what is usually compared of a store, and what repeats are known of."""
+    """Usually bits per parameter are compared, of which repeats are known."""
     asked = ["compare", "reference:experts", "--claim", "capacity-different"]
     asked += ["--where", "part=store", "--pair", "dense 1⊗1:wide 1⊗1"]
     usual = CliRunner().invoke(app, asked).output
