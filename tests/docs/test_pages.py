@@ -85,9 +85,8 @@ def test_every_command_has_the_options_it_is_given(page: Path) -> None:
             command = command.commands[words.pop(0)]
         if words and words[0] == "--version":
             continue
-        alone = getattr(command, "invoke_without_command", False) and not any(
-            word.isalpha() for word in words[:1]
-        )
+        no_command = not words or words[0].startswith("--")
+        alone = getattr(command, "invoke_without_command", False) and no_command
         assert alone or not hasattr(command, "commands"), f"loopscope has no command {words[:1]}"
         known = {option for parameter in command.params for option in parameter.opts}
         known |= {"--help"}

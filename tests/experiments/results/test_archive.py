@@ -59,7 +59,12 @@ def test_archives_of_two_machines_become_one(out: Path, tmp_path: Path) -> None:
     same(before, frames(both))
     assert built.tables.run_ids == ids
     # one that is not done gives way to one that is, wherever it comes from; what is given is kept
-    write_archive(out, part, add=[whole, part])
+    done = next(p.parent for p in sorted(out.glob("*/result.json")))
+    (done / "result.json").unlink()
+    write_archive(out, both, add=[part])
+    states = load_runs(both).set_index("run_id")["status"]
+    assert states.loc[done.name] != "done", "here it is not done: one row, without a value"
+    write_archive(out, part, add=[part, whole])
     same(before, frames(part))
     for path in (out / "grids").iterdir():
         path.unlink()
