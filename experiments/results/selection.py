@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
 
 from experiments.errors import LoopscopeError
 from experiments.text import number
@@ -55,25 +57,20 @@ def over_seeds(rows: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    # of some 40 columns: pandas takes each apart for each group
-    used = ("run_id", "metric", "n_loops", "value", "floor", "ceiling", *by)
-    rows = rows[[column for column in dict.fromkeys(used) if column in rows]]
+    by = list(dict.fromkeys(by))
     rows = rows.dropna(subset=["value"]).drop_duplicates(["run_id", *by])
-    rows.attrs = {}  # which pandas copies with every group
+    grouped = rows.groupby(by, sort=False, dropna=False)
+    groups = pd.Series(np.arange(len(rows)), rows.index).groupby(grouped.ngroup().to_numpy())
+    numbers = _Numbers.of(rows, "value")
     found = []
-    for key, group in rows.groupby(list(by), sort=False, dropna=False):
-        values = group["value"].tolist()
-        found.append(
-            {
-                **dict(zip(by, key, strict=True)),
-                **summary_of(group)._asdict(),
-                "solved": fraction_solved(values),
-                "floor": group["floor"].mean(),
-                "ceiling": group["ceiling"].mean(),
-            }
-        )
-    columns = [*by, "mean", "low", "high", "n", "solved", "floor", "ceiling"]
-    return pd.DataFrame(found, columns=list(dict.fromkeys(columns)))
+    for _, places in groups:
+        some = numbers.at(places.to_numpy())
+        found.append({**some.summary()._asdict(), "solved": fraction_solved(some.values.tolist())})
+    first = rows.iloc[groups.first().to_numpy()]
+    keys = pd.DataFrame({column: first[column].tolist() for column in by})
+    columns = ["mean", "low", "high", "n", "solved"]
+    means = grouped[["floor", "ceiling"]].mean().reset_index(drop=True)
+    return pd.concat([keys, pd.DataFrame(found, columns=columns), means], axis=1)
 
 
 def summary_of(rows: "pd.DataFrame", column: str = "value") -> Summary:
@@ -83,18 +80,12 @@ def summary_of(rows: "pd.DataFrame", column: str = "value") -> Summary:
     seeds. Everything else has a t interval, which ends at 0 and R_max for bits, and at 1 and the
     most loops for loops.
     """
-    known = rows[rows[column].notna()]
-    values, bounds = known[column].tolist(), bounds_of(known, column)
-    return summarise_seeds(values, bounds, bimodal=are_shares(known, column))
+    return _Numbers.of(rows[rows[column].notna()], column).summary()
 
 
 def are_shares(rows: "pd.DataFrame", column: str = "value") -> bool:
     """Whether the numbers of one metric are shares of [0, 1], such as accuracies."""
-    metric = _metric(rows, column)
-    shares = metric == "accuracy" or metric in SHARES
-    if not shares and not metric.startswith("bits") and "ceiling" in rows:
-        shares = bool((rows["ceiling"] == 1).all())
-    return shares and bool(rows[column].between(0, 1).all())
+    return _Numbers.of(rows, column).are_shares()
 
 
 def bounds_of(rows: "pd.DataFrame", column: str = "value") -> Bounds:
@@ -102,19 +93,57 @@ def bounds_of(rows: "pd.DataFrame", column: str = "value") -> Bounds:
 
     What lies beyond a bound, such as bits below 0, shows that it is none.
     """
-    if are_shares(rows, column):
-        return 0.0, 1.0
-    metric, (low, high) = _metric(rows, column), UNBOUNDED
-    if metric.startswith("bits"):
-        low, high = 0.0, float(rows["ceiling"].max()) if "ceiling" in rows else inf
-    elif metric in LOOPS:
-        low, high = 1.0, float(rows["n_loops"].max()) if "n_loops" in rows else inf
-    least, most = rows[column].min(), rows[column].max()
-    return (low if low <= least else -inf), (high if most <= high else inf)
+    return _Numbers.of(rows, column).bounds()
 
 
-def _metric(rows: "pd.DataFrame", column: str) -> str:
-    return str(rows["metric"].iloc[0]) if column == "value" and "metric" in rows else column
+class _Numbers(NamedTuple):
+    """Numbers and what says of which kind they are: arrays, since pandas is slow on few rows.
+
+    Attributes:
+        metrics: of each number.
+        ceilings, loops: of each number; None where the rows do not say them.
+    """
+
+    values: np.ndarray
+    metrics: np.ndarray
+    ceilings: np.ndarray | None
+    loops: np.ndarray | None
+
+    @classmethod
+    def of(cls, rows: "pd.DataFrame", column: str) -> Self:
+        named = column == "value" and "metric" in rows
+        metrics = rows["metric"].to_numpy(object) if named else np.full(len(rows), column, object)
+        others = (rows[c].to_numpy(float) if c in rows else None for c in ("ceiling", "n_loops"))
+        return cls(rows[column].to_numpy(float), metrics, *others)
+
+    def at(self, places: np.ndarray) -> Self:
+        return type(self)(*(None if part is None else part[places] for part in self))
+
+    def are_shares(self) -> bool:
+        metric = str(self.metrics[0])
+        shares = metric == "accuracy" or metric in SHARES
+        if not shares and not metric.startswith("bits") and self.ceilings is not None:
+            shares = bool((self.ceilings == 1).all())
+        return shares and bool(((self.values >= 0) & (self.values <= 1)).all())
+
+    def bounds(self) -> Bounds:
+        if self.are_shares():
+            return 0.0, 1.0
+        metric, (low, high) = str(self.metrics[0]), UNBOUNDED
+        if metric.startswith("bits"):
+            low, high = 0.0, _most(self.ceilings)
+        elif metric in LOOPS:
+            low, high = 1.0, _most(self.loops)
+        inside = low <= self.values.min(), self.values.max() <= high
+        return (low if inside[0] else -inf), (high if inside[1] else inf)
+
+    def summary(self) -> Summary:
+        return summarise_seeds(self.values.tolist(), self.bounds(), bimodal=self.are_shares())
+
+
+def _most(values: np.ndarray | None) -> float:
+    known = np.empty(0) if values is None else values[~np.isnan(values)]
+    return float(known.max()) if len(known) else inf
 
 
 def with_item_intervals(

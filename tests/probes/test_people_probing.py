@@ -18,11 +18,12 @@ from probes.q_probing import QProbing
 FAST = {"lr": 3e-2, "weight_decay": 0.0, "batch": 50, "steps": 60}
 
 
-def subject(classes: int, people: int = 400) -> Subject:
+def subject(classes: int, people: int = 400, loops: int = 1) -> Subject:
     """An untrained model; majors follow from the last name, universities from nothing."""
     task = Biographies(people=people, permute=False, templates=1).bind(0)
     task.world.facts["major"][:] = task.world.names[:, 2] % classes
-    model = LoopedConfig(width=32, loops=2).build(len(task.vocabulary), gate=False, seed=0).eval()
+    config = LoopedConfig(width=32, loops=loops)
+    model = config.build(len(task.vocabulary), gate=False, seed=0).eval()
     return Subject(model, task, model.count_parameters(), 0, torch.device("cpu"))
 
 
@@ -31,7 +32,7 @@ def found(rows, metric):
 
 
 def test_what_follows_from_a_name_is_found_from_the_name_alone() -> None:
-    rows = QProbing(targets=("major", "university"), **FAST).measure(subject(4))
+    rows = QProbing(targets=("major", "university"), **FAST).measure(subject(4, loops=2))
     accuracy = found(rows, "probe_accuracy")
     assert accuracy["major"].value > 0.75 and accuracy["major"].n_items == 200
     assert accuracy["major"].floor < 0.35 and accuracy["major"].ceiling == 1
@@ -65,7 +66,7 @@ def test_the_update_of_the_embedding_is_what_tells_equal_tokens_apart() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    at = subject(2, people=40)
+    at = subject(2, people=40, loops=2)
     before = {name: p.detach().clone() for name, p in at.model.named_parameters()}
     at.model.final_norm.requires_grad_(False)
     probe = PProbing(targets=("birth_month",), steps=2, batch=4, loops="all")

@@ -79,6 +79,7 @@ def test_runs_and_figures_come_on_every_terminal(tmp_path: Path, encoding: str) 
     (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
     text = TOY.replace("title: toy", 'title: "1⊗2 – …"').replace("multihop", "mine.py:Loud")
     grid, out = tmp_path / "toy.yaml", tmp_path / "ö⊗"
+    text = text.replace("[{kind: last_loop}, {kind: entropy}]", "[{kind: entropy}]")
     grid.write_text(text.replace("model.loops: [1, 2]", "model.loops: [2]"), encoding="utf-8")
     status, shown, messages = loopscope(encoding, "run", grid, "--out", out, "--workers", 1)
     assert status == 0 and "1x2" in shown and "UnicodeE" not in messages, messages
