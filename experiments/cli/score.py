@@ -206,6 +206,20 @@ def check_one(
         raise typer.Exit(1)
 
 
+@records.command("foretold")
+def foretold(
+    low: Annotated[str, typer.Argument(metavar="SIZE", help="that foretells")] = "tiny",
+    high: Annotated[str, typer.Argument(metavar="SIZE", help="that is foretold")] = "small",
+    beside: Annotated[str, typer.Option(help="record from which the others differ")] = "loop",
+) -> None:
+    """Print how far scores at one size foretell those at another."""
+    from rich.console import Console
+
+    from experiments.suite.foretold import foretold_table
+
+    foretold_table(low, high, beside).draw(Console())
+
+
 @records.command("add")
 def add_one(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of a folder with model.yaml")],

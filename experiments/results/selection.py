@@ -117,7 +117,8 @@ class _Numbers(NamedTuple):
         return cls(rows[column].to_numpy(float), metrics, *others)
 
     def at(self, places: np.ndarray) -> Self:
-        return type(self)(*(None if part is None else part[places] for part in self))
+        others = (None if part is None else part[places] for part in (self.ceilings, self.loops))
+        return type(self)(self.values[places], self.metrics[places], *others)
 
     def are_shares(self) -> bool:
         metric = str(self.metrics[0])
