@@ -14,6 +14,8 @@ from experiments.training.train import train
 from generators.streams import Stream, generator
 from models.objectives.gate import Gate
 
+pytestmark = pytest.mark.slow
+
 STEPS = 80
 TOY = (
     "task.entities=8",

@@ -128,6 +128,7 @@ def test_impossible_requests_say_what_to_do():
         Extraction().sample(generator(0, Stream.TRAIN), 1, split="test", difficulty=7)
 
 
+@pytest.mark.slow
 def test_accuracy_of_a_model_that_has_learnt_the_answers():
     """Trained on the test questions too, it knows them (dates are three tokens), others less."""
     task: Task = Extraction(biographies=Biographies(people=30)).bind(0)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from experiments.analysis.figures import Figure
@@ -21,6 +22,7 @@ def test_the_gallery_is_current_and_small() -> None:
     assert all(f"## {kind}\n" in text for kind in kinds)
 
 
+@pytest.mark.slow
 def test_a_line_of_the_gallery_draws(tmp_path: Path) -> None:
     text = (EXPERIMENTS / "FIGURES.md").read_text(encoding="utf-8")
     line = next(li for li in text.splitlines() if li.startswith("loopscope figure seeds_solved"))

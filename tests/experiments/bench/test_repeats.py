@@ -33,6 +33,7 @@ def tiny(seed: int, width: int = 16) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_every_way_trains_the_same_runs(tmp_path: Path) -> None:
     pair, alone = [tiny(0), tiny(1)], tiny(0, width=8)
     lines = list(train_all_ways([*pair, alone], tmp_path))

@@ -65,6 +65,7 @@ def test_commands(tmp_path: Path) -> None:
     assert set(shape["parts"]) == {"data", "forward", "backward", "optimiser"}
 
 
+@pytest.mark.slow
 def test_recomputing_keeps_memory_flat_in_the_loops() -> None:
     rows = [*recomputing("cpu", "fp32", 0.01, width=32, numbers=(1, 4))]
     kept, again = ([float(row[i]) for row in rows] for i in (1, 2))

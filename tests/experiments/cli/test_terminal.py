@@ -74,7 +74,8 @@ def test_tables_are_readable_on_every_terminal(
     assert status == 2 and f"there is no grid '{arm}'" in messages
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_runs_and_figures_come_on_every_terminal(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
     text = TOY.replace("title: toy", 'title: "1⊗2 – …"').replace("multihop", "mine.py:Loud")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.faults
 
 RUN = config(steps=3)
 #: operations between two that are struck; the long form strikes each
-STRIDES = [pytest.param(11, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
+STRIDES = [pytest.param(17, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)]
 
 
 class Here:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from processes import ROOT
 
@@ -41,6 +42,7 @@ if WORKER in sys.orig_argv:
 """
 
 
+@pytest.mark.slow
 def test_thirteen_frames_from_the_command_to_backward(tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()

@@ -76,10 +76,11 @@ def warned(folder: Path, text: str, figure: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "can"),
     [
-        (BARE, {"accuracy_versus_loops", "sample_efficiency", "seeds_solved"}),
-        (RICH, KINDS),
+        pytest.param(
+            BARE, {"accuracy_versus_loops", "sample_efficiency", "seeds_solved"}, id="bare"
+        ),
+        pytest.param(RICH, KINDS, id="rich", marks=pytest.mark.slow),
     ],
-    ids=["bare", "rich"],
 )
 @pytest.mark.usefixtures("work_here")
 def test_what_is_warned_of_is_what_cannot_be_drawn(

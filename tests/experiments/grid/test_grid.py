@@ -99,6 +99,7 @@ def test_figures_are_kept_as_written(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_thousand_runs_are_planned(tmp_path: Path) -> None:
     from experiments.planning.plan import as_text, plan
 

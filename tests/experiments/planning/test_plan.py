@@ -167,6 +167,7 @@ def test_a_calibration_is_of_its_device_and_version(cache: Path) -> None:
     assert load_calibration("cpu") is None
 
 
+@pytest.mark.slow
 def test_calibrating_measures_real_steps(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SHAPES", calibration.SHAPES[:2])
     monkeypatch.setattr(calibration, "SECONDS", 0.0)

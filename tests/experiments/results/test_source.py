@@ -63,7 +63,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         ("compare", "--claim", "capacity-equal", "--grid", "toy"),
         ("compare", "--claim", "needs-fewer-steps", "--grid", "toy"),
         ("figure", "plane"),
-        ("report",),
+        pytest.param(("report",), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
@@ -93,7 +93,7 @@ def test_an_archive_is_opened_once(tmp_path: Path, opened: Counter[str]) -> None
     file = tmp_path / "results.zip"
     write_archive(folder, file)
     opened.clear()
-    said = CliRunner().invoke(app, ["report", str(file)])
+    said = CliRunner().invoke(app, ["table", str(file)])
     assert said.exit_code == 0 and opened[f"{tmp_path.name}/results.zip"] == 1
 
 
@@ -174,6 +174,7 @@ def test_an_old_index_is_not_read(out: Path) -> None:
     same(before, frames(out))
 
 
+@pytest.mark.slow
 def test_many_runs_are_read_in_little_time(tmp_path: Path) -> None:
     """200 runs with 100 lines: within a multiple of parsing them, on any machine."""
     fields = toys.config().model_dump(mode="json")

@@ -17,7 +17,7 @@ from probes.statistics import (
     sign_test,
 )
 
-RUNS = 3000
+RUNS = 1500
 
 
 @pytest.mark.parametrize(("effect", "n"), [(1.0, 5), (2.0, 3), (-0.8, 10)])

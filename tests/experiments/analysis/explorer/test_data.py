@@ -207,6 +207,7 @@ def test_rows_from_elsewhere_have_no_config_and_no_command() -> None:
     assert set(data["config"]) == {None} and data["commands"] == {}
 
 
+@pytest.mark.slow
 def test_two_thousand_runs_are_a_small_page() -> None:
     results = many(2000)
     page = explorer_page(results)
