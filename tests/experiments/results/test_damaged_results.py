@@ -215,7 +215,10 @@ def toy_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("odd", [["a"], {"a": 1}, 3, None])
+@pytest.mark.parametrize(
+    "odd",
+    [["a"], {"a": 1}, 3, None, *(pytest.param(v, marks=pytest.mark.slow) for v in (1.5, True))],
+)
 @pytest.mark.parametrize(
     "where", ["label", "part", "run_id", "labels", "figures", "title", "point"]
 )

@@ -88,12 +88,13 @@ def test_a_command_opens_each_file_once(
     assert set(metrics.values()) <= {1} and bool(metrics) == curves
 
 
-def test_an_archive_is_opened_once(tmp_path: Path, opened: Counter[str]) -> None:
+@pytest.mark.parametrize("command", ["table", pytest.param("report", marks=pytest.mark.slow)])
+def test_an_archive_is_opened_once(tmp_path: Path, opened: Counter[str], command: str) -> None:
     folder = write_toy(tmp_path / "runs", seeds=1)
     file = tmp_path / "results.zip"
     write_archive(folder, file)
     opened.clear()
-    said = CliRunner().invoke(app, ["table", str(file)])
+    said = CliRunner().invoke(app, [command, str(file)])
     assert said.exit_code == 0 and opened[f"{tmp_path.name}/results.zip"] == 1
 
 
