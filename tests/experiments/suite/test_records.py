@@ -46,9 +46,16 @@ def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
         scored("gpu")
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [(name, card.size) for name in shipped() for card in cards_of(name)]
-)
+#: every card; of a record with several sizes the smaller ones only in the slow tier
+CARDS = [
+    pytest.param(name, card.size, marks=[] if card is cards[-1] else pytest.mark.slow)
+    for name in shipped()
+    for cards in [cards_of(name)]
+    for card in cards
+]
+
+
+@pytest.mark.parametrize(("name", "size"), CARDS)
 def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(
     name: str, size: str, tmp_path: Path
 ) -> None:
