@@ -50,7 +50,8 @@ case "$$(uname -sm)" in "Linux x86_64") \
   if command -v nvidia-smi > /dev/null; then \
     echo "torch: the build with CUDA, several GB (an NVIDIA GPU is here)"; \
   elif [ -n "$(TORCH_INDEX)" ] && $(BIN)/python -m pip install --quiet --retries 0 --timeout 10 \
-      --no-deps --constraint constraints.txt --index-url $(TORCH_INDEX) torch 2> /dev/null; then \
+      --no-compile --no-deps --constraint constraints.txt --index-url $(TORCH_INDEX) torch \
+      2> /dev/null; then \
     echo "torch: the CPU build from $(TORCH_INDEX), about 200 MB"; \
   else \
     echo "torch: no CPU build from '$(TORCH_INDEX)', so the usual index decides; its build for Linux"; \
@@ -60,12 +61,14 @@ case "$$(uname -sm)" in "Linux x86_64") \
 esac
 endef
 
+# pip would compile on one core, for a minute; some packages have files that are not to be compiled
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "loopscope needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(CPU_TORCH)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	@touch $(INSTALLED)
 
 clean:

@@ -13,8 +13,9 @@ import pytest
 import experiments
 
 ROOT = Path(experiments.__file__).parents[1]
-CPU = "pip install --quiet --retries 0 --timeout 10 --no-deps --constraint constraints.txt"
-REST = "-m pip install --quiet --constraint constraints.txt --editable .[dev]"
+CPU = "pip install --quiet --retries 0 --timeout 10 --no-compile --no-deps"
+PINNED = "--constraint constraints.txt"
+REST = f"-m pip install --quiet --no-compile {PINNED} --editable .[dev]"
 
 
 def program(path: Path, text: str) -> None:
@@ -25,7 +26,10 @@ def program(path: Path, text: str) -> None:
 def made(
     folder: Path, *, system: str, has_torch: bool = False, offered: bool = True, gpu: bool = False
 ) -> tuple[list[str], str]:
-    """What Python is asked for, in order, and what is printed, on a machine that is told."""
+    """What Python is asked for, in order, and what is printed, on a machine that is told.
+
+    Last of all it is to compile what was installed; that is left out of what is returned.
+    """
     venv, tools = folder / "venv", folder / "tools"
     (venv / "bin").mkdir(parents=True)
     tools.mkdir()
@@ -46,14 +50,16 @@ def made(
         text=True,
         check=True,
     )
-    return (folder / "asked").read_text().splitlines(), ran.stdout
+    *asked, compiles = (folder / "asked").read_text().splitlines()
+    assert compiles == f"-m compileall -q -j 0 {venv}/lib"
+    return asked, ran.stdout
 
 
 def test_the_cpu_build_comes_first_and_the_rest_from_the_usual_index(tmp_path: Path) -> None:
     asked, said = made(tmp_path, system="Linux x86_64")
     assert asked == [
         "-c import torch",
-        f"-m {CPU} --index-url https://download.pytorch.org/whl/cpu torch",
+        f"-m {CPU} {PINNED} --index-url https://download.pytorch.org/whl/cpu torch",
         REST,
     ]
     assert "torch: the CPU build from https://download.pytorch.org/whl/cpu, about 200 MB" in said
