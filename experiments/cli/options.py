@@ -41,6 +41,10 @@ Shard = Annotated[
         metavar="I/N", help="the I-th of N shares; a run is in that of the run it starts from"
     ),
 ]
+Part = Annotated[
+    str | None,
+    typer.Option(help="of a grid: its runs, and those that they start from; default: all"),
+]
 Where = Annotated[
     list[str],
     typer.Option("--where", metavar="EXPR", help="such as 'task=bios,k=1,width>=64'; repeatable"),

@@ -10,6 +10,7 @@ from experiments.cli.options import (
     Difficulty,
     GridName,
     Out,
+    Part,
     Seed,
     Shard,
     Split,
@@ -49,6 +50,7 @@ def plan(
         int | None, typer.Option(min=1, help="tell the time with so many processes")
     ] = None,
     shard: Shard = None,
+    part: Part = None,
     device: Annotated[
         Literal["cpu", "cuda"] | None, typer.Option(help="default: GPUs if there are any")
     ] = None,
@@ -79,7 +81,8 @@ def plan(
         kinds = {config.training.precision for config in loaded.runs.values()}
         for precision in sorted(kinds):
             _calibrate(device or ("cuda" if gpus() else "cpu"), precision)
-    whole = planning.plan(loaded, out, device)
+    chosen = loaded.runs_of(part)
+    whole = [p for p in planning.plan(loaded, out, device) if p.run_id in chosen]
     planned = planning.of_shard(whole, share)
     shares = None if share is None else planning.side_by_side(whole, share[1], workers)
     if as_json:

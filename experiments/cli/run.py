@@ -12,6 +12,7 @@ from experiments.cli.options import (
     Changes,
     GridName,
     Out,
+    Part,
     Shard,
     Workers,
     parse_shard,
@@ -64,6 +65,7 @@ def run(
     stack: Stack = None,
     changes: Changes = [],  # noqa: B006
     shard: Shard = None,
+    part: Part = None,
     mirrors: MirrorNames = [],  # noqa: B006
     dry_run: DryRun = False,
     allow_drift: AllowDrift = False,
@@ -82,8 +84,9 @@ def run(
     loaded = load_grid(grid, changes)
     check_output(out)
     if dry_run:
-        asked = {"shard": share, "allow_drift": allow_drift, "retry_failed": retry_failed}
-        typer.echo(describe_grid(loaded, out, where, **asked))
+        chosen = {"shard": share, "part": part}
+        asked = {"allow_drift": allow_drift, "retry_failed": retry_failed}
+        typer.echo(describe_grid(loaded, out, where, **chosen, **asked))
         return
     before = _state_of_figures(loaded, out)
     outcome = run_grid(
@@ -91,6 +94,7 @@ def run(
         out,
         backend=where,
         shard=share,
+        part=part,
         allow_drift=allow_drift,
         retry_failed=retry_failed,
         mirrors=mirrors,

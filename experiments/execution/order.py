@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 
 def unique_runs(
-    grid: "Grid", out: Path, shard: tuple[int, int] | None
+    grid: "Grid", out: Path, shard: tuple[int, int] | None, part: str | None = None
 ) -> tuple[list[RunFolder], dict[RunFolder, RunConfig]]:
     """Folders in the grid's order, each id once, with their configs."""
-    configs: dict[RunFolder, RunConfig] = {}
-    for point in grid.points:
-        configs.setdefault(RunFolder(out / point.run_id), point.config)
+    configs = {RunFolder(out / run_id): config for run_id, config in grid.runs_of(part).items()}
     folders = list(configs)
     if shard is None:
         return folders, configs

@@ -75,6 +75,7 @@ def run_grid(
     workers: int | None = None,
     backend: BackendOptions | None = None,
     shard: tuple[int, int] | None = None,
+    part: str | None = None,
     allow_drift: bool = False,
     retry_failed: bool = False,
     progress: bool = True,
@@ -89,6 +90,7 @@ def run_grid(
             notebook, else a line for each run that ends.
         shard: (i, n), i from 1: only every n-th run, starting with the i-th; a run that starts
             from another run of the grid is in the shard of that one.
+        part: of the grid: only its runs, and those that they start from; None: all.
         allow_drift: resume runs, and leave those that are done, although code or libraries changed
             since they began.
         retry_failed: try again what failed before.
@@ -99,7 +101,7 @@ def run_grid(
             than there is, or one to resume began with other code.
     """
     out = Path(out)
-    folders, configs = unique_runs(grid, out, shard)
+    folders, configs = unique_runs(grid, out, shard, part)
     options = backend or backend_options("local", workers=workers)
     copies = Mirrors(mirrors, out, grid.name)
     prepare_output(out)
@@ -213,12 +215,13 @@ def describe_grid(
     backend: BackendOptions,
     *,
     shard: tuple[int, int] | None = None,
+    part: str | None = None,
     allow_drift: bool = False,
     retry_failed: bool = False,
 ) -> str:
     """A text of what `run_grid` would start where; nothing is written."""
     check_record(out, grid.name, file=grid.file, source=grid.source, runs=grid.runs)
-    folders, configs = unique_runs(grid, out, shard)
+    folders, configs = unique_runs(grid, out, shard, part)
     todo = _work(folders, configs, allow_drift, retry_failed).todo
     context = JobContext(out, allow_drift, _memory(configs))
     if not todo:

@@ -77,6 +77,31 @@ class Grid:
             found.setdefault(point.run_id, point.config)
         return found
 
+    def runs_of(self, part: str | None) -> dict[str, RunConfig]:
+        """The runs of a part and those that they start from; None: all.
+
+        Raises:
+            LoopscopeError: there is no such part.
+        """
+        runs = self.runs
+        if part is None:
+            return runs
+        left = [point.run_id for point in self.points if point.part == part]
+        if not left:
+            raise self.no_part(part)
+        wanted: set[str] = set()
+        while left:
+            run_id = left.pop()
+            wanted.add(run_id)
+            start = runs[run_id].start
+            left += [start] if start in runs else []
+        return {run_id: config for run_id, config in runs.items() if run_id in wanted}
+
+    def no_part(self, part: str) -> LoopscopeError:
+        """The error that says which parts there are."""
+        names = ", ".join(dict.fromkeys(p.part for p in self.points if p.part)) or "no parts"
+        return LoopscopeError(f"grid {self.name} has no part {part!r}; it has {names}")
+
 
 class UnknownGrid(LoopscopeError):
     """A name that is neither a shipped grid nor the path of a file."""

@@ -99,6 +99,5 @@ def _first_of_each_part(grid: Grid, part: str | None, seed: int | None) -> dict[
             changes = {} if seed is None else {"seed": seed}
             found[title] = point.config.model_copy(update=changes).bound_task()
     if not found:
-        names = ", ".join(dict.fromkeys(p.part for p in grid.points if p.part)) or "no parts"
-        raise LoopscopeError(f"grid {grid.name} has no part {part!r}; it has {names}")
+        raise grid.no_part(part or "")
     return found

@@ -119,8 +119,8 @@ def test_options_reach_the_runner(toy: Path, monkeypatch: pytest.MonkeyPatch) ->
         return SimpleNamespace(failed=(), interrupted=True, resumable=())
 
     monkeypatch.setattr("experiments.execution.runner.run_grid", run_grid)
-    options = ["--workers", 3, "--shard", "2/3", "--allow-drift", "--retry-failed"]
-    options += ["--mirror", "tensorboard"]
+    options = ["--workers", 3, "--shard", "2/3", "--part", "a", "--allow-drift"]
+    options += ["--retry-failed", "--mirror", "tensorboard"]
     out = toy.parent / "runs"
     command(monkeypatch, "run", toy, "--out", out, "--set", "seed=4", *options)
     assert seen == {
@@ -129,6 +129,7 @@ def test_options_reach_the_runner(toy: Path, monkeypatch: pytest.MonkeyPatch) ->
         "backend": LocalOptions(workers=3),
         "mirrors": ["tensorboard"],
         "shard": (2, 3),
+        "part": "a",
         "allow_drift": True,
         "retry_failed": True,
     }
@@ -232,6 +233,18 @@ def test_costs_are_those_of_the_definitions(toy: Path) -> None:
     assert found.train_flops == 3 * forward
     assert (found.steps, found.documents) == (12, documents)
     assert 4 * documents < found.tokens < 5 * documents
+
+
+def test_a_part_is_planned_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = load_grid("composition_exits")
+    planned = json_of(monkeypatch, capsys, "plan", grid.name, "--part", "sweep", "--json")
+    assert {run["part"] for run in planned["runs"]} == {"sweep"}
+    assert planned["totals"]["runs"] == 6 < len(grid.runs)
+    assert command(monkeypatch, "plan", grid.name, "--part", "seeds") == 2
+    assert "no part 'seeds'; it has sweep, exits" in capsys.readouterr().err
 
 
 def test_totals_count_a_run_once(toy: Path) -> None:

@@ -155,6 +155,12 @@ def test_shards_split_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert seen == [list(ids(runs[0], runs[2], runs[4])), list(ids(runs[1], runs[3]))]
 
 
+def test_a_part_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(LoopscopeError, match="no part 'sweep'; it has no parts"):
+        run_grid(toy(config()), tmp_path / "out", part="sweep")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_longest_run_starts_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(

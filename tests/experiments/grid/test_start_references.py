@@ -65,6 +65,24 @@ def test_what_is_set_for_every_run_is_set_for_the_start(tmp_path: Path, change: 
     assert seconds and all(p.config.start == firsts[p.labels["seed"]] for p in seconds)
 
 
+def test_the_runs_of_a_part_are_its_own_and_those_that_they_start_from(tmp_path: Path) -> None:
+    text = """
+axes: {seed: [0, 1]}
+parts:
+  after: {baseline: {start: {part: before, model.loops: 2}, objective: {kind: gate}}}
+  before: {axes: {model.loops: [1, 2]}}
+"""
+    grid = load(tmp_path, text)
+    of = {p.run_id: (p.part, p.config.model.loops, p.config.seed) for p in grid.points}
+    before = [("before", n, seed) for seed in (0, 1) for n in (1, 2)]
+    after = [("after", 2, seed) for seed in (0, 1)]
+    assert [of[run_id] for run_id in grid.runs_of("before")] == before
+    assert [of[run_id] for run_id in grid.runs_of("after")] == [*after, *before[1::2]]
+    assert grid.runs_of(None) == grid.runs
+    with pytest.raises(LoopscopeError, match="no part 'sweep'; it has after, before"):
+        grid.runs_of("sweep")
+
+
 def test_a_start_in_another_part_agrees_on_the_axes_of_both(tmp_path: Path) -> None:
     text = """
 axes: {seed: [0, 1]}
