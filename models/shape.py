@@ -93,10 +93,11 @@ class LoopedShape(ModelShape):
     norm_between_loops: bool = Field(
         True, description="feed the normed state to the next loop, as Ouro does"
     )
-    injection: Literal["none", "add", "concat", "diagonal", "gated"] = Field(
+    injection: Literal["none", "once", "add", "concat", "diagonal", "gated"] = Field(
         "none",
-        description="the loop's input joins the state before every loop: concat projects both, "
-        "diagonal lets every channel decay (Parcae), gated replaces a learned share",
+        description="the loop's input, normed, joins the state before every loop: concat projects "
+        "both, diagonal lets every channel decay (Parcae), gated replaces a learned share; once: "
+        "before the first loop alone; none: it is the first state, and not normed",
     )
     initial_state: Literal["zero", "prelude", "noise", "learned"] | None = Field(
         None,
@@ -282,7 +283,7 @@ def impossible(shape: LoopedShape) -> Iterator[str]:
     if shape.injection == "none" and shape.initial_state not in (None, "prelude"):
         yield (
             f"initial_state {shape.initial_state} with injection none shows no loop the tokens; "
-            "an injection (add, concat, diagonal, gated) does, prelude begins with them"
+            "an injection (once, add, concat, diagonal, gated) does, prelude begins with them"
         )
     if shape.reuse == "sequence":
         for name in ("injection", "loop_embedding"):

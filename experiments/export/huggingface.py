@@ -20,7 +20,7 @@ MODULES = ("configuration_loopscope", "modeling_loopscope")
 #: values of settings that the exported code knows, where there are others
 KNOWN: dict[str, tuple[Any, ...]] = {
     "kind": ("looped",),
-    "injection": ("none", "add", "concat"),
+    "injection": ("none", "once", "add", "concat"),
     "initial_state": (None,),
     "norm": ("pre", "sandwich"),
     "qk_norm": (False,),

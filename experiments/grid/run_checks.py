@@ -206,10 +206,10 @@ def _impossible_loops(
         message = f"objective {config.objective.kind} differentiates no loop"
     elif model.reuse == "sequence":
         message = "there are no loops to cut between: model.reuse is sequence"
-    elif phase.backprop_loops < most and model.injection == "none":
+    elif phase.backprop_loops < most and model.injection in ("none", "once"):
         message = (
-            f"with model.injection none, {phase.backprop_loops} of {most} loops leave the "
-            "embedding without a gradient"
+            f"with model.injection {model.injection}, {phase.backprop_loops} of {most} loops leave "
+            "the embedding without a gradient"
         )
     else:
         return

@@ -107,6 +107,9 @@ class Card(Part):
     label: str = Field(description="k⊗n of the model")
     model: dict[str, Any] = Field(description="as a grid says it, without width")
     objective: dict[str, Any] = {}
+    settings: dict[str, dict[str, Any]] = Field(
+        {}, description="model, objective and phase as they are trained, with every default"
+    )
     references: str = Field("", description="whose references these are; empty: the model's own")
     recorded: int = Field(0, description="runs of references that were read from its record")
     axes: dict[str, AxisText]
@@ -172,6 +175,7 @@ def make_card(
         label=entry.config.label,
         model=entry.model,
         objective=entry.objective,
+        settings=entry.settings,
         references=other.name if other else "",
         axes={a.name: AxisText(title=a.title, tag=a.tag, about=a.about) for a in wanted},
         columns=columns,

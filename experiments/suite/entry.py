@@ -87,6 +87,13 @@ class Entry:
         """What tells models apart: the fields of an entry's file that decide its runs."""
         return {"model": self.model, "objective": self.objective, "phase": self.phase}
 
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """`trained` with every default filled in: what a title may promise and a file not say."""
+        model = self.config.model_dump(mode="json", exclude={"width"})
+        objective = self.loss.model_dump(mode="json")
+        return {"model": model, "objective": objective, "phase": self.phase}
+
 
 def shipped() -> dict[str, Path]:
     """Name -> file of the models that come with loopscope."""

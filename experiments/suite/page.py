@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,6 +77,22 @@ def cost_table(card: Card) -> TextTable:
     return TextTable("Of one run", heads, tuple(rows), notes)
 
 
+def settings_table(card: Card) -> TextTable | None:
+    """What is scored, with every default; None for a card that does not tell it."""
+    rows = [
+        (part, " · ".join(f"{name} {plain(value)}" for name, value in fields.items()))
+        for part, fields in card.settings.items()
+        if fields
+    ]
+    notes = ("Defaults are filled in; the width is that of each grid.",)
+    return TextTable("What is scored", ("part", "settings"), tuple(rows), notes) if rows else None
+
+
+def plain(value: object) -> str:
+    """A value of a configuration, as a grid file says it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def curves_table(card: Card) -> TextTable | None:
     """What is behind the scores, by loop, hops, learning rate; None where there is none."""
     rows = []
@@ -111,6 +128,7 @@ def axes_table(card: Card) -> TextTable:
 def markdown(card: Card) -> str:
     """For a README or an appendix."""
     parts = [card_table(card), curves_table(card), cost_table(card), axes_table(card)]
+    parts.append(settings_table(card))
     return "\n\n".join(part.markdown() for part in parts if part) + "\n"
 
 
@@ -172,6 +190,7 @@ def page(card: Card, svg: str, folder: Path, out: Path) -> str:
         no_radar=FEWEST,
         tables=[card_table(card), cost_table(card), axes_table(card)],
         curves=curves_table(card),
+        settings=settings_table(card),
         recorded=recorded_text(card) if card.recorded else "",
         commands=[shlex.join(["loopscope", *words]) for words in _commands(card, folder, out)],
     )

@@ -37,6 +37,8 @@ class InputInjection(nn.Module):
     join.
 
     * `add`: x + e, `concat`: W[x; e] (Huginn, 2502.05171 §3).
+    * `once`: x + e before the first loop alone, the fair control of `add`: without an injection the
+      input is not only added once but not normed either. Of one loop both are the same.
     * `diagonal`: exp(-Δ·exp(a))·x + Δ·W e with Δ = softplus(d) and vectors a, d (Parcae,
       2604.12946, as in its code): every channel decays, so that what it takes from before is
       bounded over any number of loops. At the start it keeps √(1/5), and W is the identity.
@@ -88,7 +90,7 @@ class InputInjection(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, loop: int) -> Tensor:
         """The state [B, T, D] with which loop `loop` (from 1) begins."""
-        if self.injection != "none":
+        if self.injection != "none" and (loop == 1 or self.injection != "once"):
             x = self.inject(x, e)
         if self.loops is not None:
             return x + self.loops(loop, x)

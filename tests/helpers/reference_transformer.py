@@ -23,6 +23,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "sequence": {"reuse": "sequence"},
     "order": {"reuse": (0, 1, 1)},
     "add": {"injection": "add", "prelude": 1},
+    "once": {"injection": "once", "norm": "pre"},
     "concat": {"injection": "concat", "coda": 1},
     "diagonal": {"injection": "diagonal", "initial_state": "learned"},
     "gated": {"injection": "gated", "initial_state": "prelude", "tied": True},
@@ -156,7 +157,7 @@ def reference_block(
 def joined(model: LoopedTransformer, x: Tensor, e: Tensor, loop: int) -> Tensor:
     """The state with which a loop begins."""
     config = model.config
-    if config.injection == "add":
+    if config.injection == "add" or (config.injection == "once" and loop == 1):
         x = x + e
     elif config.injection == "concat":
         x = torch.cat((x, e), -1) @ weight(model, "entrance.project").T

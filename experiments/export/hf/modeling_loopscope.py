@@ -123,7 +123,7 @@ class Entrance(nn.Module):
     def forward(self, x: Tensor, e: Tensor, loop: int) -> Tensor:
         if self.project is not None:
             x = self.project(torch.cat((x, e), dim=-1))
-        elif self.injection == "add":
+        elif self.injection == "add" or (self.injection == "once" and loop == 1):
             x = x + e
         if self.loops is not None:
             return x + self.loops.weight[loop - 1]

@@ -198,6 +198,11 @@ def test_a_halting_model_is_loaded_as_one(tmp_path: Path) -> None:
             "model.injection none, 1 of 3 loops",
         ),
         (
+            {"phase": {"backprop_loops": 1}, "model": {"injection": "once"}},
+            "training.phases.0.backprop_loops",
+            "model.injection once, 1 of 3 loops",
+        ),
+        (
             {"phase": {"backprop_loops": 1}, "model": {"reuse": "sequence"}},
             "training.phases.0.backprop_loops",
             "model.reuse is sequence",

@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "tied": {"loops": 2, "tied": True, "norm": "pre", "mlp": "gelu", "norm_between_loops": False},
     "around": {"prelude": 1, "coda": 1, "core": 2, "injection": "concat", "gate": True},
     "add": {"injection": "add", "loop_embedding": "learned", "loop_rows": 5, "loops": 2},
+    "once": {"injection": "once", "loops": 3},
     "positions": {"positions": "learned", "context": 12, "loop_embedding": "sinusoidal"},
     "experts": {"mlp": "moe", "experts_per_token": 2, "positions": "none", "loops": 2},
     "expert": {"mlp": "moe", "experts": 3, "positions": "rope-quarter", "heads": 1},

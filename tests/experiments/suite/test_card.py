@@ -28,7 +28,7 @@ from experiments.suite.comparison import (
 )
 from experiments.suite.entry import Entry, find_entry
 from experiments.suite.grid import CardGrid, write_grid
-from experiments.suite.page import card_table, curves_table, markdown, write_card
+from experiments.suite.page import card_table, curves_table, markdown, settings_table, write_card
 from experiments.suite.radar import radar_data
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
@@ -147,6 +147,29 @@ def test_what_is_behind_the_scores_is_on_the_page(card: Card, tmp_path: Path) ->
     assert curves_table(read) is None and "| – | – |" in markdown(read)
     write_card(read, tmp_path, tmp_path)
     assert "Behind the scores" not in (tmp_path / "card.html").read_text()
+
+
+def test_a_card_tells_what_its_file_leaves_to_defaults(card: Card, tmp_path: Path) -> None:
+    """A prior of which nothing is said is uniform, whatever the title promises."""
+    (tmp_path / "ponder.yaml").write_text(
+        "title: A geometric prior\nmodel: {loops: 4}\nobjective: {kind: prior}\n"
+        "phase: {draw: {kind: uniform, least: 1, most: 8}}\n"
+    )
+    entry = find_entry(str(tmp_path / "ponder.yaml"))
+    grid = write_grid(entry, chosen(NAMES, "tiny"), "tiny", tmp_path / "grid")
+    made = make_card(entry, grid, chosen(NAMES, "tiny"), "tiny", results(*ARMS))
+    table = settings_table(made)
+    assert table is not None
+    cells = dict(table.rows)
+    assert cells["objective"] == "kind prior · beta 0.1 · prior uniform · rho 0.5"
+    assert "norm sandwich · " in cells["model"] and "tied false" in cells["model"]
+    assert "width" not in cells["model"]
+    assert cells["phase"] == 'draw {"kind": "uniform", "least": 1, "most": 8}'
+    write_card(made, tmp_path, tmp_path)
+    for name in ("card.html", "card.md"):
+        assert cells["objective"] in (tmp_path / name).read_text()
+    older = card.model_copy(update={"settings": {}})
+    assert settings_table(older) is None and "What is scored" not in markdown(older)
 
 
 def test_several_cards_stand_on_one_page(card: Card, tmp_path: Path) -> None:

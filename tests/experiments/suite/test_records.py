@@ -21,6 +21,7 @@ from experiments.suite.entry import find_entry, shipped
 from experiments.suite.grid import name_of, write_grid
 from experiments.suite.records import add_record, cards_of, check_record, records_table, scored
 from experiments.suite.references import REFERENCES
+from models.objectives.prior import Prior
 
 
 def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
@@ -60,7 +61,7 @@ def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(
     name: str, size: str, tmp_path: Path
 ) -> None:
     entry, (card,) = find_entry(name), [card for card in cards_of(name) if card.size == size]
-    assert card.unfinished == 0
+    assert card.unfinished == 0 and card.settings == entry.settings
     other = find_entry(card.references) if card.references else None
     wanted = chosen(list(card.axes), card.size)
     grid = write_grid(entry, wanted, card.size, tmp_path, other)
@@ -78,6 +79,12 @@ def test_a_card_is_what_its_runs_and_the_grids_of_the_suite_say(
     done = runs.runs["run_id"][runs.runs["status"] == "done"]
     of_model = {p.run_id for p in grid.grid.points if p.labels["arm"] == "model"}
     assert set(done) == (of_model if other else set(card.run_ids))
+
+
+def test_the_prior_of_pondernet_is_geometric() -> None:
+    """What a title names and a default decides otherwise; every card tells its defaults."""
+    assert find_entry("ponder").loss == Prior(beta=0.01, prior="geometric", rho=0.2)
+    assert find_entry("uniform_prior").loss == Prior(beta=0.1, prior="uniform")
 
 
 def test_the_page_of_records_has_those_that_are_scored(tmp_path: Path) -> None:

@@ -91,6 +91,20 @@ def test_what_noise_cannot_do_is_refused() -> None:
     assert not reason_not_stackable(config(model=shape(injection="diagonal")))
 
 
+def test_an_input_that_joins_once_is_that_of_add_in_one_loop_and_does_not_come_back() -> None:
+    once, add, none = (build(shape(injection=name, core=1)) for name in ("once", "add", "none"))
+    add.load_state_dict(once.state_dict())
+    none.load_state_dict({k: v for k, v in once.state_dict().items() if "entrance" not in k})
+    one, of_add = (model(tokens(), n_loops=1).logits() for model in (once, add))
+    assert torch.equal(one, of_add)
+    assert not torch.allclose(once(tokens(), n_loops=2).logits(), add(tokens(), n_loops=2).logits())
+    assert not torch.allclose(one, none(tokens(), n_loops=1).logits()), "its input is not normed"
+    e = torch.randn(2, 3, once.config.width, generator=torch.Generator().manual_seed(0)).double()
+    assert once.entrance is not None
+    assert torch.equal(once.entrance(e, 2 * e, 1), 3 * e)
+    assert torch.equal(once.entrance(e, 2 * e, 2), e)
+
+
 @pytest.mark.parametrize("state", ["zero", "noise", "learned"])
 def test_without_an_injection_the_state_begins_with_the_tokens(state: str) -> None:
     with pytest.raises(ValueError, match=f"initial_state {state} with injection none shows no"):
