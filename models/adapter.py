@@ -13,6 +13,8 @@ from models.interface import LoopedModel
 from models.outputs import LoopOutputs, Positions
 from models.shape import ModelShape
 
+#: matrices that lie below each other in a weight of torch's recurrent modules
+GATES = {"GRU": 3, "LSTM": 4}
 CALL = "forward(tokens, n_loops) and gives a list of one tensor [B, T, …] for each of the n_loops"
 
 
@@ -85,7 +87,10 @@ class ForeignModel(LoopedModel):
                     f"{CALL}"
                 )
         if len(states) != loops:
-            raise ValueError(f"the module gave {len(states)} tensors for {loops} loops")
+            raise ValueError(
+                f"the module gave {len(states)} tensors when called with n_loops {loops}; it runs "
+                "as many loops as it is called with, whatever `loops` its config has"
+            )
         if states[0].shape[:2] != tokens.shape:
             raise ValueError(
                 f"the module gave tensors of shape {list(states[0].shape)} for tokens of shape "
@@ -101,6 +106,28 @@ class ForeignModel(LoopedModel):
             return state if self.head is None else self.head(state)
 
         return LoopOutputs(states, logits, self.read_exit, read=read)
+
+    def hidden_matrices(self) -> dict[Tensor, int]:
+        """Weights of the linear maps in the module, q, k, v of torch's attention and gates apart.
+
+        Left out are weights that an embedding shares, maps to a single number and, where the
+        module gives logits itself, maps to as many numbers as an embedding has rows. A module with
+        weights of another kind (a parameter in a matrix product) needs a subclass that names them.
+        """
+        tables = [m for m in self.module.modules() if isinstance(m, nn.Embedding)]
+        words = {t.num_embeddings for t in tables} if self.head is None else set()
+        found: dict[Tensor, int] = {}
+        for part in self.module.modules():
+            if isinstance(part, nn.MultiheadAttention) and part.in_proj_weight is not None:
+                found[part.in_proj_weight] = 3
+            elif isinstance(part, nn.RNNBase):
+                named = part.named_parameters(recurse=False)
+                weights = (w for name, w in named if name.startswith("weight"))
+                found |= dict.fromkeys(weights, GATES.get(part.mode, 1))
+            elif isinstance(part, nn.Linear) and part.out_features not in words:
+                found[part.weight] = 1
+        shared = {id(table.weight) for table in tables}
+        return {w: n for w, n in found.items() if id(w) not in shared and min(w.shape) > 1}
 
     def count_parameters(self) -> dict[str, int]:
         """Parameters by part; shared ones count once, in `total` too."""

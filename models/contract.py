@@ -4,8 +4,10 @@ A model comes as two classes in one file.
 
 1. A torch module with `forward(tokens, n_loops)`: tokens int64[B, T], padded with 0 on the right,
    to a list of `n_loops` tensors, one after every loop: states [B, T, D], or logits [B, T, V] where
-   there is no head. It is causal: what it says at a position hangs on no later one. In eval mode
-   the same tokens give the same numbers. A loop changes the state.
+   there is no head. It is causal: what it says at a position hangs on no later one, and on no other
+   document of the batch. In eval mode the same tokens give the same numbers. A loop changes the
+   state, and leaves the tensors of the loops before as they are. It runs any number of loops and
+   words, and documents as long as a task writes.
 2. A `ModelConfig` whose fields are the options of a grid. `width`, `core` (layers that are looped)
    and `loops` are inherited; `kind: Literal["my-model"] = "my-model"` names it; `build` makes the
    module, with every weight drawn from torch's global generator (which is seeded before) or from
@@ -17,18 +19,21 @@ A model comes as two classes in one file.
            exits = nn.Linear(self.width, 1) if gate else None
            return ForeignModel(module, self, head=head, gate=exits)
 
-   Without a gate the objectives `entropy`, `act` and `gate` refuse the model, and all others train
-   it. `core` may be left unused; the card then lacks the reference of equal depth. Probes that put
-   states into a pass (`interchange`) need a variant of the looped transformer, which has hooks.
+   The suite's stores are trained by Muon, which moves the matrices inside the layers: weights of
+   `nn.Linear` and of torch's attention and recurrence in the module. A subclass of `ForeignModel`
+   names others in `hidden_matrices`. Without a gate the objectives `entropy`, `prior`, `act` and
+   `gate` refuse it, and all others train it. `core` may be left unused; the card then lacks the reference of equal
+   depth. Probes that put states into a pass (`interchange`) need a variant of the looped
+   transformer, which has hooks.
 
 Legend: B documents, T tokens, D width, V vocabulary, n loops.
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +50,8 @@ VOCABULARY, TOKENS, DOCUMENTS = 17, 9, 3
 ROUNDING, GRADIENT = 1e-4, 1e-6
 #: folders whose lines are not the model's own
 NOT_OWN = (Path(__file__).parent, Path(torch.__file__).parent)
-#: where one of these is wrong, padding makes a difference too
-REPEATED = ("determinism", "causality")
+#: check -> what it repeats: where that is wrong, it makes a difference here too
+REPEATED = {"padding": ("determinism", "causality"), "batch": ("determinism",)}
 #: standard deviation of the noise on weights
 SHAKEN = 0.2
 
@@ -65,10 +70,24 @@ class Finding:
     message: str
 
 
-def check_contract(config: ModelConfig) -> list[Finding]:
+class Size(NamedTuple):
+    """A size at which a model will be built and run: of the state, of the words, of a document."""
+
+    width: int
+    vocabulary: int
+    tokens: int
+
+
+def check_contract(
+    config: ModelConfig, *, needs_gate: bool = False, sizes: Iterable[Size] = ()
+) -> list[Finding]:
     """Everything the contract asks, as far as the model can be run.
 
     What fails ends the check where the rest would only repeat it.
+
+    Args:
+        needs_gate: the objective of the model reads an exit gate.
+        sizes: at which the model is only built and run.
     """
     found: list[Finding] = []
     try:
@@ -79,13 +98,39 @@ def check_contract(config: ModelConfig) -> list[Finding]:
     if any(one.outcome == "wrong" for one in found):
         return found
     for what, check in CHECKS.items():
-        if what == "padding" and any(f.outcome == "wrong" and f.what in REPEATED for f in found):
+        if any(f.outcome == "wrong" and f.what in REPEATED.get(what, ()) for f in found):
             continue
         try:
             found += check(config, model)
         except Exception as error:
             found.append(_raised(what, error))
-    return found
+    if needs_gate and any(f.what == "gate" and f.outcome == "note" for f in found):
+        message = "its objective reads an exit gate, and `build` makes none where `gate` is true"
+        found = [f for f in found if f.what != "gate"] + [Finding("gate", "wrong", message)]
+    return [*found, *_sizes(config, sizes)]
+
+
+def _sizes(config: ModelConfig, sizes: Iterable[Size]) -> Iterator[Finding]:
+    """Whether it can be built and run at other sizes than that of the check."""
+    ran = []
+    for size in sizes:
+        sized = config.model_copy(update={"width": size.width})
+        told = f"width {size.width}, {size.vocabulary} words, {size.tokens} tokens"
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                model = built(sized, size.vocabulary, gate=False, seed=0).eval()
+                tokens = torch.full((1, size.tokens), size.vocabulary - 1)
+                said = model(tokens).logits().shape[-1]
+        except Exception as error:
+            raised = _raised("sizes", error)
+            yield Finding("sizes", "wrong", f"at {told}: {raised.message}")
+            return
+        if said != size.vocabulary:
+            yield Finding("sizes", "wrong", f"at {told}: logits to {said} words")
+            return
+        ran.append(told)
+    if ran:
+        yield Finding("sizes", "ok", f"built and run at {'; '.join(ran)}")
 
 
 def _raised(what: str, error: Exception) -> Finding:
@@ -100,11 +145,11 @@ def _either(what: str, wrong: str, ok: str) -> Finding:
     return Finding(what, "wrong" if wrong else "ok", wrong or ok)
 
 
-def _build(config: ModelConfig, *, gate: bool) -> LoopedModel:
+def _build(config: ModelConfig, *, gate: bool, seed: int = 0) -> LoopedModel:
     """With noise on every weight: branches that start at zero would hide what they do."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = built(config, VOCABULARY, gate=gate, seed=0).eval()
+        torch.manual_seed(seed)
+        model = built(config, VOCABULARY, gate=gate, seed=seed).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
@@ -150,7 +195,40 @@ def _same_weights(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
     differ = [name for (name, a), (_, b) in pairs if not torch.equal(a, b)]
     message = "differs between two models of one seed; draw weights from torch's global generator "
     message += "or from `seed`, and from nothing else"
-    yield _either("seed", f"{differ[0]} {message}" if differ else "", "one seed makes one model")
+    if differ:
+        yield Finding("seed", "wrong", f"{differ[0]} {message}")
+        return
+    other = _build(config, gate=False, seed=1).parameters()
+    same = all(torch.equal(a, b) for a, b in zip(model.parameters(), other, strict=True))
+    message = (
+        "seeds 0 and 1 make the same weights, so that several seeds would be one; draw weights "
+    )
+    message += (
+        "from torch's global generator, which is seeded before, and do not seed it in `build`"
+    )
+    yield _either("seed", message if same else "", "a seed makes one model, another seed another")
+
+
+def _alone(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    tokens = _documents()
+    beside, alone = model(tokens).logits()[:1], model(tokens[:1]).logits()
+    message = f"a document says other things beside others (by {_size(beside - alone):.2g}); norms "
+    message += "and means are over the state or over earlier tokens, not over the batch"
+    differ = _size(beside - alone) > ROUNDING * _size(alone)
+    yield _either("batch", message if differ else "", "a document does not see the others")
+
+
+def _hidden(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    """What Muon moves, by which the suite's stores are trained."""
+    matrices = {id(p) for p in model.hidden_matrices()}
+    named = [name for name, p in model.named_parameters() if id(p) in matrices]
+    message = (
+        "there is no linear map in the module for Muon, by which the suite's stores are trained; "
+    )
+    message += "a subclass of ForeignModel names its matrices in `hidden_matrices`"
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    said = f"Muon, which trains the suite's stores, moves {', '.join(named[:3])}{more}"
+    yield _either("hidden matrices", "" if named else message, said)
 
 
 def _loops(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
@@ -158,15 +236,34 @@ def _loops(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
     outputs = model(_documents(), loops)
     states = [outputs.state(t) for t in range(1, loops + 1)]
     still = [t for t in range(1, loops) if torch.equal(states[t - 1], states[t])]
+    if still and states[still[0] - 1].data_ptr() == states[still[0]].data_ptr():
+        message = (
+            f"the tensors after loops {still[0]} and {still[0] + 1} are one and the same: it is "
+        )
+        yield Finding("loops", "wrong", message + "changed in place; make a new one in every loop")
+        return
     if still:
         message = f"the state after loop {still[0] + 1} is that after loop {still[0]}: a loop has "
         yield Finding("loops", "wrong", message + "to begin with what the one before left behind")
         return
     yield Finding("loops", "ok", f"each of {loops} loops changes the state")
-    try:
-        model(_documents(), 2 * loops)
-    except Exception as error:
-        yield Finding("loops", "note", f"{2 * loops} loops, more than trained, cannot be: {error}")
+    # with the weights that training begins with: noise on them may grow over more loops
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        fresh = built(config, VOCABULARY, gate=False, seed=0).eval()
+        for more in (2 * loops, 4 * loops):
+            try:
+                finite = bool(fresh(_documents(), more).logits().isfinite().all())
+            except Exception as error:
+                told = f"{more} loops, more than trained, cannot be: {error}"
+                yield Finding("loops", "note", told)
+                return
+            if not finite:
+                told = (
+                    f"after {more} loops, more than trained, numbers are not finite: no depth dial"
+                )
+                yield Finding("loops", "note", told)
+                return
 
 
 def _causality(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
@@ -290,8 +387,10 @@ CHECKS = {
     "loops": _loops,
     "causality": _causality,
     "padding": _padding,
+    "batch": _alone,
     "gradients": _gradients,
     "seed": _same_weights,
+    "hidden matrices": _hidden,
     "parameters and FLOPs": _counts,
     "gate": _gate,
 }

@@ -35,6 +35,7 @@ Workers = Annotated[int | None, typer.Option(help="runs at once; default: one a 
 AllowDrift = Annotated[
     bool, typer.Option("--allow-drift", help="resume although code or libraries changed")
 ]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what failed before")]
 Shard = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from experiments.cli.options import (
     GridName,
     Out,
     Part,
+    RetryFailed,
     Shard,
     Workers,
     parse_shard,
@@ -52,7 +53,6 @@ MirrorNames = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="show what would be started where; write nothing")
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what failed before")]
 
 
 def run(

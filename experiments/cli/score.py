@@ -1,16 +1,15 @@
 """Commands for a model of one's own: `loopscope check` and `loopscope score`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from experiments.cli.options import AllowDrift, Changes, Workers, telling_problems
+from experiments.cli.options import AllowDrift, Changes, RetryFailed, Workers, telling_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from experiments.execution.backends.options import BackendOptions
     from experiments.suite.entry import Entry
     from experiments.suite.grid import CardGrid
     from experiments.suite.scoring import Suite
@@ -52,12 +51,12 @@ def check(
 ) -> None:
     """Build a model and check what the lab asks of it: shapes, causality, loops, counts."""
     from experiments.suite.entry import find_entry
-    from models.contract import check_contract
+    from experiments.suite.scoring import CHECKED, check_entry
 
     entry = find_entry(model, changes)
     for note in entry.notes:
         typer.echo(note, err=True)
-    found = check_contract(entry.config.model_copy(update={"width": width}))
+    found = check_entry(entry, *CHECKED, width=width)
     for one in found:
         typer.echo(f"{MARKS[one.outcome]} {one.what}: {one.message}")
     wrong = sum(one.outcome == "wrong" for one in found)
@@ -79,10 +78,13 @@ def score(
     changes: Changes = [],  # noqa: B006
     dry_run: DryRun = False,
     allow_drift: AllowDrift = False,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Train models and their matched references on the suite, and write a score card of each.
 
-    A run that several need, such as that of a reference, is trained once in a folder.
+    A run that several need, such as that of a reference, is trained once in a folder. On two cores
+    `tiny` takes about ten minutes and `small` an hour; with `--references loop`, whose record is
+    read, a model takes 3 to 4 and 15 to 27.
     """
     from experiments.execution.backends.options import backend_options
     from experiments.suite.axes import chosen
@@ -90,7 +92,7 @@ def score(
     from experiments.suite.entry import find_entries, find_entry
     from experiments.suite.grid import NAME
     from experiments.suite.recorded import recorded_runs
-    from experiments.suite.scoring import Suite
+    from experiments.suite.scoring import Suite, refuse_broken
 
     where = backend_options("local", workers=workers, stack=stack)
     entries = find_entries(models, changes)
@@ -100,12 +102,21 @@ def score(
     wanted = chosen(None if axes is None else [a.strip() for a in axes.split(",")], size)
     known = None if references is None or train_references else recorded_runs(references, size)
     suite = Suite(out, size, tuple(wanted), other, known)
+    refuse_broken(entries, wanted, size)
     grids = suite.write_grids(entries)  # all, before any is trained
     if dry_run:
-        for path in (suite.folder(entry) / f"{NAME}.yaml" for entry in entries):
-            typer.echo(f"{path}\n`loopscope plan {path} --out {out}` tells times")
+        for entry, grid in zip(entries, grids, strict=True):
+            path = suite.folder(entry) / f"{NAME}.yaml"
+            there = len({point.run_id for point in suite.from_record(grid.grid)})
+            less = (
+                f", {there} runs of references among it that are read from the record"
+                if there
+                else ""
+            )
+            typer.echo(f"{path}\n`loopscope plan {path} --out {out}` tells times{less}")
         return
-    status = _train(suite, entries, grids, where, allow_drift)
+    how = {"backend": where, "allow_drift": allow_drift, "retry_failed": retry_failed}
+    status = _train(suite, entries, grids, how)
     if len(cards := cards_in(out)) > 1:
         typer.echo(write_comparison(cards, out / PAGE))
     raise typer.Exit(status)
@@ -115,10 +126,13 @@ def _train(
     suite: "Suite",
     entries: "Sequence[Entry]",
     grids: "Sequence[CardGrid]",
-    where: "BackendOptions",
-    allow_drift: bool,
+    how: "dict[str, Any]",
 ) -> int:
-    """Trains what the cards lack, and writes each; the exit status of all."""
+    """Trains what the cards lack, and writes each; the exit status of all.
+
+    Args:
+        how: options of `run_grid`.
+    """
     from experiments.execution.runner import run_grid
 
     status = 0
@@ -130,7 +144,7 @@ def _train(
                 err=True,
             )
         todo = suite.left_to_train(grid)
-        outcome = run_grid(todo, suite.out, backend=where, allow_drift=allow_drift)
+        outcome = run_grid(todo, suite.out, **how)
         left = _write_card(suite, entry, grid)
         status = max(status, outcome.exit_status)
         if outcome.interrupted:
@@ -190,16 +204,22 @@ def show_records(
 def check_one(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of a record")],
     out: Annotated[Path, typer.Option(help="folder of the run")] = Path("runs/check"),
-    seed: Annotated[int, typer.Option(min=0, help="which run is drawn")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="of the draw; default: another each time")
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(metavar="tiny|small|gpu", help="default: the largest that is scored"),
     ] = None,
 ) -> None:
     """Train one run of a record again, drawn at random, and compare what it measures."""
+    import secrets
+    from functools import partial
+
     from experiments.suite.records import check_record
 
-    found = check_record(name, out, seed, size=size)
+    drawn = secrets.randbelow(1000) if seed is None else seed
+    found = check_record(name, out, drawn, size=size, notify=partial(typer.echo, err=True))
     typer.echo(found.table.markdown())
     if found.outside:
         typer.echo(f"{found.outside} numbers lie outside of the record's seeds", err=True)

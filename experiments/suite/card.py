@@ -120,11 +120,14 @@ class Card(Part):
 
     @property
     def standing(self) -> dict[str, str]:
-        """Reference -> `ahead`, `behind`, or `open` where the interval of P has .5 in it."""
+        """Reference -> `ahead`, `behind`, or `open` where the interval of P has .5 in it.
+
+        Nothing stands while runs are missing: the axes that are there are not those that count.
+        """
         return {
             column.label: _side(column.improvement)
             for column in self.columns[1:]
-            if column.improvement is not None
+            if column.improvement is not None and not self.unfinished
         }
 
     @property
@@ -153,7 +156,8 @@ def make_card(
     """
     references = REFERENCES
     if other:
-        references = {label: f"of {other.title}: {text}" for label, text in REFERENCES.items()}
+        its = {label: text.replace("same", "its", 1) for label, text in REFERENCES.items()}
+        references = {label: f"of {other.title}: {text}" for label, text in its.items()}
     known = ("model", *REFERENCES)
     labels = [label for label in known if label not in card_grid.missing]
     columns = [
@@ -244,7 +248,8 @@ def cache_bytes(model: ModelConfig) -> int | None:
 
 
 def _side(better: Interval) -> str:
-    if better.low is None or better.high is None:  # one seed decides nothing
+    # one seed decides nothing, nor do seeds of which no draw differs from another
+    if better.low is None or better.high is None or better.low == better.high:
         return "open"
     return "ahead" if better.low > 0.5 else "behind" if better.high < 0.5 else "open"
 

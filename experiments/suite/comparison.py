@@ -20,7 +20,8 @@ CARDS, CARD, PAGE = "cards", "card.json", "cards.html"
 STANDING = ("interquartile mean", *(f"P(> {name})" for name in REFERENCES), "so far")
 STANDING_NOTE = (
     "P: that a run of the model is better than one of the reference, over shared axes. Ahead and "
-    "behind: the 95 % interval of P leaves out .5, which with two or three seeds is a hint. "
+    "behind: the 95 % interval of P leaves out .5, which with two or three seeds is a hint; an "
+    "interval of no width decides nothing. "
     "Interquartile means are over the axes that a model shares with its references, which may be "
     "others elsewhere."
 )

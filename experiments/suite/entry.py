@@ -134,6 +134,8 @@ def find_entry(named: str, changes: Sequence[str] = ()) -> Entry:
         def find(location: Location, key: bool) -> Mark:
             return Mark(source)
     else:
+        if path.suffix == ".py":
+            raise LoopscopeError(f"{named}: name its class as well, {named}:MyModel")
         if not path.is_file():
             known = shipped()
             if named not in known:

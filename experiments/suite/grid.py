@@ -1,6 +1,6 @@
 """The grid of a card: an ordinary grid file with one part for each axis that trains something."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from experiments.runs.json_files import replacing
 from experiments.suite.axes import Axis
 from experiments.suite.entry import Entry
 from experiments.suite.references import MODEL, arms_of
+from models.contract import Size
 from models.model import ModelConfig
 from models.objectives.last_loop import LastLoop
 from models.objectives.objective import Objective
@@ -41,6 +42,16 @@ class CardGrid:
     grid: Grid
     missing: dict[str, str]
     refused: dict[str, dict[str, str]]
+
+
+def sizes_of(wanted: Iterable[Axis], size: str) -> list[Size]:
+    """At which the grids of some axes build a model, each once, from the smallest."""
+    found = set()
+    for file in {axis.file(size) for axis in wanted}:
+        config = load_grid(file).points[0].config
+        task = config.task
+        found.add(Size(config.model.width, task.vocabulary_size, task.context_length))
+    return sorted(found)
 
 
 def name_of(entry: str) -> str:

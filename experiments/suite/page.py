@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from experiments.analysis.report.page import render
 from experiments.runs.json_files import replacing
-from experiments.suite.card import Card, Interval
+from experiments.suite.card import Card, Column, Interval
 from experiments.suite.grid import NAME, name_of
 from experiments.suite.radar import FEWEST, radar, radar_data
 from experiments.suite.score import MOST_BITS, Score
@@ -38,15 +38,24 @@ def card_table(card: Card) -> TextTable:
         (axis.title, *(score_text(column.scores[name]) for column in card.columns))
         for name, axis in card.axes.items()
     ]
-    rows.append(
-        ("interquartile mean", *(interval_text(c.interquartile_mean) for c in card.columns))
-    )
-    better = (interval_text(column.improvement) for column in card.columns[1:])
+    means = (interval_text(c.interquartile_mean) for c in card.columns)
+    rows.append((f"interquartile mean, {len(card.shared)} of {len(card.axes)} axes", *means))
+    better = (_better(card, column) for column in card.columns[1:])
     rows.append(("P(model better)", "– the model itself", *better))
     title = f"{card.title} ({card.label}), size {card.size}"
     notes = (f"{'; '.join(CELL)}.", AGGREGATE, *_missing(card))
     heads = ("axis", *(column.label for column in card.columns))
     return TextTable(title, heads, tuple(rows), notes)
+
+
+def _better(card: Card, column: Column) -> str:
+    """`.7 (.6–.8), 9 axes`: on how many both have a value."""
+    if column.improvement is None:
+        return interval_text(None)
+    both = card.columns[0].normalised(card.axes).keys() & column.normalised(card.axes).keys()
+    return (
+        f"{interval_text(column.improvement)}, {len(both)} {'axis' if len(both) == 1 else 'axes'}"
+    )
 
 
 def score_text(score: Score) -> str:

@@ -7,7 +7,7 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 PLACE = ["metric", "component", "split", "item", "difficulty", "loop"]
 #: what is compared: what most axes are made of
 COMPARED = ["accuracy", "bits_per_parameter"]
+#: of the table of records
+SHARED_NOTE = (
+    "The references are those of loop, one layer run four times, with its parameters and not the "
+    "record's: costs on the cards. unlooped has four layers of its own."
+)
 #: by how much a number may lie outside of what the seeds of the record span
 BEYOND = 0.05
 
@@ -118,7 +123,7 @@ def records_table(size: str | None = None) -> TextTable:
         if not cards:
             rows.append((name, "not scored yet", *("–",) * len(STANDING)))
     heads = ("record", "size", *STANDING)
-    return TextTable("Records of the score card", heads, tuple(rows), (STANDING_NOTE,))
+    return TextTable("Records of the score card", heads, tuple(rows), (STANDING_NOTE, SHARED_NOTE))
 
 
 def _read_card(path: Path) -> Card:
@@ -209,13 +214,19 @@ def _keep_grid(archive: Path, name: str, size: str) -> None:
 
 
 def check_record(
-    name: str, out: Path, seed: int, folder: Path = RECORDS, size: str | None = None
+    name: str,
+    out: Path,
+    seed: int,
+    folder: Path = RECORDS,
+    size: str | None = None,
+    notify: Callable[[str], None] = lambda message: None,
 ) -> Checked:
     """Trains one run of a record again, drawn at random, and compares what it measures.
 
     Args:
         seed: of the draw.
         size: of the score; None: the largest there is.
+        notify: told what was drawn, before it is trained.
 
     Raises:
         LoopscopeError: there is no such record, it is not scored yet, its runs are not here, or
@@ -241,6 +252,9 @@ def check_record(
     config = recorded.config(run_id)
     place = done[done["run_id"] == run_id].iloc[0]
     point = GridPoint(config, config.run_id, str(place["part"]), {"arm": str(place["arm"])})
+    took = place["cpu_seconds"]
+    told = f", which took {took:.0f} s of processor time" if took == took else ""
+    notify(f"{run_id}: {place['part']}, {place['arm']}, seed {place['seed']}{told} (--seed {seed})")
     grid = Grid("check", f"One run of record {name}", (), (point,))
     outcome = run_grid(grid, out)
     if outcome.failed or outcome.interrupted:

@@ -1,6 +1,6 @@
 """What a command scores models on: the suite at a size, the axes chosen, and the references."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,52 @@ from experiments.results.diff import differing
 from experiments.results.long_table import Results, read_results
 from experiments.runs.folder import RunFolder
 from experiments.runs.json_files import read_json
-from experiments.suite.axes import Axis
+from experiments.suite.axes import Axis, chosen
 from experiments.suite.card import Card, make_card
 from experiments.suite.comparison import CARD, CARDS
-from experiments.suite.entry import Entry
-from experiments.suite.grid import CardGrid, write_grid, write_yaml
+from experiments.suite.entry import WIDTH, Entry
+from experiments.suite.grid import CardGrid, sizes_of, write_grid, write_yaml
 from experiments.suite.recorded import recorded_points, with_recorded, without
+from models.config import LoopedConfig
+from models.contract import Finding, check_contract
 
 #: beside a card: what was scored
 MODEL_FILE = "model.yaml"
+#: sizes of the suite at which a model is checked where none is chosen
+CHECKED = ("tiny", "small")
+
+
+def check_entry(
+    entry: Entry, *sizes: str, axes: Sequence[Axis] | None = None, width: int = WIDTH
+) -> list[Finding]:
+    """Whether a model keeps the contract, and can be built for the grids of the suite.
+
+    Args:
+        sizes: of the suite.
+        axes: whose grids; None: all that there are.
+        width: at which the whole contract is checked.
+    """
+    wanted = {s: chosen(None, s) if axes is None else axes for s in sizes}
+    built_at = sorted({found for s, of in wanted.items() for found in sizes_of(of, s)})
+    config = entry.config.model_copy(update={"width": width})
+    return check_contract(config, needs_gate=entry.loss.uses_gate, sizes=built_at)
+
+
+def refuse_broken(entries: Iterable[Entry], axes: Sequence[Axis], size: str) -> None:
+    """Before anything is trained: a model from elsewhere that breaks the contract.
+
+    Raises:
+        LoopscopeError: with everything that is wrong.
+    """
+    for entry in entries:
+        if isinstance(entry.config, LoopedConfig):
+            continue
+        found = check_entry(entry, size, axes=axes)
+        if wrong := [f"{one.what}: {one.message}" for one in found if one.outcome == "wrong"]:
+            raise LoopscopeError(
+                f"{entry.name} cannot be scored:\n  " + "\n  ".join(wrong) + "\n`loopscope check` "
+                "tells it too; the contract: models/contract.py"
+            )
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,9 @@ def parameter_groups(model: "LoopedModel", training: Training) -> list[dict[str,
     hidden = model.hidden_matrices() if training.optimiser == "muon" else {}
     if training.optimiser == "muon" and not hidden:
         raise LoopscopeError(
-            f"training.optimiser muon: model {model.config.kind} has no block of loopscope's own "
-            "and does not say which of its matrices are inside its layers; return them from its "
-            "method `hidden_matrices`, or take adamw"
+            f"training.optimiser muon: model {model.config.kind} has no linear map in its layers "
+            "and does not name their matrices; return them from its method `hidden_matrices`, or "
+            "take adamw"
         )
     decay = training.weight_decay
     matrices = [p for p in trainable if p.dim() >= 2 and p not in hidden]

@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_named():
         def forward(self, tokens, n_loops):
             return super().forward(tokens, n_loops)[1:]
 
-    with pytest.raises(ValueError, match="gave 2 tensors for 3 loops"):
+    with pytest.raises(ValueError, match="gave 2 tensors when called with n_loops 3"):
         ForeignModel(Short(), Shape(width=1, loops=3))(torch.ones(1, 2, dtype=torch.long))
 
     class Gives(Logits):
@@ -128,3 +128,38 @@ def test_a_halting_model_from_elsewhere_answers_from_the_weighted_states():
     weights = [lam[0], lam[1].minimum(1 - lam[0]), (1 - lam[0] - lam[1]).clamp(min=0)]
     state = sum(w[..., None] * plain.state(t + 1) for t, w in enumerate(weights))
     assert torch.allclose(model(tokens).logits(), model.head(state), atol=1e-5)
+
+
+class EveryMap(nn.Module):
+    """Every kind of map: two are inside of layers, torch's attention and recurrence, others not."""
+
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.embedding, self.places = nn.Embedding(V, 8), nn.Embedding(4, 8)
+        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 8, bias=False)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.gru, self.lstm = nn.GRU(8, 8), nn.LSTM(8, 4)
+        self.halt, self.words = nn.Linear(8, 1), nn.Linear(8, V, bias=False)
+        self.mixed, self.norm = nn.Parameter(torch.ones(2, 8)), nn.LayerNorm(8)
+        if tied:
+            self.words.weight = self.embedding.weight
+
+    def forward(self, tokens, n_loops):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("with_head", [False, True])
+def test_the_matrices_inside_are_those_of_linear_maps(tied: bool, with_head: bool) -> None:
+    module = EveryMap(tied)
+    model = ForeignModel(module, Shape(width=8), head=nn.Linear(8, V) if with_head else None)
+    named = {id(p): name for name, p in module.named_parameters()}
+    found = {named[id(p)]: parts for p, parts in model.hidden_matrices().items()}
+    expected = {"up.weight": 1, "down.weight": 1, "attention.out_proj.weight": 1}
+    expected |= {"attention.in_proj_weight": 3, "gru.weight_ih_l0": 3, "gru.weight_hh_l0": 3}
+    expected |= {"lstm.weight_ih_l0": 4, "lstm.weight_hh_l0": 4}
+    # a map to the words is no head of the model's where that has one, unless it is the embedding
+    expected |= {"words.weight": 1} if with_head and not tied else {}
+    assert found == expected
+    for p, parts in model.hidden_matrices().items():
+        assert p.shape[0] % parts == 0

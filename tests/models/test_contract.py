@@ -15,7 +15,7 @@ import experiments
 from generators.plugins import load_class
 from models.adapter import ForeignModel
 from models.config import LoopedConfig
-from models.contract import Finding, check_contract
+from models.contract import Finding, Size, check_contract
 from models.interface import LoopedModel
 from models.model import ModelConfig
 from models.outputs import LoopOutputs
@@ -64,6 +64,10 @@ def idle(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
     return past(module, tokens, module.embedding(tokens), loop)
 
 
+def late(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, x, loop) * (torch.inf if loop == 5 else 1)
+
+
 def short(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
     return past(module, tokens, x, loop)[:, : x.shape[1] - loop % 2]
 
@@ -74,6 +78,14 @@ def endless(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
 
 def of_length(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
     return past(module, tokens, x, loop) + x.shape[1]
+
+
+def of_batch(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return past(module, tokens, x - x.mean(0), loop)
+
+
+def in_place(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
+    return x.mul_(0.5) if loop else past(module, tokens, x, loop)
 
 
 def whole_numbers(module: Module, tokens: Tensor, x: Tensor, loop: int) -> Tensor:
@@ -103,8 +115,9 @@ def wrong(found: list[Finding]) -> dict[str, str]:
 def test_a_good_model_passes_everything() -> None:
     found = check_contract(Toy(width=8))
     assert {one.outcome for one in found} == {"ok"}
-    names = ["shapes", "determinism", "loops", "causality", "padding", "gradients", "seed"]
-    assert [one.what for one in found] == [*names, "parameters", "FLOPs", "gate"]
+    names = ["shapes", "determinism", "loops", "causality", "padding", "batch", "gradients", "seed"]
+    assert [one.what for one in found] == [*names, "hidden matrices", "parameters", "FLOPs", "gate"]
+    assert found[-4].message == "Muon, which trains the suite's stores, moves module.mix.weight"
     # 17 words and 8 wide: embedding 136, mix 72, head 136
     assert "344 for 17 words (module 208, head 136)" in found[-3].message
 
@@ -119,6 +132,7 @@ def test_a_good_model_passes_everything() -> None:
         ("endless", "shapes", "not finite"),
         ("whole_numbers", "runs", "gave torch.int64 for a loop and not float numbers"),
         ("of_length", "padding", "change it by"),
+        ("of_batch", "batch", "a document says other things beside others"),
     ],
 )
 def test_a_bad_model_is_told_what_is_wrong(how: str, what: str, message: str) -> None:
@@ -126,6 +140,38 @@ def test_a_bad_model_is_told_what_is_wrong(how: str, what: str, message: str) ->
     assert message in found[what]
     # who reads the whole document reads its padding too, and noise differs behind it: not told
     assert set(found) == {what}
+
+
+def test_a_state_that_is_changed_in_place_is_told_as_that() -> None:
+    with torch.no_grad():
+        found = wrong(check_contract(Toy(width=8, how="in_place")))
+    assert "after loops 1 and 2 are one and the same: it is changed in place" in found["loops"]
+
+
+def test_more_loops_than_trained_that_overflow_are_told() -> None:
+    (note,) = [f for f in check_contract(Toy(width=8, how="late")) if f.outcome == "note"]
+    assert "after 6 loops, more than trained, numbers are not finite" in note.message
+
+
+def test_an_objective_that_reads_a_gate_needs_one() -> None:
+    assert "gate" not in wrong(check_contract(Toy(width=8), needs_gate=True))
+    found = wrong(check_contract(Toy(width=8, gated=False), needs_gate=True))
+    assert found == {
+        "gate": "its objective reads an exit gate, and `build` makes none where `gate` is true"
+    }
+
+
+def test_other_sizes_are_built_and_run() -> None:
+    sizes = [Size(8, 17, 9), Size(12, 60, 40)]
+    *_, last = check_contract(Toy(width=8), sizes=sizes)
+    assert last == Finding(
+        "sizes", "ok", "built and run at width 8, 17 words, 9 tokens; width 12, 60 words, 40 tokens"
+    )
+    found = wrong(check_contract(Toy(width=8, head=17), sizes=sizes))
+    assert found == {"sizes": "at width 12, 60 words, 40 tokens: logits to 17 words"}
+    found = wrong(check_contract(FewPlaces(width=8), sizes=sizes))
+    assert found["sizes"].startswith("at width 12, 60 words, 40 tokens: IndexError: index out of")
+    assert __file__ in found["sizes"], "the line of the model's own code"
 
 
 def test_a_head_of_the_wrong_size_is_told_the_right_one() -> None:
@@ -171,6 +217,54 @@ class OtherSeed(Toy):
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
         torch.seed()
         return super().build(vocabulary_size, gate=gate, seed=seed)
+
+
+class OneSeed(Toy):
+    kind: Literal["toy-one-seed"] = "toy-one-seed"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        torch.manual_seed(0)
+        return super().build(vocabulary_size, gate=gate, seed=seed)
+
+
+class FewPlaces(Toy):
+    """A table of positions for twelve tokens."""
+
+    kind: Literal["toy-places"] = "toy-places"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        model = super().build(vocabulary_size, gate=gate, seed=seed)
+        module, plain = model.module, model.module.forward
+        module.places = nn.Embedding(12, self.width)
+
+        def forward(tokens: Tensor, n_loops: int) -> list[Tensor]:
+            at = module.places(torch.arange(tokens.shape[1]))
+            return [state + at for state in plain(tokens, n_loops)]
+
+        module.forward = forward
+        return model
+
+
+class ThreeLoops(Toy):
+    kind: Literal["toy-three"] = "toy-three"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        model = super().build(vocabulary_size, gate=gate, seed=seed)
+        plain = model.module.forward
+        model.module.forward = lambda tokens, n_loops: plain(tokens, 3)
+        return model
+
+
+class NoLinear(Toy):
+    kind: Literal["toy-no-linear"] = "toy-no-linear"
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        model = super().build(vocabulary_size, gate=gate, seed=seed)
+        module = model.module
+        module.weight = nn.Parameter(module.mix.weight.detach())
+        del module.mix
+        module.mix = lambda x: x @ module.weight
+        return model
 
 
 class NoArgument(Toy):
@@ -236,6 +330,13 @@ class NoAttributes(Toy):
         (OtherConfig, "runs", "which has its width, core and loops; got a SimpleNamespace"),
         (NoAttributes, "runs", "made a Bare without config and gate; every LoopedModel has"),
         (OtherSeed, "seed", "draw weights from torch's global generator"),
+        (OneSeed, "seed", "seeds 0 and 1 make the same weights"),
+        (
+            ThreeLoops,
+            "parameters and FLOPs",
+            "gave 3 tensors when called with n_loops 1; it runs as",
+        ),
+        (NoLinear, "hidden matrices", "there is no linear map in the module for Muon"),
         (NoArgument, "runs", "Embedding.forward is called as forward(tokens, n_loops)"),
         (OneTensor, "runs", "gave one tensor of shape [3, 9, 8]"),
         (NoModel, "runs", "made a Linear and has to make a LoopedModel"),

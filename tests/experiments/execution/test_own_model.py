@@ -125,7 +125,7 @@ def test_the_command_plans_runs_and_probes_them(
             "Module.forward is called as forward",
         ),
         ("return states", "return x", r"the module gave one tensor of shape \[1, \d, 8\]"),
-        ("return states", "return states[:1]", "the module gave 1 tensors for 2 loops"),
+        ("return states", "return states[:1]", "gave 1 tensors when called with n_loops 2"),
         ("append(x)", "append(x[:, -1])", r"gave tensors of shape \[1, 8\] for tokens of shape"),
         ("return ForeignModel(", "return (", "LoopedGRU.build made a tuple and has to make a Loop"),
     ],

@@ -218,7 +218,7 @@ def test_an_error_of_one_in_a_stack_is_that_of_this_one(
 
 
 def test_waiting_for_data_is_booked_as_data(monkeypatch: pytest.MonkeyPatch, forced: None) -> None:
-    Calls(monkeypatch, MultiHop, delay=0.2)
+    Calls(monkeypatch, MultiHop, delay=0.6)  # several times what a step takes on a loaded machine
     trainer = Trainer(config(objective=Entropy()), "cpu")  # with nothing beside it
     wall = Clock(torch.device("cpu"))
     monkeypatch.setattr(Clock, "__call__", lambda clock: time.perf_counter())
