@@ -22,9 +22,9 @@ A model comes as two classes in one file.
    The suite's stores are trained by Muon, which moves the matrices inside the layers: weights of
    `nn.Linear` and of torch's attention and recurrence in the module. A subclass of `ForeignModel`
    names others in `hidden_matrices`. Without a gate the objectives `entropy`, `prior`, `act` and
-   `gate` refuse it, and all others train it. `core` may be left unused; the card then lacks the reference of equal
-   depth. Probes that put states into a pass (`interchange`) need a variant of the looped
-   transformer, which has hooks.
+   `gate` refuse it, and all others train it. `core` may be left unused; the card then lacks the
+   reference of equal depth. Probes that put states into a pass (`interchange`) need a variant of
+   the looped transformer, which has hooks.
 
 Legend: B documents, T tokens, D width, V vocabulary, n loops.
 """

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -81,7 +82,7 @@ def test_references_are_trained_once_for_several_models(
     mine, theirs = card("ouro"), card("loop")
     assert (mine.references, theirs.references) == ("loop", "")
     assert [c.scores for c in mine.columns[1:]] == [c.scores for c in theirs.columns[1:]]
-    assert mine.columns[1].about == "of Plain loop: same parameters, one loop"
+    assert mine.columns[1].about == "of Plain loop: its parameters, one loop"
     assert capsys.readouterr().out.count(str(out / "cards.html")) == 2
     page = (out / "cards.html").read_text()
     assert all(f"<strong>{name}</strong>" in page for name in ("loop", "ouro", "random_loops"))
@@ -155,6 +156,46 @@ def test_a_dry_run_writes_the_grid_alone(
     ]  # fmt: skip
 
 
+def test_a_model_that_cannot_be_trained_is_refused_before_anything_is(
+    toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A gate that is asked for, and widths and lengths of the suite that no width of a check is."""
+    text = (EXAMPLES / "gated_loop.py").read_text()
+    (tmp_path / "mine.py").write_text(
+        text.replace("gate=nn.Linear(self.width, 1) if gate else None", "gate=None")
+    )
+    entry = tmp_path / "gated.yaml"
+    entry.write_text("model: {kind: mine.py:GatedLoop}\nobjective: {kind: entropy}\n")
+    out = tmp_path / "out"
+    wanted = "gated cannot be scored:\n  gate: its objective reads an exit gate"
+    with pytest.raises(LoopscopeError, match=wanted):
+        score([str(entry)], out, "tiny", None, None)
+    with pytest.raises(typer.Exit):
+        check(str(entry), 16, [])
+    assert "WRONG gate: its objective reads an exit gate" in capsys.readouterr().out
+    short = text.replace("nn.Embedding(512, width)", "nn.Embedding(3, width)")
+    (tmp_path / "short.py").write_text(short)
+    with pytest.raises(LoopscopeError, match=r"runs: IndexError: .*short.py:\d+\)"):
+        score([f"{tmp_path / 'short.py'}:GatedLoop"], out, "tiny", None, None)
+    assert not out.exists()
+
+
+def test_what_failed_is_tried_again_where_that_is_asked_for(
+    toy_suite: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def run_grid(grid: object, out: Path, **options: object) -> SimpleNamespace:
+        asked.append(bool(options["retry_failed"]))
+        return SimpleNamespace(exit_status=0, interrupted=True)
+
+    monkeypatch.setattr("experiments.execution.runner.run_grid", run_grid)
+    monkeypatch.setattr("experiments.cli.score._write_card", lambda *_: 1)
+    run_score(tmp_path / "out")
+    run_score(tmp_path / "out", retry_failed=True)
+    assert asked == [False, True]
+
+
 def test_bad_arguments_are_told(tmp_path: Path) -> None:
     with pytest.raises(LoopscopeError, match="--workers needs 1 or more, got 0"):
         score([GATED], tmp_path, "tiny", None, None, False, 0, None, [], False, False)
@@ -164,6 +205,8 @@ def test_bad_arguments_are_told(tmp_path: Path) -> None:
         )
     with pytest.raises(LoopscopeError, match="no file and no record 'lop'.*did you mean 'loop'"):
         score([GATED], tmp_path, "tiny", None, "lop", False, 1, None, [], False, False)
+    with pytest.raises(LoopscopeError, match="name its class as well, gated_loop.py:MyModel"):
+        score(["gated_loop.py"], tmp_path, "tiny", None, None)
     with pytest.raises(LoopscopeError, match="there is no axis ''"):
         score([GATED], tmp_path, "tiny", "", None, False, None, None, [], False, False)
     assert list(tmp_path.iterdir()) == []

@@ -136,7 +136,9 @@ def test_what_is_behind_the_scores_is_on_the_page(card: Card, tmp_path: Path) ->
     assert ("composition (hops, share of seeds)", *solved) in table.rows
     write_card(card, tmp_path, tmp_path)
     assert "2: 1 · 3: 0" in (tmp_path / "card.html").read_text()
-    assert "2: 1 · 3: 0" in (tmp_path / "card.md").read_text()
+    text = (tmp_path / "card.md").read_text()
+    assert "2: 1 · 3: 0" in text
+    assert "| interquartile mean, 4 of 5 axes |" in text and ", 4 axes |" in text
     older = card.model_dump(exclude={"references": True})
     for column in older["columns"]:
         for score in column["scores"].values():
@@ -214,7 +216,7 @@ def improved(card: Card, *intervals: tuple[float, float | None, float | None]) -
     for column, (value, low, high) in zip(card.columns[1:], intervals, strict=True):
         better = Interval(value=value, low=low, high=high)
         columns.append(column.model_copy(update={"improvement": better}))
-    return card.model_copy(update={"columns": columns})
+    return card.model_copy(update={"columns": columns, "unfinished": 0})
 
 
 def test_a_card_is_ahead_or_behind_where_its_interval_leaves_out_a_half(
@@ -224,7 +226,9 @@ def test_a_card_is_ahead_or_behind_where_its_interval_leaves_out_a_half(
     sides = {"unlooped": "ahead", "unlooped-deep": "behind", "unlooped-long": "open"}
     assert found.standing == sides
     assert standing_cells(found)[-1] == "ahead of unlooped; behind unlooped-deep"
-    one_seed = improved(card, (1.0, None, None), (0.0, None, None), (0.5, 0.5, 0.5))
+    going_on = found.model_copy(update={"unfinished": 1})
+    assert going_on.standing == {} and standing_cells(going_on)[-1] == "–"
+    one_seed = improved(card, (1.0, None, None), (0.0, None, None), (0.7, 0.7, 0.7))
     assert set(one_seed.standing.values()) == {"open"} and standing_cells(one_seed)[-1] == "open"
     assert [labels for _, labels in behind([found, one_seed])] == [["unlooped-deep"]]
     html = write_comparison([found, one_seed], tmp_path / "cards.html").read_text()

@@ -1,8 +1,10 @@
 """What a card trains: its parts, references, and the messages for what cannot be scored."""
 
+from math import isfinite
 from pathlib import Path
 
 import pytest
+import torch
 
 import experiments
 from experiments.config.run import RunConfig
@@ -11,8 +13,15 @@ from experiments.grid.grid import load_grid
 from experiments.suite.axes import SIZES, TAGS, axes, chosen
 from experiments.suite.entry import Entry, find_entries, find_entry, shipped
 from experiments.suite.grid import CardGrid, write_grid
+from experiments.training.trainer import Trainer
 
 EXAMPLES = Path(experiments.__file__).parent / "examples"
+#: files that know nothing of the package but the contract
+ELSEWHERE = (
+    "gated_loop.py:GatedLoop",
+    "residual_scaled.py:ResidualScaled",
+    "universal_transformer.py:UniversalTransformer",
+)
 FILES = sorted({axis.file(size) for axis in axes().values() for size in SIZES})
 
 
@@ -31,6 +40,29 @@ def grid_of(folder: Path, text: str, names: tuple[str, ...], size: str = "tiny")
 def test_grids_of_the_suite_are_ordinary_ones(path: Path) -> None:
     grid = load_grid(path)
     assert grid.title.endswith("?") and {p.config.model.label for p in grid.points} == {"1⊗1"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.is_file() and p.stem != "gpu"],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_models_from_elsewhere_are_trained_on_every_grid_of_the_suite(
+    path: Path, tmp_path: Path
+) -> None:
+    """By its optimiser, at its width and on its documents: two steps of each example."""
+    axis = next(axis for axis in axes().values() if axis.file(path.stem) == path)
+    for named in ELSEWHERE:
+        entry = find_entry(f"{EXAMPLES / named}")
+        grid = write_grid(entry, [axis], path.stem, tmp_path / entry.name).grid
+        config = next(p.config for p in grid.points if p.labels["arm"] == "model")
+        trainer = Trainer(config, "cpu")
+        before = [p.detach().clone() for p in trainer.model.parameters()]
+        for _ in range(2):  # branches that start at zero hide others from the first step
+            assert isfinite(trainer.step(trainer.spans[0]).total.item())
+        after = trainer.model.parameters()
+        moved = sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        assert moved > len(before) / 2
 
 
 def test_every_axis_is_found_has_a_grid_and_a_probe_in_it() -> None:

@@ -146,7 +146,8 @@ def test_a_model_of_other_layers_says_which_matrices_are_inside() -> None:
         def hidden_matrices(self) -> dict[Tensor, int]:
             return {self.module.weight: 1}  # type: ignore[dict-item]
 
-    shape, module = LoopedConfig(), nn.Linear(4, 4)
+    shape, module = LoopedConfig(), nn.Module()
+    module.weight = nn.Parameter(torch.eye(4))  # of no linear map that could be found
     module.forward = lambda tokens, n_loops: [tokens] * n_loops
     with pytest.raises(LoopscopeError, match="hidden_matrices.*or take adamw"):
         parameter_groups(ForeignModel(module, shape), muon())
