@@ -4,11 +4,12 @@ Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positi
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
+from models.hooks import Intervention, listener
 from models.interface import LoopedModel
 from models.outputs import LoopOutputs, Positions
 from models.shape import ModelShape
@@ -31,7 +32,9 @@ class ForeignModel(LoopedModel):
     """A recurrent module behind the interface of every model.
 
     Args:
-        module: see `Recurrent`; causal, and indifferent to padding on the right.
+        module: see `Recurrent`; causal, and indifferent to padding on the right. Where the config
+            has `hooks`, its forward takes `hook` besides: a function of a loop and the state [B, T,
+            D] that it leaves behind, which gives the state to go on with.
         config: from which it was built; its loops are run by default.
         head: reads states [..., D] as logits [..., V]; None: the module gives logits itself.
         gate: reads states as gate logits [..., 1]; None: no early exits.
@@ -63,17 +66,36 @@ class ForeignModel(LoopedModel):
         self.config = config
 
     def forward(
-        self, tokens: Tensor, n_loops: int | None = None, *, read: Positions | None = None
+        self,
+        tokens: Tensor,
+        n_loops: int | None = None,
+        *,
+        read: Positions | None = None,
+        capture: Collection[str] = (),
+        interventions: Sequence[Intervention] = (),
     ) -> LoopOutputs:
-        """As `LoopedModel.forward`; there are no masks, capture and interventions.
+        """As `LoopedModel.forward`; there are no masks.
+
+        Args:
+            capture, interventions: as of `LoopedTransformer.forward`, at the config's `loop_hooks`.
 
         Raises:
-            ValueError: n_loops < 1, or the module gave another number of tensors.
+            ValueError: n_loops < 1, the module gave another number of tensors, or there is no
+                such hook.
         """
         loops = self.config.loops if n_loops is None else n_loops
         if loops < 1:
             raise ValueError(f"n_loops must be 1 or more, got {loops}")
-        given = self.module(tokens, loops)
+        captured: dict[str, Tensor] = {}
+        if names := {*capture, *(name for name, _ in interventions)}:
+            known = getattr(self.config, "loop_hooks", lambda loops: {})(loops)
+            if unknown := sorted(names - {*known.values()}):
+                has = ", ".join(known.values()) or "none"
+                raise ValueError(f"no hook {', '.join(unknown)}; this model has {has}")
+            listen = listener(capture, interventions, captured)
+            given = self.module(tokens, loops, hook=lambda loop, x: listen(known[loop], x))
+        else:
+            given = self.module(tokens, loops)
         if isinstance(given, Tensor) and given.dim() < 4:
             raise ValueError(
                 f"the module gave one tensor of shape {list(given.shape)}; it is called as {CALL}"
@@ -105,7 +127,7 @@ class ForeignModel(LoopedModel):
             state = state if at is None else state[at]
             return state if self.head is None else self.head(state)
 
-        return LoopOutputs(states, logits, self.read_exit, read=read)
+        return LoopOutputs(states, logits, self.read_exit, captured, read=read)
 
     def hidden_matrices(self) -> dict[Tensor, int]:
         """Weights of the linear maps in the module, q, k, v of torch's attention and gates apart.

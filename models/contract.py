@@ -23,8 +23,11 @@ A model comes as two classes in one file.
    `nn.Linear` and of torch's attention and recurrence in the module. A subclass of `ForeignModel`
    names others in `hidden_matrices`. Without a gate the objectives `entropy`, `prior`, `act` and
    `gate` refuse it, and all others train it. `core` may be left unused; the card then lacks the
-   reference of equal depth. Probes that put states into a pass (`interchange`) need a variant of
-   the looped transformer, which has hooks.
+   reference of equal depth.
+3. Where the config says `hooks: ClassVar[bool] = True`, `forward(tokens, n_loops, hook=None)` calls
+   `x = hook(t, x)` on the state [B, T, D] that loop t leaves behind, before a head or the next loop
+   reads it, and once with t = 0 before the first loop. Probes put other states in there
+   (`interchange`); without hooks the card lacks that axis.
 
 Legend: B documents, T tokens, D width, V vocabulary, n loops.
 """
@@ -377,6 +380,32 @@ def _gate(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
     yield _either("gate", "" if found == shape else message, "an exit gate reads every state")
 
 
+def _hooks(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
+    """Whether every loop asks, says nothing else for it, and goes on with what it is given."""
+    if not config.hooks:
+        yield Finding("hooks", "note", "none: nothing puts states in between loops (interchange)")
+        return
+    loops, tokens = config.loops, _documents()
+    names = list(config.loop_hooks(loops).values())
+    plain, seen = model(tokens).logits(), model(tokens, capture=names)
+    if missing := [name for name in names if name not in seen.captured]:
+        message = (
+            f"{', '.join(missing)} of {names[0]} to {names[-1]} never came; call x = hook(t, x) "
+        )
+        yield Finding("hooks", "wrong", message + "after loop t, from 1 on, and with 0 before them")
+        return
+    if not torch.equal(plain, seen.logits()):
+        yield Finding("hooks", "wrong", "a hook that gives the state back changes what is said")
+        return
+    for name in names[1:]:
+        other = model(tokens, interventions=((name, torch.zeros_like),)).logits()
+        if torch.equal(plain, other):
+            message = f"another state at {name} changes nothing; go on with what the hook gives"
+            yield Finding("hooks", "wrong", message)
+            return
+    yield Finding("hooks", "ok", f"states can be read and replaced at {names[0]} to {names[-1]}")
+
+
 def _size(x: Tensor) -> float:
     return float(x.detach().abs().max())
 
@@ -393,4 +422,5 @@ CHECKS = {
     "hidden matrices": _hidden,
     "parameters and FLOPs": _counts,
     "gate": _gate,
+    "hooks": _hooks,
 }

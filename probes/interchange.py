@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.looped import LoopedTransformer
+    from models.model import ModelConfig
 
 #: questions drawn for every pair that is wanted: most have no partner
 DRAWN_PER_PAIR = 16
@@ -79,9 +80,10 @@ class Interchange(QuestionProbe):
 
     Loop t swaps the residual stream as the core leaves it in loop t, before the final norm, so
     that both the head and the next loop see the donor's; loop 0 what enters the first loop
-    (behind the prelude). `item` says where: `all` tokens, the token before the `answer`, or a
-    span such as `entity`; `each` swaps every token by itself, as `each@state -n` for the one n
-    before the token before the answer, which the figure `heat_map` draws.
+    (behind the prelude). A model from elsewhere says what its hooks show. `item` says where: `all`
+    tokens, the token before the `answer`, or a span such as `entity`; `each` swaps every token by
+    itself, as `each@state -n` for the one n before the token before the answer, which the figure
+    `heat_map` draws.
 
     Rows: `follows_donor`, `follows_base`, `follows_neither`, of pairs in which the model's own
     answers differ; `interchange_pairs`, their number. The floor of `follows_donor` is that of
@@ -93,6 +95,7 @@ class Interchange(QuestionProbe):
     """
 
     looks_inside: ClassVar[bool] = True
+    between_loops: ClassVar[bool] = True
     needs: ClassVar[str] = "questions of two and more hops, with relations and results as latents"
     version: ClassVar[int] = 1
 
@@ -129,11 +132,12 @@ class Interchange(QuestionProbe):
         """Measurements by difficulty (of two hops and more) and loop.
 
         Raises:
-            ValueError: a split, difficulty or span that the task lacks, or a model from
-                elsewhere, which lets nobody intervene.
+            ValueError: a split, difficulty or span that the task lacks, or a model without hooks.
         """
-        if not hasattr(subject.model, "final_norm"):
-            raise ValueError("interchange needs a model with hooks; one from elsewhere has none")
+        if not cast("ModelConfig", subject.model.config).hooks:
+            raise ValueError(
+                "interchange needs a model with hooks (models.contract), which this one has not"
+            )
         self.check(subject.task)
         known = self.difficulties or subject.task.difficulties_of(self.split)
         rows = []
@@ -153,7 +157,7 @@ class Interchange(QuestionProbe):
         model, loops = cast("LoopedTransformer", subject.model), self.loops
         tokens, at, wanted = before(base, "answer", subject.device)
         other, _, other_wanted = before(donor, "answer", subject.device)
-        hooks = {0: "embed"} | {call.loop: call.name for call in model.config.schedule(loops)}
+        hooks = model.config.loop_hooks(loops)
         with torch.no_grad():
             mine = model(tokens, n_loops=loops).logits(at=at).argmax(-1)
             given = model(other, n_loops=loops, capture=tuple(hooks.values()))

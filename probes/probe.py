@@ -119,6 +119,8 @@ class Probe(BaseModel, ABC):
     by_default: ClassVar[bool] = True
     #: whether it needs `Subject.looped`; False: any model will do
     looks_inside: ClassVar[bool] = False
+    #: of one that looks inside, whether hooks between loops are enough
+    between_loops: ClassVar[bool] = False
     #: what a task needs to have, for the message where it has not
     needs: ClassVar[str] = ""
 
@@ -159,10 +161,12 @@ class Probe(BaseModel, ABC):
         """
         from models.config import LoopedConfig
 
-        if self.looks_inside and not isinstance(model, LoopedConfig):
+        shown = isinstance(model, LoopedConfig) or (self.between_loops and model.hooks)
+        if self.looks_inside and not shown:
+            more = "; `hooks` of models.contract are enough" if self.between_loops else ""
             raise ValueError(
                 f"probe {self.kind} looks inside the model; it cannot measure {model.kind}, which "
-                "shows its state after every loop and nothing else"
+                f"shows its state after every loop and nothing else{more}"
             )
         limit = getattr(model, "loop_limit", None)
         if limit and self.fewest_loops and self.fewest_loops[1] > limit:

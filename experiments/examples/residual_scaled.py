@@ -1,17 +1,21 @@
-"""A looped transformer whose layers add λ/(N√L) of what they compute (2606.18524), without a gate.
+"""A looped transformer whose layers add λ/(N√L) of what they compute (2606.18524).
 
-N loops of L layers: the best learning rate is then said to depend on L alone.
+Without a gate, with hooks between loops. N loops of L layers: the best learning rate is then said
+to depend on L alone.
 `loopscope check residual_scaled.py:ResidualScaled`
 """
 
+from collections.abc import Callable
 from math import sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from models.adapter import ForeignModel
 from models.model import ModelConfig
+
+Hook = Callable[[int, Tensor], Tensor]
 
 
 class Layer(nn.Module):
@@ -45,19 +49,23 @@ class Module(nn.Module):
         self.layers = nn.ModuleList([Layer(width, heads) for _ in range(layers)])
         self.norm = nn.RMSNorm(width)
 
-    def forward(self, tokens: Tensor, n_loops: int) -> list[Tensor]:
+    def forward(self, tokens: Tensor, n_loops: int, hook: Hook | None = None) -> list[Tensor]:
         """States [B, T, D] after every loop, normed for the head alone."""
+        hook = hook or (lambda loop, h: h)
         h, states = self.embedding(tokens) + self.positions.weight[: tokens.shape[1]], []
-        scale = self.scale / (n_loops * sqrt(len(self.layers)))
-        for _ in range(n_loops):
+        scale, h = self.scale / (n_loops * sqrt(len(self.layers))), hook(0, h)
+        for t in range(1, n_loops + 1):
             for layer in self.layers:
                 h = layer(h, scale)
+            h = hook(t, h)
             states.append(self.norm(h))
         return states
 
 
 class ResidualScaled(ModelConfig):
     """Layers that add λ/(N√L); `width`, `core` (L) and `loops` (N) are inherited."""
+
+    hooks: ClassVar[bool] = True
 
     kind: Literal["residual-scaled-example"] = "residual-scaled-example"
     heads: int = 2

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import torch
@@ -113,8 +113,9 @@ def wrong(found: list[Finding]) -> dict[str, str]:
 
 
 def test_a_good_model_passes_everything() -> None:
-    found = check_contract(Toy(width=8))
+    *found, last = check_contract(Toy(width=8))
     assert {one.outcome for one in found} == {"ok"}
+    assert last.what == "hooks" and last.outcome == "note"
     names = ["shapes", "determinism", "loops", "causality", "padding", "batch", "gradients", "seed"]
     assert [one.what for one in found] == [*names, "hidden matrices", "parameters", "FLOPs", "gate"]
     assert found[-4].message == "Muon, which trains the suite's stores, moves module.mix.weight"
@@ -149,7 +150,7 @@ def test_a_state_that_is_changed_in_place_is_told_as_that() -> None:
 
 
 def test_more_loops_than_trained_that_overflow_are_told() -> None:
-    (note,) = [f for f in check_contract(Toy(width=8, how="late")) if f.outcome == "note"]
+    note, _ = [f for f in check_contract(Toy(width=8, how="late")) if f.outcome == "note"]
     assert "after 6 loops, more than trained, numbers are not finite" in note.message
 
 
@@ -194,7 +195,7 @@ def test_a_gate_that_nobody_asked_for_is_told() -> None:
 
     notes = [f.message for f in check_contract(Config(width=8)) if f.outcome == "note"]
     assert "gate.weight, gate.bias have no gradient" in notes[0]
-    assert "build makes a gate where `gate` is false" in notes[1] and len(notes) == 2
+    assert "build makes a gate where `gate` is false" in notes[1] and len(notes) == 3
 
 
 @pytest.mark.parametrize("how", ["past", "whole"])
@@ -383,6 +384,57 @@ def test_without_an_embedding_causality_is_tested_by_other_tokens() -> None:
         "other tokens there change it"
         in wrong(check_contract(Config(width=8, ahead=True)))["causality"]
     )
+
+
+class Hooked(Toy):
+    """Hooks as they are asked for, or each wrong in another way."""
+
+    hooks: ClassVar[bool] = True
+    kind: Literal["toy-hooked"] = "toy-hooked"
+    fault: str = ""
+
+    def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> ForeignModel:
+        model = super().build(vocabulary_size, gate=gate, seed=seed)
+        module, fault = model.module, self.fault
+
+        def forward(
+            tokens: Tensor, n_loops: int, hook: Callable[[int, Tensor], Tensor] | None = None
+        ) -> list[Tensor]:
+            ask = hook or (lambda loop, x: x)
+            x, states = module.embedding(tokens), []
+            x = x if fault == "no start" else ask(0, x)
+            for loop in range(1, n_loops + 1):
+                x = past(module, tokens, x, loop)
+                given = ask(loop, x)
+                x = x if fault == "deaf" else given
+                x = x + 1 if fault == "louder" and hook else x
+                states.append(x)
+            return states
+
+        module.forward = forward
+        return model
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no start", "loop.0 of loop.0 to loop.3 never came"),
+        ("deaf", "another state at loop.1 changes nothing"),
+        ("louder", "a hook that gives the state back changes what is said"),
+    ],
+)
+def test_hooks_are_asked_in_every_loop_and_heard(fault: str, message: str) -> None:
+    assert message in wrong(check_contract(Hooked(width=8, fault=fault)))["hooks"]
+    *_, last = check_contract(Hooked(width=8))
+    assert last == Finding("hooks", "ok", "states can be read and replaced at loop.0 to loop.3")
+
+
+def test_a_config_that_promises_hooks_needs_them_in_the_module() -> None:
+    class Config(Toy):
+        hooks: ClassVar[bool] = True
+        kind: Literal["toy-promise"] = "toy-promise"
+
+    assert "unexpected keyword argument 'hook'" in wrong(check_contract(Config(width=8)))["hooks"]
 
 
 @pytest.mark.parametrize("named", PUBLISHED)

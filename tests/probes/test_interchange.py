@@ -1,16 +1,21 @@
 """Interchange on a solver that holds the entity reached before the answer, and exact controls."""
 
+from typing import ClassVar, Literal
+
 import hop_solver
 import numpy as np
 import pytest
 import torch
-from hop_solver import HookedSolver, foreign, subject
+from hop_solver import EntityHead, HookedSolver, HopSolver, subject
 from known_models import table
 
 from generators.composition import Composition
 from generators.layered import Layered
 from generators.mano import Mano
 from generators.multihop import MultiHop
+from models.adapter import ForeignModel
+from models.model import ModelConfig
+from models.objectives.last_loop import LastLoop
 from probes.interchange import Interchange, pair_up, patched_logits
 from probes.questions import before, questions
 
@@ -47,6 +52,47 @@ def test_the_solver_follows_the_state_that_holds_the_entity(differ):
                 asked = found["follows_donor", "entity", k, loop].value
                 assert asked == (loop == 0), "it is looked at in the first loop alone"
             assert found["follows_neither", "answer", k, loop].value == 0
+
+
+class HookedHops(HopSolver):
+    """The solver as the module of a stranger, who gives hooks between loops."""
+
+    def forward(self, tokens, n_loops, hook=None):
+        ask, states = hook or (lambda loop, x: x), []
+        x = ask(0, self.embed(tokens))
+        for t in range(1, n_loops + 1):
+            x = ask(t, self.loop(x, t))
+            states.append(x)
+        return states
+
+
+class Shown(ModelConfig):
+    hooks: ClassVar[bool] = True
+    kind: Literal["shown-hops"] = "shown-hops"
+
+    def build(self, vocabulary_size, *, gate, seed):
+        raise NotImplementedError
+
+
+class Closed(Shown):
+    hooks: ClassVar[bool] = False
+    kind: Literal["closed-hops"] = "closed-hops"
+
+
+def test_a_model_from_elsewhere_with_hooks_is_measured_as_ours_is():
+    probe = Interchange(items=64, only_right=True, swap=("all", "answer", "entity", "each"))
+    module = HookedHops(TASK)
+    model = ForeignModel(module, Shown(width=2, loops=3), head=EntityHead(module)).eval()
+    probe.check_model(model.config, TASK, LastLoop())
+    ours = probe.measure(subject(HookedSolver(TASK, 3), TASK))
+    assert probe.measure(subject(model, TASK)) == ours
+    with pytest.raises(ValueError, match="no hook loop.4; this model has loop.0, loop.1, loop.2"):
+        model(torch.ones(1, 4, dtype=torch.int64), capture=("loop.4",))
+    closed = ForeignModel(module, Closed(width=2, loops=3), head=EntityHead(module)).eval()
+    with pytest.raises(ValueError, match="which this one has not"):
+        probe.measure(subject(closed, TASK))
+    with pytest.raises(ValueError, match="looks inside .* `hooks` of models.contract are enough"):
+        probe.check_model(closed.config, TASK, LastLoop())
 
 
 def test_each_token_by_itself_says_where_the_state_is():
@@ -136,7 +182,5 @@ def test_other_tasks_with_hops_and_those_without():
         assert {row.value for row in rows if row.item == "all" and "donor" in row.metric} == {1}
     assert not Interchange.applies(Mano(length=2).bind(0))
     assert not Interchange.by_default
-    with pytest.raises(ValueError, match="one from elsewhere has none"):
-        Interchange().measure(subject(foreign(TASK, 2), TASK))
     with pytest.raises(ValueError, match="no span 'verb'"):
         Interchange(items=8, swap=("verb",)).measure(looped())

@@ -206,7 +206,8 @@ def test_a_model_from_elsewhere_lacks_a_reference_and_a_probe_and_says_why(
     probes = found.grid.points[0].config.observe.probes or ()
     assert [p.kind for p in probes] == ["accuracy", "extrapolation", "exits", "lens"]
     with_core = find_entry(str(EXAMPLES / "residual_scaled.py:ResidualScaled"))
-    assert write_grid(with_core, chosen(("composition",), "tiny"), "tiny", tmp_path).missing == {}
+    found = write_grid(with_core, chosen(("composition",), "tiny"), "tiny", tmp_path)
+    assert found.missing == found.refused == {}, "layers and hooks"
 
 
 def test_a_model_that_a_probe_refuses_leaves_its_references_their_values(tmp_path: Path) -> None:
