@@ -157,7 +157,7 @@ class Interchange(QuestionProbe):
         model, loops = cast("LoopedTransformer", subject.model), self.loops
         tokens, at, wanted = before(base, "answer", subject.device)
         other, _, other_wanted = before(donor, "answer", subject.device)
-        hooks = model.config.loop_hooks(loops)
+        hooks = cast("ModelConfig", model.config).loop_hooks(loops)
         with torch.no_grad():
             mine = model(tokens, n_loops=loops).logits(at=at).argmax(-1)
             given = model(other, n_loops=loops, capture=tuple(hooks.values()))
