@@ -197,7 +197,8 @@ def show_records(
         page_target(file, "--file")
         typer.echo(write_comparison(scored(size), file))
         return
-    records_table(size).draw(Console())
+    console = Console()
+    records_table(size).within(console.width).draw(console)
 
 
 @records.command("check")

@@ -119,11 +119,14 @@ def records_table(size: str | None = None) -> TextTable:
     rows = []
     for name in shipped():
         cards = [card for card in cards_of(name) if size in (None, card.size)]
-        rows += [(name, _size(card), *standing_cells(card)) for card in cards]
+        for card in cards:
+            *numbers, so_far = standing_cells(card)
+            rows.append((name, _size(card), *numbers, so_far.replace("; ", "\n")))
         if not cards:
             rows.append((name, "not scored yet", *("–",) * len(STANDING)))
     heads = ("record", "size", *STANDING)
-    return TextTable("Records of the score card", heads, tuple(rows), (STANDING_NOTE, SHARED_NOTE))
+    notes = (STANDING_NOTE, SHARED_NOTE)
+    return TextTable("Records of the score card", heads, tuple(rows), notes, STANDING[-2::-1])
 
 
 def _read_card(path: Path) -> Card:

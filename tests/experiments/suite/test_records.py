@@ -3,10 +3,12 @@
 import json
 import zipfile
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 from toy_suite import shrink_suite
 
 from experiments.cli.score import score
@@ -35,6 +37,9 @@ def test_every_record_has_its_row_and_says_what_is_not_scored() -> None:
         }
         told = [s if n == of else f"{s}, {n} of {of} axes" for s, (n, of) in every.items()]
         assert sizes == (told or ["not scored yet"])
+    printed = StringIO()
+    table.within(80).draw(Console(file=printed, width=80))
+    assert max(map(len, printed.getvalue().splitlines())) <= 80
     tiny = records_table("tiny")
     assert [row[0] for row in tiny.rows] == list(shipped()), "one row each"
     assert {row[1].partition(",")[0] for row in tiny.rows} <= {"tiny", "not scored yet"}
