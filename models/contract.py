@@ -115,8 +115,8 @@ def check_contract(
 
 def _sizes(config: ModelConfig, sizes: Iterable[Size]) -> Iterator[Finding]:
     """Whether it can be built and run at other sizes than that of the check."""
-    ran = []
-    for size in sizes:
+    ran = list(sizes)
+    for size in ran:
         sized = config.model_copy(update={"width": size.width})
         told = f"width {size.width}, {size.vocabulary} words, {size.tokens} tokens"
         try:
@@ -131,9 +131,10 @@ def _sizes(config: ModelConfig, sizes: Iterable[Size]) -> Iterator[Finding]:
         if said != size.vocabulary:
             yield Finding("sizes", "wrong", f"at {told}: logits to {said} words")
             return
-        ran.append(told)
     if ran:
-        yield Finding("sizes", "ok", f"built and run at {'; '.join(ran)}")
+        spans = [f"{min(of)} to {max(of)}" for of in zip(*ran, strict=True)]
+        said = "built and run at {} sizes: width {}, {} words, {} tokens".format(len(ran), *spans)
+        yield Finding("sizes", "ok", said)
 
 
 def _raised(what: str, error: Exception) -> Finding:
@@ -372,7 +373,7 @@ def _gate(config: ModelConfig, model: LoopedModel) -> Iterator[Finding]:
         yield Finding("gate", "note", message)
     gated = _build(config, gate=True)
     if gated.read_exit is None:
-        yield Finding("gate", "note", "none: objectives entropy, act and gate refuse it")
+        yield Finding("gate", "note", "none: objectives entropy, prior, act and gate refuse it")
         return
     found = list(gated(_documents()).exit_logits().shape)
     shape = [config.loops, DOCUMENTS, TOKENS]

@@ -165,9 +165,8 @@ def test_an_objective_that_reads_a_gate_needs_one() -> None:
 def test_other_sizes_are_built_and_run() -> None:
     sizes = [Size(8, 17, 9), Size(12, 60, 40)]
     *_, last = check_contract(Toy(width=8), sizes=sizes)
-    assert last == Finding(
-        "sizes", "ok", "built and run at width 8, 17 words, 9 tokens; width 12, 60 words, 40 tokens"
-    )
+    said = "built and run at 2 sizes: width 8 to 12, 17 to 60 words, 9 to 40 tokens"
+    assert last == Finding("sizes", "ok", said)
     found = wrong(check_contract(Toy(width=8, head=17), sizes=sizes))
     assert found == {"sizes": "at width 12, 60 words, 40 tokens: logits to 17 words"}
     found = wrong(check_contract(FewPlaces(width=8), sizes=sizes))
