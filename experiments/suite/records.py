@@ -116,7 +116,7 @@ def records_table(size: str | None = None) -> TextTable:
     """
     if size is not None:
         chosen(None, size)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in shipped():
         cards = [card for card in cards_of(name) if size in (None, card.size)]
         for card in cards:
