@@ -183,6 +183,9 @@ def show_records(
         str | None,
         typer.Option(metavar="tiny|small|gpu", help="default: all; on a page that of most"),
     ] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="every column, however narrow the terminal")
+    ] = False,
 ) -> None:
     """Print the architectures that come with loopscope, and their scores."""
     if context.invoked_subcommand is not None:
@@ -198,7 +201,8 @@ def show_records(
         typer.echo(write_comparison(scored(size), file))
         return
     console = Console()
-    records_table(size).within(console.width).draw(console)
+    table = records_table(size)
+    (table if wide else table.within(console.width)).draw(console)
 
 
 @records.command("check")

@@ -39,11 +39,6 @@ if TYPE_CHECKING:
 PLACE = ["metric", "component", "split", "item", "difficulty", "loop"]
 #: what is compared: what most axes are made of
 COMPARED = ["accuracy", "bits_per_parameter"]
-#: of the table of records
-SHARED_NOTE = (
-    "The references are those of loop, one layer run four times, with its parameters and not the "
-    "record's: costs on the cards. unlooped has four layers of its own."
-)
 #: by how much a number may lie outside of what the seeds of the record span
 BEYOND = 0.05
 
@@ -125,7 +120,12 @@ def records_table(size: str | None = None) -> TextTable:
         if not cards:
             rows.append((name, "not scored yet", *("–",) * len(STANDING)))
     heads = ("record", "size", *STANDING)
-    notes = (STANDING_NOTE, SHARED_NOTE)
+    whose = {card.references or card.name for name in shipped() for card in cards_of(name)}
+    shared = (
+        f"The references are those of {', '.join(sorted(whose)) or 'the record'}, with its "
+        "parameters and not the record's: costs on the cards."
+    )
+    notes = (STANDING_NOTE, shared)
     return TextTable("Records of the score card", heads, tuple(rows), notes, STANDING[-2::-1])
 
 
