@@ -264,7 +264,8 @@ def read_table(
         packed = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
         if packed + 8 * len(file.schema_arrow) * file.metadata.num_rows > most:
             raise ValueError(f"{name} unpacks to more than {bytes_text(most)}")
-        table = _of_text(file.read(), names, name, most)
+        # a thread of arrow's that still ends while the process does aborts it (apache/arrow#34314)
+        table = _of_text(file.read(use_threads=False), names, name, most)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} cannot be read ({error})".replace("\n", " ")) from error
     known = table.schema.metadata or {}
