@@ -4,7 +4,7 @@ Legend: B documents, T tokens, D width, V vocabulary, n loops, M selected positi
 """
 
 import inspect
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -87,15 +87,29 @@ class ForeignModel(LoopedModel):
         if loops < 1:
             raise ValueError(f"n_loops must be 1 or more, got {loops}")
         captured: dict[str, Tensor] = {}
+        hooks: dict[str, Callable[[int, Tensor], Tensor]] = {}
         if names := {*capture, *(name for name, _ in interventions)}:
-            known = getattr(self.config, "loop_hooks", lambda loops: {})(loops)
+            known = self.config.loop_hooks(loops)
             if unknown := sorted(names - {*known.values()}):
                 has = ", ".join(known.values()) or "none"
                 raise ValueError(f"no hook {', '.join(unknown)}; this model has {has}")
             listen = listener(capture, interventions, captured)
-            given = self.module(tokens, loops, hook=lambda loop, x: listen(known[loop], x))
-        else:
-            given = self.module(tokens, loops)
+            hooks["hook"] = lambda loop, x: listen(known[loop], x)
+        states = self._states(self.module(tokens, loops, **hooks), tokens, loops)
+        if read is not None:
+            states = [state[read] for state in states]
+
+        def logits(state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
+            if self.halting is not None:
+                state = self.halted(states[:loop])
+            state = state if at is None else state[at]
+            return state if self.head is None else self.head(state)
+
+        return LoopOutputs(states, logits, self.read_exit, captured, read=read)
+
+    @staticmethod
+    def _states(given: object, tokens: Tensor, loops: int) -> list[Tensor]:
+        """What the module gave, checked to be a float tensor for every loop."""
         if isinstance(given, Tensor) and given.dim() < 4:
             raise ValueError(
                 f"the module gave one tensor of shape {list(given.shape)}; it is called as {CALL}"
@@ -118,16 +132,7 @@ class ForeignModel(LoopedModel):
                 f"the module gave tensors of shape {list(states[0].shape)} for tokens of shape "
                 f"{list(tokens.shape)}; it is called as {CALL}"
             )
-        if read is not None:
-            states = [state[read] for state in states]
-
-        def logits(state: Tensor, loop: int, at: Positions | None = None) -> Tensor:
-            if self.halting is not None:
-                state = self.halted(states[:loop])
-            state = state if at is None else state[at]
-            return state if self.head is None else self.head(state)
-
-        return LoopOutputs(states, logits, self.read_exit, captured, read=read)
+        return states
 
     def hidden_matrices(self) -> dict[Tensor, int]:
         """Weights of the linear maps in the module, q, k, v of torch's attention and gates apart.

@@ -1,6 +1,6 @@
 """Configuration of a looped transformer: its shape, and how it is built; no torch before that."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from models import counts
 from models.model import BACKWARD, ModelConfig
@@ -19,13 +19,7 @@ class LoopedConfig(LoopedShape, ModelConfig):
     `heads` and `core`, `size: 100k` takes a shape from `models.sizes`.
     """
 
-    hooks: ClassVar[bool] = True
-
     kind: Literal["looped"] = "looped"
-
-    def loop_hooks(self, n_loops: int | None = None) -> dict[int, str]:
-        """Those of the last block call of every loop, before the final norm."""
-        return {0: "embed"} | {call.loop: call.name for call in self.schedule(n_loops)}
 
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedTransformer":
         """The torch module with weights drawn from `seed` (stream INIT)."""

@@ -30,15 +30,6 @@ class ModelConfig(ModelShape, ABC):
     """
 
     version: ClassVar[int] = 1
-    #: whether the states between loops can be read and replaced, at `loop_hooks`
-    hooks: ClassVar[bool] = False
-
-    def loop_hooks(self, n_loops: int | None = None) -> dict[int, str]:
-        """Loop -> name of the hook at the state that it leaves behind; 0: what enters the first.
-
-        Empty without `hooks`.
-        """
-        return {t: f"loop.{t}" for t in range(self.states(n_loops) + 1)} if self.hooks else {}
 
     @abstractmethod
     def build(self, vocabulary_size: int, *, gate: bool, seed: int) -> "LoopedModel":

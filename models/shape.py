@@ -16,6 +16,8 @@ class ModelShape(BaseModel):
     """What every model has: a core of layers that runs so many loops."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    #: whether the states between loops can be read and replaced, at `loop_hooks`
+    hooks: ClassVar[bool] = False
 
     kind: str
     width: int = Field(ge=1, description="size of the state between loops")
@@ -41,6 +43,13 @@ class ModelShape(BaseModel):
         """States that a pass of so many loops has."""
         return self.loops if n_loops is None else n_loops
 
+    def loop_hooks(self, n_loops: int | None = None) -> dict[int, str]:
+        """Loop -> name of the hook at the state that it leaves behind; 0: what enters the first.
+
+        Empty without `hooks`.
+        """
+        return {t: f"loop.{t}" for t in range(self.states(n_loops) + 1)} if self.hooks else {}
+
 
 class BlockCall(NamedTuple):
     """One application of one block. `loop` is 1-based; 0 for the prelude.
@@ -64,6 +73,7 @@ class BlockCall(NamedTuple):
 class LoopedShape(ModelShape):
     """The shape of a looped transformer: prelude, core ⊗ loops, coda."""
 
+    hooks: ClassVar[bool] = True
     #: what a variant cannot do (`stack`, `compile`, `loop_map`) -> why
     refuses: ClassVar[Mapping[str, str]] = {}
     #: what has weights of its own in every loop
@@ -232,6 +242,10 @@ class LoopedShape(ModelShape):
             for layer, repeat in zip(order, repeats, strict=True)
         )
         return prelude + tuple(core)
+
+    def loop_hooks(self, n_loops: int | None = None) -> dict[int, str]:
+        """Those of the last block call of every loop, before the final norm."""
+        return {0: "embed"} | {call.loop: call.name for call in self.schedule(n_loops)}
 
     def hook_names(self, n_loops: int | None = None) -> set[str]:
         """Names of the hook points of a pass of so many loops, its coda included."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.looped import LoopedTransformer
-    from models.model import ModelConfig
 
 #: questions drawn for every pair that is wanted: most have no partner
 DRAWN_PER_PAIR = 16
@@ -134,7 +133,7 @@ class Interchange(QuestionProbe):
         Raises:
             ValueError: a split, difficulty or span that the task lacks, or a model without hooks.
         """
-        if not cast("ModelConfig", subject.model.config).hooks:
+        if not subject.model.config.hooks:
             raise ValueError(
                 "interchange needs a model with hooks (models.contract), which this one has not"
             )
@@ -157,7 +156,7 @@ class Interchange(QuestionProbe):
         model, loops = cast("LoopedTransformer", subject.model), self.loops
         tokens, at, wanted = before(base, "answer", subject.device)
         other, _, other_wanted = before(donor, "answer", subject.device)
-        hooks = cast("ModelConfig", model.config).loop_hooks(loops)
+        hooks = model.config.loop_hooks(loops)
         with torch.no_grad():
             mine = model(tokens, n_loops=loops).logits(at=at).argmax(-1)
             given = model(other, n_loops=loops, capture=tuple(hooks.values()))

@@ -29,6 +29,14 @@ axes:
   seed: [0, 1]
 """
 
+#: a part whose runs start from some of another
+PARTS = """
+axes: {seed: [0, 1]}
+parts:
+  after: {baseline: {start: {part: before, model.loops: 2}, objective: {kind: gate}}}
+  before: {axes: {model.loops: [1, 2]}}
+"""
+
 
 def load(tmp_path: Path, extra: str, *changes: str) -> Grid:
     path = tmp_path / "g.yaml"
@@ -66,13 +74,7 @@ def test_what_is_set_for_every_run_is_set_for_the_start(tmp_path: Path, change: 
 
 
 def test_the_runs_of_a_part_are_its_own_and_those_that_they_start_from(tmp_path: Path) -> None:
-    text = """
-axes: {seed: [0, 1]}
-parts:
-  after: {baseline: {start: {part: before, model.loops: 2}, objective: {kind: gate}}}
-  before: {axes: {model.loops: [1, 2]}}
-"""
-    grid = load(tmp_path, text)
+    grid = load(tmp_path, PARTS)
     of = {p.run_id: (p.part, p.config.model.loops, p.config.seed) for p in grid.points}
     before = [("before", n, seed) for seed in (0, 1) for n in (1, 2)]
     after = [("after", 2, seed) for seed in (0, 1)]
@@ -84,13 +86,7 @@ parts:
 
 
 def test_a_start_in_another_part_agrees_on_the_axes_of_both(tmp_path: Path) -> None:
-    text = """
-axes: {seed: [0, 1]}
-parts:
-  after: {baseline: {start: {part: before, model.loops: 2}, objective: {kind: gate}}}
-  before: {axes: {model.loops: [1, 2]}}
-"""
-    found = starts(load(tmp_path, text))
+    found = starts(load(tmp_path, PARTS))
     assert {k: v for k, v in found.items() if v} == {
         "after 0": "before 0 2",
         "after 1": "before 1 2",
