@@ -5,7 +5,8 @@ grid file `SIZE.yaml` for any model. `score.py` has
 
 * a docstring, whose first line says what the axis is about;
 * `score(runs: Results) -> Score`, a pure function of the runs of one architecture;
-* `TAG`, one of `TAGS`, by which axes stand together, and `PROBE`, what measures it;
+* `TAG`, one of `TAGS`, by which axes stand together, and `PROBES`, kinds of probes of which one
+  measures it in every grid;
 * `GRID`, the axis whose runs are scored, where it trains none of its own.
 """
 
@@ -34,7 +35,7 @@ class Axis:
     Attributes:
         about: a line for people.
         grid: the axis whose folder has the grid files.
-        probe: kind of the probe that measures it.
+        probes: kinds of probes, of which a grid has one that measures it.
         score: from the runs of one architecture in that grid.
     """
 
@@ -42,7 +43,7 @@ class Axis:
     about: str
     tag: str
     grid: str
-    probe: str
+    probes: tuple[str, ...]
     score: Callable[[Results], Score]
 
     def file(self, size: str) -> Path:
@@ -64,7 +65,7 @@ def axes() -> dict[str, Axis]:
             part = import_module(f"{__package__}.{module.name}.score")
             about = (part.__doc__ or "").partition("\n")[0]
             grid = getattr(part, "GRID", module.name)
-            found.append(Axis(module.name, about, part.TAG, grid, part.PROBE, part.score))
+            found.append(Axis(module.name, about, part.TAG, grid, part.PROBES, part.score))
     return {axis.name: axis for axis in sorted(found, key=lambda a: (TAGS.index(a.tag), a.name))}
 
 

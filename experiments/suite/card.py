@@ -192,8 +192,9 @@ def make_card(
 
 def _score(axis: Axis, label: str, results: Results, refused: dict[str, dict[str, str]]) -> Score:
     """An axis of one architecture; why not, where its probe refused it."""
-    if reason := refused.get(label, {}).get(axis.probe):
-        return Score.none(reason)
+    for kind, reason in refused.get(label, {}).items():
+        if kind in axis.probes:
+            return Score.none(reason)
 
     def of_arm(rows: "pd.DataFrame") -> "pd.DataFrame":
         return rows[(rows["part"] == axis.grid) & (rows["arm"] == label)]

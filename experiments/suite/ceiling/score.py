@@ -4,7 +4,7 @@ from experiments.results.long_table import Results
 from experiments.results.selection import last_loop, where
 from experiments.suite.score import Score, bits_score
 
-PROBE = "capacity_biod"
+PROBES = ("capacity_biod", "capacity")
 TAG = "storing"
 #: share of all there is to store above which what a model can hold is not seen
 FULL = 0.95

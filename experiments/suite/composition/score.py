@@ -3,7 +3,7 @@
 from experiments.results.long_table import Results
 from experiments.suite.score import Score, each_seed, held_out, means_along, solves
 
-PROBE = "accuracy"
+PROBES = ("accuracy",)
 TAG = "composing"
 
 

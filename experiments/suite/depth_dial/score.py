@@ -5,7 +5,7 @@ from experiments.results.selection import where
 from experiments.suite.score import Score, at_best_rate, mean_score, means_along
 
 GRID = "composition"
-PROBE = "extrapolation"
+PROBES = ("extrapolation",)
 TAG = "looping"
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GRID = "composition"
-PROBE = "exits"
+PROBES = ("exits",)
 TAG = "looping"
 #: accuracies that differ by no more are equal
 EQUAL = 0.01

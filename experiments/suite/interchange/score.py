@@ -5,7 +5,7 @@ from experiments.results.selection import where
 from experiments.suite.score import Score, at_best_rate, each_seed, means_along
 
 GRID = "composition"
-PROBE = "interchange"
+PROBES = ("interchange",)
 TAG = "looping"
 
 

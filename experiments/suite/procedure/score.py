@@ -3,7 +3,7 @@
 from experiments.results.long_table import Results
 from experiments.suite.score import Score, held_out, mean_score, means_along
 
-PROBE = "accuracy"
+PROBES = ("accuracy",)
 TAG = "computing"
 
 

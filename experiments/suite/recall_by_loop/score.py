@@ -5,7 +5,7 @@ from experiments.results.selection import where
 from experiments.suite.score import Score, each_seed, means_along
 
 GRID = "ceiling"
-PROBE = "capacity_biod"
+PROBES = ("capacity_biod", "capacity")
 TAG = "storing"
 #: bits per parameter below which there is nothing to read
 LEAST = 0.1

@@ -5,7 +5,7 @@ from experiments.results.selection import last_loop, where
 from experiments.suite.score import Score, each_seed, means_along, solves
 
 GRID = "composition"
-PROBE = "accuracy"
+PROBES = ("accuracy",)
 TAG = "composing"
 
 

@@ -5,7 +5,7 @@ from experiments.results.selection import last_loop, where
 from experiments.suite.score import Score, each_seed
 
 GRID = "ceiling"
-PROBE = "capacity_biod"
+PROBES = ("capacity_biod", "capacity")
 TAG = "storing"
 #: bits per parameter below which there is nothing to lose
 LEAST = 0.1

@@ -5,7 +5,7 @@ from experiments.results.selection import last_loop, where
 from experiments.suite.score import Score, bits_score
 
 GRID = "ceiling"
-PROBE = "capacity_biod"
+PROBES = ("capacity_biod", "capacity")
 TAG = "storing"
 
 

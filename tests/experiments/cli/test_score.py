@@ -61,6 +61,21 @@ def test_a_model_from_elsewhere_gets_its_card_and_the_same_command_goes_on(
     assert {p: p.exists() for p in before} == dict.fromkeys(before, True)
 
 
+def test_the_published_store_is_scored_by_the_probe_of_biographies(
+    toy_suite: None, tmp_path: Path
+) -> None:
+    """Everything that reads bits finds those of bioS, during training, by loop and rounded."""
+    out, axes = tmp_path / "out", ("ceiling", "speed", "rounded", "recall_by_loop")
+    assert run_score(out, models=["loop"], size="gpu", axes=",".join(axes)) == 0
+    card = Card.model_validate_json((out / "cards" / "loop" / "card.json").read_text())
+    mine = card.columns[0].scores
+    assert {name for name, found in mine.items() if found.value is None} == set(), mine
+    end, early = mine["ceiling"].value, mine["speed"].value
+    assert end is not None and early is not None and 0 < early < end < mine["ceiling"].ceiling
+    assert list(mine["recall_by_loop"].curve) == ["1", "2"]
+    assert list(mine["rounded"].curve) == ["8", "4"]
+
+
 def test_references_are_trained_once_for_several_models(
     toy_suite: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

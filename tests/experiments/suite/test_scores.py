@@ -60,6 +60,14 @@ def test_ceiling_is_the_mean_of_the_last_loop() -> None:
     assert (found.low, found.high) == (0.0, 2.5)
 
 
+def test_layered_questions_are_those_held_out_with_what_was_seen_on_the_way() -> None:
+    rows = [right(0, 3, 0.4), right(1, 3, 0.6), right(0, 3, 0.9, split="train")]
+    curves = (right(0, 3, 0.1, step=2500), right(1, 3, 0.3, step=2500), right(0, 3, 0.4, step=5000))
+    found = score("layered", *rows, curves=curves)
+    assert (found.value, found.floor, found.ceiling) == (0.5, 0.125, 1.0)
+    assert (found.along, found.curve) == ("step", pytest.approx({"2500": 0.2, "5000": 0.4}))
+
+
 def test_bits_of_models_of_any_size_are_normalised_alike() -> None:
     """Equal bits per parameter are equal, whatever there is to store for each parameter."""
     for axis in ("ceiling", "speed"):
