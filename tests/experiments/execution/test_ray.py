@@ -49,8 +49,9 @@ def test_a_grid_is_that_of_the_local_back_end(tmp_path: Path) -> None:
 
 
 def test_runs_of_one_shape_share_a_task(tmp_path: Path) -> None:
-    bad = config(3, training=Training(batch=16, lr=1e39, phases=(Phase(until_step=20),)))
-    grid = toy(*(config(seed, 20) for seed in range(3)), bad)
+    good = [config(seed, 20) for seed in range(3)]
+    bad = config(3, training=good[0].training.model_copy(update={"lr": 1e39}))
+    grid = toy(*good, bad)
     options = RayOptions(workers=1, stack=4)
     outcome = run_grid(grid, tmp_path, backend=options, progress=False)
     assert len(outcome.done) == 3 and [failed.run_id for failed in outcome.failed] == [bad.run_id]
