@@ -115,12 +115,12 @@ class MultiHop(Curriculum):
 
     @property
     def world_bytes(self) -> int:
-        words = 200 * (self.entities + self.relations)
+        words = 150 * (self.entities + self.relations)
         listed = (self.combinations(k) for k in self.difficulties[1:])
         most = max((n for n in listed if n <= LISTED), default=0)
         table = self.entities * self.relations
         guessed = min(self.combinations(self.hops), max(FLOOR_CELLS, table))
-        return words + 8 * table + max(40 * most, 24 * guessed)
+        return words + 8 * table + max(40 * most, 34 * guessed)
 
     @property
     def context_length(self) -> int:
@@ -260,8 +260,9 @@ class MultiHop(Curriculum):
     def _memorised(self, split: str, hops: int) -> dict[str, float]:
         if (split, hops) not in self._memorised_floors:
             string, answer = self._answers[hops]  # [S], [S, E]
-            combination = string[:, None] * self.entities + np.arange(self.entities)
-            which = self.split_of(hops, combination.ravel()).reshape(answer.shape)
+            which = self.split_of(
+                hops, (string[:, None] * self.entities + np.arange(self.entities)).ravel()
+            ).reshape(answer.shape)
             self._memorised_floors[split, hops] = memorised_floors(
                 string // self.relations ** (hops - 1),
                 answer,

@@ -88,5 +88,8 @@ def mean_of_shared(floors: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _code(key: np.ndarray, answer: np.ndarray, answers: int) -> np.ndarray:
-    """One number for a key and an answer, int64[n]."""
-    return key.astype(np.int64) * answers + answer
+    """One number for a key and an answer, int[n], of 32 bits if they fit: there may be millions."""
+    most = (int(key.max(initial=0)) + 1) * answers
+    code = np.multiply(key, answers, dtype=np.int32 if most < 2**31 else np.int64)
+    code += answer
+    return code

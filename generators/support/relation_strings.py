@@ -62,7 +62,8 @@ def memorised_floors(
     names = ("relations", "last_relation", *["exclusion"] * one_to_one)
     if not (train.any() and asked.any()):  # of a sample of few strings
         return dict.fromkeys((*names, "chance"), 1 / entities)
-    row, last = np.broadcast_arrays(np.arange(len(answer))[:, None], last[:, None], answer)[:2]
+    row = np.arange(len(answer), dtype=np.int32)  # of 32 bits, half of the memory
+    row, last = np.broadcast_arrays(row[:, None], last.astype(np.int32)[:, None], answer)[:2]
     found = {
         name: commonest_guess(key[train], answer[train], key[asked], answer[asked], entities)
         for name, key in (("relations", row), ("last_relation", last))
