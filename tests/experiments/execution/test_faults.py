@@ -26,8 +26,9 @@ from experiments.training.train import train
 
 pytestmark = pytest.mark.faults
 
+# what plans the runs asks for documents too
 DEADLY_TASK = """
-import os, signal
+import os, signal, sys
 from typing import Literal
 from generators.multihop import MultiHop
 
@@ -35,7 +36,9 @@ class Deadly(MultiHop):
     kind: Literal["deadly"] = "deadly"
 
     def sample(self, rng, n, **options):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if "experiments.execution.worker" in sys.orig_argv:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sample(rng, n, **options)
 """
 
 
