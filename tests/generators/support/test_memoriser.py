@@ -170,3 +170,14 @@ def test_the_record_of_entities_in_training_tells_more_than_one_value():
 
 def test_exclusion_of_a_key_that_training_lacks_is_chance():
     assert exclusion_guess(np.array([0, 0]), np.array([1, 2]), np.array([1, 0]), 4) == 0.375
+
+
+def test_numbers_of_more_than_32_bits_are_guessed_alike() -> None:
+    """Codes of key and answer are kept in 32 bits where they fit."""
+    rng = generator(0, Stream.PROBE)
+    key, answer = rng.integers(0, 9, 300), rng.integers(0, 50, 300).astype(np.int32)
+    for guess in (
+        lambda k: commonest_guess(k[:200], answer[:200], k[200:], answer[200:], 50),
+        lambda k: exclusion_guess(k[:200], answer[:200], k[200:], 50),
+    ):
+        assert guess(key) == guess(key * 2**40) == guess(key.astype(np.int32))
